@@ -1,0 +1,268 @@
+"""The typed configuration of every stage: one YAML file plus `section.key=value` overrides.
+
+    cfg = load_config("config_exp1.yaml", ["train.lr=2e-4"])
+
+Unknown keys and wrong types are errors that name the key. Paths in a file are relative to the file, paths on the command line
+to the working directory or, if absent there, to the file's folder.
+"""
+
+import argparse
+import difflib
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from files import UserError, write_json
+
+ROOT = Path(__file__).resolve().parent
+DEFAULT_CONFIG = ROOT / "config_exp1.yaml"
+SPLITS = ("train", "val", "test")
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+REPORTED_PACKAGES = ("torch", "transformers", "peft", "accelerate", "qwen-vl-utils", "tokenizers", "numpy", "pillow")
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ImageConfig(Section):
+    min_pixels: Count = 3136
+    max_pixels: Count = 200704
+
+
+class LoraConfig(Section):
+    r: Count = 16
+    alpha: Count = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    target_modules: Annotated[list[str], Field(min_length=1)] = PROJECTIONS
+
+
+class TrainConfig(Section):
+    train_bs: Count = 4
+    eval_bs: Count = 4
+    questions_per_image: Count | Literal["all"] = "all"
+    grad_accum: Count = 2
+    seed: Annotated[int, Field(ge=0)] = 42
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    weight_decay: NonNegative = 0.0
+    epochs: Annotated[float, Field(gt=0)] = 1
+    max_steps: Count | None = None
+    warmup_ratio: Share = 0.05
+    bf16: bool = True
+    gradient_checkpointing: bool = True
+    max_seq_len: Count = 2048
+    logging_steps: Count = 10
+    eval_steps: Count = 100
+    eval_images: Count = 64
+    save_steps: Count = 100
+    save_total_limit: Count | None = 3
+    early_stopping_patience: Count | None = None
+    num_workers: Annotated[int, Field(ge=0)] = 2
+    report_to: str | list[str] = "none"
+
+
+class DataConfig(Section):
+    train_jsonl: Path | None = None
+    val_jsonl: Path | None = None
+    test_jsonl: Path | None = None
+    image_root: Path | None = None
+
+
+class PredictConfig(Section):
+    decoding: Literal["greedy", "allowed_set", "free"] = "greedy"
+    max_new_tokens: Count | Literal["auto"] = 4
+    batch_size: Count = 4
+
+
+class EvalConfig(Section):
+    numeric_rel_tol: NonNegative = 0.05
+    numeric_abs_tol: NonNegative = 0.0
+    count_abs_tol: Annotated[int, Field(ge=0)] = 0
+
+
+class Config(Section):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    model_name: str = "Qwen/Qwen2-VL-7B-Instruct"
+    vision_frozen: Literal[True] = True
+    output_dir: Path = Path("outputs")
+    prompt_style: Literal["plain", "chat"] = "plain"
+    answer_prefix: str = ""
+    image: ImageConfig = ImageConfig()
+    lora: LoraConfig = LoraConfig()
+    train: TrainConfig = TrainConfig()
+    data: DataConfig = DataConfig()
+    predict: PredictConfig = PredictConfig()
+    eval: EvalConfig = EvalConfig()
+    config_path: Annotated[Path, Field(exclude=True)] = DEFAULT_CONFIG  # where it was read; not a key of the file
+
+    def split_path(self, split):
+        """Path of a split's rows. Raises UserError that names the key when it isn't set or the file is missing."""
+        key, path = f"data.{split}_jsonl", getattr(self.data, f"{split}_jsonl")
+        if path is None:
+            demo = ", or try --config config_demo.yaml" if split == "train" else ""
+            raise UserError(f"set {key} in {self.config_path.name}{demo}")
+        if not path.is_file():
+            raise UserError(f"{key}: {path} does not exist; correct it in {self.config_path}")
+        return path
+
+    def image_folder(self):
+        """The folder that image names are relative to: `data.image_root`, or that of the config file."""
+        folder = self.data.image_root or self.config_path.parent
+        if not folder.is_dir():
+            raise UserError(f"data.image_root: {folder} is not a folder; correct it in {self.config_path}")
+        return folder
+
+
+PATH_KEYS = ("output_dir", "data.train_jsonl", "data.val_jsonl", "data.test_jsonl", "data.image_root")
+
+
+def load_config(path=None, overrides=()):
+    """Read a YAML file, apply `section.key=value` overrides, and return a validated, immutable Config.
+
+    Raises UserError for a missing file, broken YAML, an unknown key (with the nearest known one) or a wrong type.
+    """
+    path = resolve_path(path, DEFAULT_CONFIG.parent) if path else DEFAULT_CONFIG
+    values = _read_yaml(path)
+    for section in [values, *(value for value in values.values() if isinstance(value, dict))]:
+        for key in [key for key, value in section.items() if value is None and section is values]:
+            del section[key]  # an empty section (`data:` with nothing below) means its defaults
+    folder = path.resolve().parent
+    for key in PATH_KEYS:
+        _change(values, key, lambda value: str(folder / value) if isinstance(value, str) else value)
+    values.setdefault("output_dir", str(folder / "outputs"))
+    for override in overrides:
+        _apply_override(values, override, folder)
+    _change(values, "model_name", lambda value: _model_folder(value, folder))
+    try:
+        return Config(**values, config_path=path.resolve())
+    except ValidationError as error:
+        raise UserError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from None
+    except TypeError as error:  # a key that isn't text, or `config_path` itself
+        raise UserError(f"{path}: {error}") from None
+
+
+def resolve_path(path, folder, writing=False):
+    """Resolve a path from the command line: in the working directory, or else, if absent there, in `folder`.
+
+    With `writing`, it is the path's parent that has to exist in the working directory.
+    """
+    path = Path(path).expanduser()
+    wanted = path.parent if writing else path
+    return path.absolute() if path.is_absolute() or path.exists() or wanted.exists() else Path(folder) / path
+
+
+def _read_yaml(path):
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file; give another with --config") from None
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from None
+    if not isinstance(values or {}, dict):
+        raise UserError(f"{path}: holds a {type(values).__name__}, not `key: value` lines")
+    return values or {}
+
+
+def _change(values, dotted_key, change):
+    """Replace the value at `section.key` by `change(value)` where it is set."""
+    *sections, key = dotted_key.split(".")
+    for section in sections:
+        values = values.get(section)
+        if not isinstance(values, dict):
+            return
+    if key in values:
+        values[key] = change(values[key])
+
+
+def _apply_override(values, override, folder):
+    dotted_key, separator, text = override.partition("=")
+    if not separator:
+        raise UserError(f"override {override!r}: write section.key=value, for example train.lr=2e-4")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"override {override!r}: {text!r} is not a YAML value") from None
+    if dotted_key in PATH_KEYS and value is not None:
+        value = str(resolve_path(str(value), folder, writing=dotted_key == "output_dir"))
+    *sections, key = dotted_key.split(".")
+    for section in sections:
+        if not isinstance(values.setdefault(section, {}), dict):
+            raise UserError(f"override {override!r}: {section} is not a section")
+        values = values[section]
+    values[key] = value
+
+
+def _model_folder(value, folder):
+    """A model folder beside the config or in the working directory as an absolute path; anything else is a hub id."""
+    if not isinstance(value, str):
+        return value
+    for candidate in (folder / value, Path(value).absolute()):
+        if candidate.is_dir():
+            return str(candidate)
+    if value.startswith((".", "/", "~")):
+        raise UserError(f"model_name: {value} is not a folder; give a model folder or a hub id")
+    return value
+
+
+def _known_keys(model=Config, prefix=""):
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _known_keys(field.annotation, f"{prefix}{name}.")
+        if not field.exclude:
+            yield prefix + name
+
+
+def _explain(error):
+    """One clause for one pydantic error: the key, what is wrong, and the nearest known key."""
+    key = ".".join(str(part) for part in error["loc"] if part not in ("int", "literal['all']", "literal['auto']", "constrained-int"))
+    if error["type"] != "extra_forbidden":
+        return f"{key}: {error['msg']}, not {error['input']!r}"
+    near = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.5)
+    near = near or [known for known in _known_keys() if known.rsplit(".")[-1] == key.rsplit(".")[-1]]
+    return f"unknown key {key}" + (f" (did you mean {near[0]}?)" if near else "")
+
+
+def argument_parser(description, **kwargs):
+    """The arguments of every script: --config and overrides. A script adds its own few."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs
+    )
+    parser.add_argument("--config", metavar="PATH", help="YAML file (default: the config_exp1.yaml beside the script)")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="change keys of the file, e.g. train.lr=2e-4")
+    return parser
+
+
+def check_transformers(minimum="5.23"):
+    """Raise UserError unless transformers is at least `minimum` (the first version this code was run on)."""
+    try:
+        found = version("transformers")
+    except PackageNotFoundError:
+        found = "not installed"
+    if found == "not installed" or tuple(map(int, found.split(".")[:2])) < tuple(map(int, minimum.split("."))):
+        raise UserError(f"transformers {minimum} or newer is needed, found {found}; run: pip install -r requirements.txt")
+
+
+def save_run_info(path, cfg, device="cpu", **facts):
+    """Write the resolved configuration, library versions, git commit and device of a run beside its output."""
+    write_json(path, {**facts, "config": cfg.model_dump(mode="json"), **environment_facts(), "device": str(device)})
+
+
+def environment_facts():
+    """Versions of the packages that decide results, and this repository's commit (None outside a git checkout)."""
+    versions = {}
+    for package in REPORTED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    git = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], cwd=ROOT, capture_output=True, text=True)
+    return {"versions": versions, "commit": git.stdout.strip() or None}

@@ -1,0 +1,115 @@
+"""JSONL in and out, whole-or-nothing writes, hashes, and the error type that users see.
+
+Nothing here knows about questions or models. Every file the project writes goes through `atomic_open`,
+so a killed process leaves the old file or the new one, never half of one.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class UserError(Exception):
+    """A mistake the user can mend. The message is one line: which file, line or key, what is wrong, what to do."""
+
+
+def run_script(main):
+    """Run a script's `main()`; a UserError becomes one line on stderr and exit code 1."""
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except BrokenPipeError:  # `… | head`: the reader has gone, which is no mistake
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+@contextmanager
+def atomic_open(path, mode="w"):
+    """Open a temporary file beside `path`; rename it to `path` if the block ends well, remove it otherwise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; results are meant to be shared
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path, value):
+    """Write `value` as indented UTF-8 JSON."""
+    with atomic_open(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def read_json(path):
+    """Read a JSON file. Raises UserError naming the file if it is missing or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are both ValueErrors
+        raise UserError(f"{path}: not valid JSON ({error}); delete it or write it anew") from None
+
+
+def write_jsonl(path, rows):
+    """Write an iterable of dicts, one JSON object a line."""
+    with atomic_open(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_jsonl(path):
+    """Yield `(line_number, row)` for every non-blank line of a JSONL file; line numbers start at 1.
+
+    Raises UserError naming file and line when the file is missing, empty, not UTF-8, or a line is not a JSON object.
+    """
+    rows = 0
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    rows += 1
+                    yield number, _parse_row(path, number, line)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder, a JSONL file is wanted") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    if not rows:
+        raise UserError(f"{path}: has no rows; write one JSON object a line")
+
+
+def _parse_row(path, number, line):
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        hint = "; the file looks like one JSON array" if number == 1 and line.lstrip().startswith("[") else ""
+        raise UserError(f"{path}:{number}: not valid JSON ({error}){hint}; write one JSON object a line") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{path}:{number}: is a {type(row).__name__}, not an object; write one JSON object a line")
+    return row
+
+
+def sha256(*paths):
+    """Hex SHA-256 over the bytes of the given files, in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
