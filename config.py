@@ -8,6 +8,8 @@ to the working directory or, if absent there, to the file's folder.
 
 import argparse
 import difflib
+import os
+import shlex
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -103,6 +105,11 @@ class Config(Section):
     predict: PredictConfig = PredictConfig()
     eval: EvalConfig = EvalConfig()
     config_path: Annotated[Path, Field(exclude=True)] = DEFAULT_CONFIG  # where it was read; not a key of the file
+
+    @property
+    def flag(self):
+        """The --config argument that names this file, for the commands that scripts suggest."""
+        return "" if self.config_path == DEFAULT_CONFIG else f" --config {shlex.quote(os.path.relpath(self.config_path))}"
 
     def split_path(self, split):
         """Path of a split's rows. Raises UserError that names the key when it isn't set or the file is missing."""
@@ -226,8 +233,8 @@ def _explain(error):
     key = ".".join(str(part) for part in error["loc"] if part not in ("int", "literal['all']", "literal['auto']", "constrained-int"))
     if error["type"] != "extra_forbidden":
         return f"{key}: {error['msg']}, not {error['input']!r}"
-    near = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.5)
-    near = near or [known for known in _known_keys() if known.rsplit(".")[-1] == key.rsplit(".")[-1]]
+    near = [known for known in _known_keys() if known.rsplit(".")[-1] == key.rsplit(".")[-1]]
+    near = near or difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.5)
     return f"unknown key {key}" + (f" (did you mean {near[0]}?)" if near else "")
 
 

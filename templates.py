@@ -6,7 +6,6 @@ everything after it belongs to one question (its branch).
 
 SYSTEM_TEXT = "You are a surgical VQA assistant. Answer concisely with only the final answer."
 IMAGE_PLACEHOLDER = "<|vision_start|><|image_pad|><|vision_end|>"
-PROMPT_STYLES = ("plain", "chat")
 
 PLAIN_HEAD = f"System: {SYSTEM_TEXT}\nUser:\n"
 PLAIN_TAIL = "\nAssistant: Answer:"

@@ -44,6 +44,14 @@ class TokenTree:
             parent = len(self.input_ids) - 1
         return parent
 
+    def path(self, node):
+        """Indices of the nodes from the root to `node`."""
+        nodes = []
+        while node >= 0:
+            nodes.append(node)
+            node = self.parents[node]
+        return nodes[::-1]
+
     def ancestors(self):
         """(T, T) bool: row t is true at t and at every ancestor of t."""
         seen = torch.eye(len(self), dtype=torch.bool)

@@ -32,7 +32,7 @@ def normalize_answer(answer):
     """
     text = ";".join(answer) if isinstance(answer, (list, tuple)) else answer
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).translate(DASHES)
-    items = (re.sub(r"\s+", " ", item).strip(" .,!?" + QUOTES) for item in text.split(";"))
+    items = (re.sub(r"\s+", " ", item).strip(" " + QUOTES).rstrip(" .,!?" + QUOTES) for item in text.split(";"))
     return "; ".join(item for item in items if item)
 
 
@@ -179,6 +179,11 @@ def rules_hash():
     return sha256(schema.__file__, __file__)
 
 
+def answer_rules(cfg):
+    """Hashes of what decides types and candidates, the rules and the training rows. Prediction refuses others."""
+    return {"rules": rules_hash(), "train": sha256(cfg.split_path("train"))}
+
+
 def describe(split, counts):
     """One line on what enrichment found, for people."""
     types = ", ".join(f"{name} {counts['types'][name]}" for name in ordered_types(counts["types"]))
@@ -202,7 +207,7 @@ def main():
     parser.add_argument("--src", help="enrich this file instead of the configured splits (needs --dst)")
     parser.add_argument("--dst", help="where the enriched rows of --src go")
     parser.add_argument("--train", help="training rows that decide the constraints of --src (default: --src itself)")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if bool(args.src) != bool(args.dst):
         parser.error("--src and --dst go together")
     if args.src:

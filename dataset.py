@@ -1,0 +1,237 @@
+"""Rows to tokens and labels: the label mask, the collator, and a viewer that shows both.
+
+    python dataset.py --config config_demo.yaml --show 3
+
+One item is one image with its questions, as a token tree. Labels are IGNORE_INDEX on prompt, image and padding, and the
+answer's tokens and EOS elsewhere.
+"""
+
+import random
+
+import torch
+from torch.utils.data import Dataset
+
+from files import UserError
+from images import check_images, image_path, image_token_count, load_image
+from templates import prompt_parts
+from token_tree import IGNORE_INDEX, TokenTree, batch_trees
+
+DIM, BLUE, GREEN, RESET = "\033[2m", "\033[34m", "\033[1;32m", "\033[0m"
+
+
+def encode_answer(tokenizer, answer, answer_prefix=""):
+    """Token ids of an answer and EOS: what is supervised in training and scored in prediction.
+
+    Encoded apart from the prompt, because together `:` and `no` merge into one token.
+    """
+    return tokenizer(answer_prefix + answer + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
+
+
+def encode_candidates(tokenizer, candidates, answer_prefix=""):
+    """Token ids of each candidate answer, EOS included."""
+    return [encode_answer(tokenizer, candidate, answer_prefix) for candidate in candidates]
+
+
+def encode_prompt(processor, row, style="plain"):
+    """Return `(prefix_ids, branch_ids)` of a row's prompt; the prefix holds one unexpanded image token.
+
+    Encoding the two apart gives the ids of the whole prompt, because the cut follows a special token.
+    """
+    prefix, branch = prompt_parts(row["question_type"], row["question"], row["answer_candidates"], style, processor)
+    encode = lambda text: processor.tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    return encode(prefix), encode(branch)
+
+
+def expand_image_token(prefix_ids, image_token_id, count):
+    """Repeat the prefix's one image token `count` times."""
+    at = prefix_ids.index(image_token_id)
+    return prefix_ids[:at] + [image_token_id] * count + prefix_ids[at + 1 :]
+
+
+def group_by_image(rows):
+    """Lists of rows that share an image, in order of first appearance."""
+    groups = {}
+    for row in rows:
+        groups.setdefault(row["image"], []).append(row)
+    return list(groups.values())
+
+
+def split_groups(groups, questions_per_image, seed):
+    """Split each image's rows into ceil(q / n) random groups of at most n rows; `all` leaves them whole."""
+    if questions_per_image == "all":
+        return groups
+    rng, result = random.Random(seed), []
+    for rows in groups:
+        rows = rng.sample(rows, len(rows))
+        parts = -(-len(rows) // questions_per_image)
+        result += [rows[part::parts] for part in range(parts)]  # sizes differ by at most one
+    return result
+
+
+class VQADataset(Dataset):
+    """Images with their questions as token trees.
+
+    rows: enriched rows (dicts). sizes: `{image name: (width, height)}` from `images.check_images`. supervised=False
+    leaves the answers out (prediction). Every row is encoded here, so a row longer than max_seq_len is an error now and
+    not in the middle of a run.
+    """
+
+    def __init__(self, rows, processor, cfg, sizes, supervised=True, questions_per_image="all"):
+        self.processor, self.cfg, self.supervised = processor, cfg, supervised
+        self.image_root = cfg.image_folder()
+        self.questions_per_image = questions_per_image
+        self.image_groups = group_by_image(rows)
+        self.image_tokens = {name: image_token_count(size, cfg.image, *patch_sizes(processor)) for name, size in sizes.items()}
+        self.prefix_ids = encode_prompt(processor, rows[0], cfg.prompt_style)[0]
+        self.encoded = {row["id"]: self._encode_row(row) for row in rows}
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch):
+        """Redraw the groups of a capped `questions_per_image`: each epoch covers every question once."""
+        self.groups = split_groups(self.image_groups, self.questions_per_image, f"{self.cfg.train.seed}:{epoch}")
+
+    def _encode_row(self, row):
+        """Return (branch_ids, answer_ids); answer_ids is empty without supervision."""
+        branch_ids = encode_prompt(self.processor, row, self.cfg.prompt_style)[1]
+        if self.processor.image_token_id in branch_ids:
+            raise UserError(f"row {row['id']!r}: the question contains {self.processor.image_token!r}; remove it")
+        answer_ids = encode_answer(self.processor.tokenizer, row["answer"], self.cfg.answer_prefix) if self.supervised else []
+        length = len(self.prefix_ids) - 1 + self.image_tokens[row["image"]] + len(branch_ids) + len(answer_ids)
+        if length > self.cfg.train.max_seq_len:
+            raise UserError(
+                f"row {row['id']!r}: is {length} tokens long, over train.max_seq_len={self.cfg.train.max_seq_len}; "
+                "raise it, lower image.max_pixels or shorten the row (rows are never cut)"
+            )
+        return branch_ids, answer_ids
+
+    def __len__(self):
+        return len(self.groups)
+
+    def tree(self, rows):
+        """Token tree of one image's rows, and the index of each question's last token."""
+        image_tokens = self.image_tokens[rows[0]["image"]]
+        tree = TokenTree(expand_image_token(self.prefix_ids, self.processor.image_token_id, image_tokens))
+        leaves = []
+        for row in rows:
+            branch_ids, answer_ids = self.encoded[row["id"]]
+            leaves.append(tree.grow(tree.root, branch_ids))
+            tree.grow(leaves[-1], answer_ids, supervised=True)
+        return tree, leaves
+
+    def __getitem__(self, index):
+        """One image: its rows, tree, and the processor's `pixel_values` (patches, 1176) and `image_grid_thw` (1, 3)."""
+        rows = self.groups[index]
+        image = load_image(image_path(self.image_root, rows[0]["image"]), self.cfg.image, patch_sizes(self.processor)[0])
+        pixels = self.processor.image_processor(images=[image], return_tensors="pt")
+        tree, leaves = self.tree(rows)
+        input_ids, labels = tree.input_ids, tree.labels
+        if input_ids.count(self.processor.image_token_id) != pixels["image_grid_thw"].prod() // patch_sizes(self.processor)[1] ** 2:
+            raise UserError(f"image {rows[0]['image']}: changed on disk while it was used; start again")
+        return {"rows": rows, "tree": tree, "leaves": leaves, "input_ids": input_ids, "labels": labels, **pixels}
+
+    def collate(self, items):
+        """Batch items for the model: see `token_tree.batch_trees`; plus image patches and token types.
+
+        pixel_values: (patches of all images, 1176) float32. image_grid_thw: (B, 3) int64. mm_token_type_ids: (B, T), 1 at
+        image tokens.
+        """
+        batch = batch_trees([item["tree"] for item in items], self.processor.tokenizer.pad_token_id)
+        batch["mm_token_type_ids"] = (batch["input_ids"] == self.processor.image_token_id).int()
+        batch["pixel_values"] = torch.cat([item["pixel_values"] for item in items])
+        batch["image_grid_thw"] = torch.cat([item["image_grid_thw"] for item in items])
+        return batch
+
+
+def load_dataset(rows, processor, cfg, **kwargs):
+    """A VQADataset of enriched rows, after every image has been checked. kwargs go to VQADataset."""
+    return VQADataset(rows, processor, cfg, check_images(rows, cfg.image_folder(), cfg.output_dir / "data" / "images.json"), **kwargs)
+
+
+def first_images(rows, count):
+    """The rows of the first `count` images."""
+    return [row for group in group_by_image(rows)[:count] for row in group]
+
+
+def patch_sizes(processor):
+    """(patch_size, merge_size) of a processor: pixels of a patch's side, patches of an image token's side."""
+    return processor.image_processor.patch_size, processor.image_processor.merge_size
+
+
+def check_supervision(batch, groups, processor, cfg):
+    """Raise UserError unless a collated batch trains exactly the answers of `groups` (lists of rows, one per batch row).
+
+    Every training run makes this check on its first batch. It starts from the rows' text and knows nothing of how the
+    tree was built: each answer and EOS, encoded on its own, must be supervised once, at its own tokens, after the ids of
+    its whole prompt, and nothing else may be.
+    """
+    for ids, labels, mask, rows in zip(batch["input_ids"], batch["labels"], batch["attention_mask"][:, 0], groups):
+        supervised = (labels != IGNORE_INDEX).nonzero()[:, 0].tolist()
+        for row in rows:
+            answer = cfg.answer_prefix + row["answer"] + processor.tokenizer.eos_token
+            answer_ids = processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
+            at, supervised = supervised[: len(answer_ids)], supervised[len(answer_ids) :]
+            _require(labels[at].tolist() == answer_ids, row, "its labels are not its answer's tokens and EOS")
+            _require(ids[at].tolist() == answer_ids, row, "its labels stand beside other tokens than their own")
+            seen = ids[mask[at[-1]]].tolist()
+            _require(seen == whole_prompt_ids(processor, row, cfg, seen) + answer_ids, row, "its answer does not see its prompt")
+        _require(not supervised, rows[-1], "tokens beyond the answers are supervised")
+
+
+def whole_prompt_ids(processor, row, cfg, like_ids):
+    """Ids of a row's prompt encoded in one piece, with as many image tokens as `like_ids` has."""
+    prompt = "".join(prompt_parts(row["question_type"], row["question"], row["answer_candidates"], cfg.prompt_style, processor))
+    prompt_ids = processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    return expand_image_token(prompt_ids, processor.image_token_id, like_ids.count(processor.image_token_id))
+
+
+def _require(condition, row, problem):
+    if not condition:
+        raise UserError(f"label mask broken at row {row['id']!r}: {problem}; check dataset.py and token_tree.py")
+
+
+def show_item(item, processor):
+    """Text of an item with prompt dim, image blue and supervised tokens green, and the supervised ids in full."""
+    lines, tokenizer = [], processor.tokenizer
+    tree = item["tree"]
+    ends = [index for index, label in enumerate(tree.labels) if label == tokenizer.eos_token_id]
+    for row, end in zip(item["rows"], ends):
+        path = tree.path(end)
+        spans = [("", "")]
+        for node in path:
+            token = tree.input_ids[node]
+            color = BLUE if token == processor.image_token_id else DIM if tree.labels[node] == IGNORE_INDEX else GREEN
+            spans = spans if spans[-1][0] == color else [*spans, (color, [])]
+            spans[-1][1].append(token)
+        lines.append(f"row {row['id']}  image {row['image']}  {len(path)} tokens")
+        lines.append("".join(_span_text(color, ids, tokenizer) for color, ids in spans[1:]))
+        lines.append(f"supervised ids: {[tree.labels[node] for node in path if tree.labels[node] != IGNORE_INDEX]}\n")
+    return "\n".join(lines)
+
+
+def _span_text(color, ids, tokenizer):
+    text = f"<|image_pad|> x {len(ids)}" if color == BLUE else tokenizer.decode(ids)
+    return f"{color}{text}{RESET}"
+
+
+def main():
+    from config import argument_parser, check_transformers, load_config
+    from data.preprocess import ensure_enriched
+    from model import load_processor
+
+    parser = argument_parser("Show training samples: prompt dim, image blue, supervised tokens green.")
+    parser.add_argument("--show", type=int, default=3, metavar="N", help="how many samples (default 3)")
+    parser.add_argument("--split", default="train", choices=["train", "val", "test"])
+    args = parser.parse_intermixed_args()
+    check_transformers()
+    cfg = load_config(args.config, args.overrides)
+    rows = ensure_enriched(cfg, args.split)[: args.show]
+    processor = load_processor(cfg)
+    dataset = load_dataset(rows, processor, cfg)
+    for index in range(len(dataset)):
+        print(show_item(dataset[index], processor))
+
+
+if __name__ == "__main__":
+    from files import run_script
+
+    run_script(main)

@@ -1,0 +1,104 @@
+"""Shared fixtures: a tiny random Qwen2-VL with the shipped processor, and a handful of images with questions."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+TINY_MODEL = ROOT / "data" / "demo" / "tiny-qwen2-vl"
+ANSWERS = ["yes", "no", "none", "pink; red", "11-20mm", "not relevant", "3", "center; center-left", "paris iia", "biopsy forceps"]
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of real data that may not be committed; tests that need it skip without."""
+    folder = os.environ.get("SURGVQA_SHARED")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("real data needs SURGVQA_SHARED, the folder that holds real-data/")
+    return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def experiment(tmp_path_factory):
+    """(config, enriched rows): four images of different sizes with 1, 3, 5 and 9 questions."""
+    return make_experiment(tmp_path_factory.mktemp("experiment"), questions=(1, 3, 5, 9))
+
+
+def make_experiment(folder, questions, sizes=((112, 112), (60, 90), (200, 57), (84, 140)), **changes):
+    """Write noise images, rows about them and a config into `folder`; return (config, enriched rows)."""
+    from config import load_config
+    from data.preprocess import ensure_enriched
+
+    rng = np.random.default_rng(0)
+    rows = []
+    for index, (count, (width, height)) in enumerate(zip(questions, sizes)):
+        Image.fromarray(rng.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+        for number in range(count):
+            question = ("Is there text?", "What color is spot {}?", "How many polyps {}?")[number % 3].format(number)
+            answer = ("yes", "no")[index % 2] if number % 3 == 0 else ANSWERS[(index + number) % len(ANSWERS)]
+            rows.append({"question": question, "answer": answer, "image": f"{index}.png"})
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"model_name": str(TINY_MODEL), "data.train_jsonl": folder / "rows.jsonl", "data.val_jsonl": folder / "rows.jsonl"}
+    settings |= {"data.image_root": folder, "output_dir": folder / "outputs", "image.max_pixels": 12544, "train.num_workers": 0}
+    settings |= {"lora.dropout": 0.0, "train.gradient_checkpointing": "false", **changes}
+    cfg = load_config(ROOT / "config_exp1.yaml", [f"{key}={value}" for key, value in settings.items()])
+    return cfg, ensure_enriched(cfg, "train")
+
+
+@pytest.fixture(scope="session")
+def processor(experiment):
+    from model import load_processor
+
+    return load_processor(experiment[0])
+
+
+@pytest.fixture
+def model(processor):
+    return random_model(processor)
+
+
+def random_model(processor, seed=0):
+    """A two-layer Qwen2-VL with random weights, float32, that speaks the shipped tokenizer."""
+    import torch
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    tokenizer = processor.tokenizer
+    special = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}_pad|>") for name in ("image", "video")}
+    special |= {f"vision_{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|vision_{name}|>") for name in ("start", "end")}
+    torch.manual_seed(seed)
+    rope = {"type": "mrope", "rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
+    text = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
+    text |= dict(vocab_size=len(tokenizer), rope_parameters=rope, eos_token_id=tokenizer.eos_token_id, bos_token_id=None)
+    vision = dict(depth=2, embed_dim=32, hidden_size=64, num_heads=2, mlp_ratio=2)
+    config = Qwen2VLConfig(
+        text_config={**text, "pad_token_id": tokenizer.pad_token_id}, vision_config=vision, tie_word_embeddings=True, **special
+    )
+    model = Qwen2VLForConditionalGeneration._from_config(config, attn_implementation="sdpa").eval()
+    with torch.no_grad():  # sharper than the default 0.02, so that greedy choices are no ties
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1:
+                weight.normal_(std=0.15)
+    return model.requires_grad_(False)
+
+
+def with_random_lora(model, lora_cfg, seed=1):
+    """Attach LoRA and draw its B matrices at random: with B = 0, as LoRA starts, half of the gradients are zero."""
+    import torch
+
+    from model import attach_lora
+
+    model = attach_lora(model, lora_cfg)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.copy_(0.05 * torch.randn(weight.shape, generator=generator))
+    return model

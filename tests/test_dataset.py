@@ -1,0 +1,250 @@
+"""Rows to tokens and labels: whole lists, every way to break the mask.    python -m pytest tests/test_dataset.py -v"""
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+import torch
+from conftest import ROOT, make_experiment
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dataset as dataset_module
+from dataset import (
+    check_supervision,
+    encode_answer,
+    encode_prompt,
+    expand_image_token,
+    group_by_image,
+    load_dataset,
+    show_item,
+    split_groups,
+)
+from files import UserError
+from images import load_image
+from model import load_processor
+from templates import IMAGE_PLACEHOLDER, prompt_block, prompt_parts
+from token_tree import IGNORE_INDEX, TokenTree
+
+
+@pytest.fixture
+def data(experiment, processor):
+    cfg, rows = experiment
+    return load_dataset(rows, processor, cfg)
+
+
+def test_a_tree_is_prefix_then_questions_each_with_its_answer(data, processor):
+    item, tokenizer = data[2], processor.tokenizer
+    rows = item["rows"]
+    head = tokenizer("System: You are a surgical VQA assistant. Answer concisely with only the final answer.\nUser:\n")["input_ids"]
+    prefix = [*head, tokenizer.convert_tokens_to_ids("<|vision_start|>")]
+    tail = tokenizer.convert_tokens_to_ids("<|vision_end|>")
+    image_ids = [processor.image_token_id] * 14  # 200 x 57 pixels -> 196 x 56 = 7 x 2 tokens of 28 x 28
+    expected, labels = prefix + image_ids + [tail], [IGNORE_INDEX] * (len(prefix) + len(image_ids) + 1)
+    for row in rows:
+        text = prompt_block(row["question_type"], row["question"], row["answer_candidates"]).split("User:\n")[1]
+        branch = tokenizer(text)["input_ids"]
+        answer = tokenizer(row["answer"])["input_ids"] + [tokenizer.eos_token_id]
+        expected += branch + answer
+        labels += [IGNORE_INDEX] * len(branch) + answer
+    assert item["input_ids"] == expected
+    assert item["labels"] == labels
+
+
+def test_image_tokens_equal_what_the_processor_makes(data, processor, experiment):
+    cfg = experiment[0]
+    counts = []
+    for index in range(len(data)):
+        item = data[index]
+        count = item["input_ids"].count(processor.image_token_id)
+        assert count == int(item["image_grid_thw"].prod()) // 4 == len(item["pixel_values"]) // 4
+        counts.append(count)
+        image = load_image(data.image_root / item["rows"][0]["image"], cfg.image)
+        assert image.width * image.height // 28**2 == count and image.width % 28 == image.height % 28 == 0
+    assert counts == [16, 6, 14, 15]  # 112 x 112, 60 x 90 -> 56 x 84, 200 x 57 -> 196 x 56, 84 x 140
+
+
+def test_prefix_and_branch_ids_equal_the_processors_own(experiment, processor, data):
+    for style in ("plain", "chat"):
+        for row in experiment[1]:
+            prompt = "".join(prompt_parts(row["question_type"], row["question"], row["answer_candidates"], style, processor))
+            image = load_image(data.image_root / row["image"], experiment[0].image)
+            whole = processor(text=[prompt], images=[image])["input_ids"][0]
+            prefix, branch = encode_prompt(processor, row, style)
+            tokens = data.image_tokens[row["image"]]
+            assert expand_image_token(prefix, processor.image_token_id, tokens) + branch == list(whole)
+
+
+def test_answer_is_encoded_apart_with_eos_and_prefix(processor):
+    tokenizer = processor.tokenizer
+    assert encode_answer(tokenizer, "no") == [*tokenizer("no")["input_ids"], tokenizer.convert_tokens_to_ids("<|im_end|>")]
+    assert encode_answer(tokenizer, "no", " ") == [*tokenizer(" no")["input_ids"], tokenizer.eos_token_id]
+
+
+def test_answer_ids_of_the_real_tokenizer(shared):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(shared / "qwen2-vl-processor")
+    assert encode_answer(tokenizer, "no") == [2152, 151645]
+    assert tokenizer("Answer:no")["input_ids"][-1] != 2152, "joint encoding merges `:no`; if it no longer does, simplify"
+
+
+def test_collate_has_one_image_per_row(data):
+    batch = data.collate([data[0], data[3]])
+    assert batch["input_ids"].shape == batch["labels"].shape == batch["mm_token_type_ids"].shape
+    assert batch["mm_token_type_ids"].sum(1).tolist() == [16, 15]
+    assert batch["image_grid_thw"].prod(1).sum() == len(batch["pixel_values"])
+
+
+def test_unsupervised_dataset_ends_at_the_prompt(experiment, processor):
+    item = load_dataset(experiment[1], processor, experiment[0], supervised=False)[1]
+    assert set(item["labels"]) == {IGNORE_INDEX}
+    for row, leaf in zip(item["rows"], item["leaves"]):
+        text = processor.tokenizer.decode([item["input_ids"][node] for node in item["tree"].path(leaf)])
+        assert text.endswith(f"Question: {row['question']}\n" + "Valid answers: yes, no\n" * bool(row["answer_candidates"]) + "Assistant: Answer:")
+
+
+# ---- the mask check: right on a right batch, and each of five breakages is caught
+
+
+def batch_and_groups(data):
+    items = [data[index] for index in range(len(data))]
+    return data.collate(items), [item["rows"] for item in items]
+
+
+@pytest.mark.parametrize("style", ["plain", "chat"])
+def test_check_passes_on_the_real_thing(experiment, processor, style):
+    cfg = experiment[0].model_copy(update={"prompt_style": style})
+    check_supervision(*batch_and_groups(load_dataset(experiment[1], processor, cfg)), processor, cfg)
+
+
+def nothing_supervised(monkeypatch):
+    grow = TokenTree.grow
+    monkeypatch.setattr(TokenTree, "grow", lambda self, parent, ids, supervised=False: grow(self, parent, ids))
+
+
+def prompt_supervised(monkeypatch):
+    grow = TokenTree.grow
+    monkeypatch.setattr(TokenTree, "grow", lambda self, parent, ids, supervised=False: grow(self, parent, ids, True))
+
+
+def labels_shifted(monkeypatch):
+    original = dataset_module.batch_trees
+
+    def shifted(trees, pad_token_id):
+        batch = original(trees, pad_token_id)
+        return {**batch, "labels": batch["labels"].roll(1, 1)}
+
+    monkeypatch.setattr(dataset_module, "batch_trees", shifted)
+
+
+def eos_unsupervised(monkeypatch):
+    original = dataset_module.batch_trees
+
+    def without_eos(trees, pad_token_id):
+        batch = original(trees, pad_token_id)
+        eos = batch["labels"][0][batch["labels"][0] != IGNORE_INDEX][-1]
+        return {**batch, "labels": batch["labels"].masked_fill(batch["labels"] == eos, IGNORE_INDEX)}
+
+    monkeypatch.setattr(dataset_module, "batch_trees", without_eos)
+
+
+def joint_encoding(monkeypatch):
+    def joint(tokenizer, answer, answer_prefix=""):
+        prompt, both = (tokenizer(text)["input_ids"] for text in ("Answer:", "Answer:" + answer + tokenizer.eos_token))
+        return both[len(prompt) :] if both[: len(prompt)] == prompt else both[len(prompt) - 1 :]
+
+    monkeypatch.setattr(dataset_module, "encode_answer", joint)
+
+
+@pytest.mark.parametrize("breakage", [nothing_supervised, prompt_supervised, labels_shifted, eos_unsupervised, joint_encoding])
+def test_check_catches_every_broken_mask(breakage, experiment, monkeypatch):
+    processor = load_processor(experiment[0])
+    processor.tokenizer.add_tokens([":no"])  # merges the colon with an answer, as the real vocabulary does
+    check_supervision(*batch_and_groups(load_dataset(experiment[1], processor, experiment[0])), processor, experiment[0])
+    breakage(monkeypatch)
+    with pytest.raises(UserError, match="label mask broken at row"):
+        check_supervision(*batch_and_groups(load_dataset(experiment[1], processor, experiment[0])), processor, experiment[0])
+
+
+def test_joint_encoding_is_caught_with_the_real_tokenizer(shared, tmp_path, monkeypatch):
+    cfg, rows = make_experiment(tmp_path, questions=(2, 2), model_name=shared / "qwen2-vl-processor")
+    real = load_processor(cfg)
+    check_supervision(*batch_and_groups(load_dataset(rows, real, cfg)), real, cfg)
+    joint_encoding(monkeypatch)
+    with pytest.raises(UserError, match="its answer's tokens"):
+        check_supervision(*batch_and_groups(load_dataset(rows, real, cfg)), real, cfg)
+
+
+def test_check_catches_a_branch_that_sees_another(data, processor, experiment):
+    batch, groups = batch_and_groups(data)
+    batch["attention_mask"] = torch.ones_like(batch["attention_mask"]).tril()  # plain causal: questions see each other
+    with pytest.raises(UserError, match="does not see its prompt"):
+        check_supervision(batch, groups, processor, experiment[0])
+
+
+# ---- groups
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=8), st.integers(1, 9), st.integers(0, 99))
+def test_capped_groups_cover_every_question_once(counts, cap, seed):
+    groups = [[(image, number) for number in range(count)] for image, count in enumerate(counts)]
+    parts = split_groups(groups, cap, seed)
+    assert len(parts) == sum(-(-count // cap) for count in counts)
+    assert all(1 <= len(part) <= cap and len({image for image, _ in part}) == 1 for part in parts)
+    assert Counter(row for part in parts for row in part) == Counter(row for group in groups for row in group)
+
+
+def test_groups_are_redrawn_each_epoch_and_repeatable(experiment, processor):
+    data = load_dataset(experiment[1], processor, experiment[0], questions_per_image=2)
+    drawn = {epoch: data.set_epoch(epoch) or [[row["id"] for row in rows] for rows in data.groups] for epoch in (0, 1, 0)}
+    data.set_epoch(0)
+    assert [[row["id"] for row in rows] for rows in data.groups] == drawn[0] != drawn[1]
+
+
+def test_group_by_image_keeps_order():
+    rows = [{"image": name, "id": number} for number, name in enumerate("abac")]
+    assert [[row["id"] for row in group] for group in group_by_image(rows)] == [[0, 2], [1], [3]]
+
+
+# ---- errors, viewer, the user's debug prints
+
+
+def test_a_row_over_max_seq_len_is_an_error_with_id_and_length(experiment, processor):
+    cfg = experiment[0].model_copy(update={"train": experiment[0].train.model_copy(update={"max_seq_len": 60})})
+    with pytest.raises(UserError, match=r"row '\d+': is \d+ tokens long, over train.max_seq_len=60"):
+        load_dataset(experiment[1], processor, cfg)
+
+
+def test_a_question_with_the_image_token_is_an_error(experiment, processor):
+    row = {**experiment[1][0], "question": "What is <|image_pad|>?"}
+    with pytest.raises(UserError, match="contains '<|image_pad|>'"):
+        load_dataset([row], processor, experiment[0])
+
+
+def test_viewer_shows_supervised_tokens_in_green_and_in_full(data, processor):
+    text = show_item(data[1], processor)
+    row = data[1]["rows"][0]
+    assert f"\033[1;32m{row['answer']}<|im_end|>\033[0m" in text
+    assert f"supervised ids: {encode_answer(processor.tokenizer, row['answer'])}" in text
+    assert "<|image_pad|> x 6" in text
+    plain = re.sub(r"\033\[[0-9;]*m", "", text)
+    assert IMAGE_PLACEHOLDER.replace("<|image_pad|>", "<|image_pad|> x 6") in plain
+
+
+def test_the_users_debug_prints_work_where_the_document_puts_them(tmp_path, experiment):
+    source = (ROOT / "dataset.py").read_text()
+    prints = '        print(f"Input IDs: {input_ids[:20]}")\n        print(f"Labels:    {labels[:20]}")\n'
+    line = next(line for line in source.splitlines(keepends=True) if line.strip().startswith('return {"rows"'))
+    (tmp_path / "dataset.py").write_text(source.replace(line, prints + line))
+    script = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import dataset; sys.argv = ['dataset.py', '--config', {str(tmp_path / 'c.yaml')!r}, '--show', '1']; dataset.main()"
+    config = experiment[0].model_dump(mode="json")
+    config["output_dir"] = str(tmp_path / "out")
+    (tmp_path / "c.yaml").write_text(json.dumps(config))
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert output.returncode == 0, output.stderr
+    assert re.search(r"Input IDs: \[\d+(, \d+){19}\]", output.stdout)
+    assert f"Labels:    {[-100] * 20}" in output.stdout

@@ -1,0 +1,467 @@
+"""eval_exp1.py as its users run it: the fixed table first, refusals, sidecar, blind prior, metrics files, summary.
+
+python -m pytest tests/test_eval_exp1.py -v
+"""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import eval_exp1
+from files import run_script, write_jsonl
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = os.environ.get("SURGVQA_SHARED")
+
+TRAIN = [
+    {"question": "Is there a polyp?", "answer": "yes", "image": "a.png"},
+    {"question": "Is there a polyp?", "answer": "yes", "image": "b.png"},
+    {"question": "Is there a polyp?", "answer": "no", "image": "c.png"},
+    {"question": "How many polyps?", "answer": "1", "image": "a.png"},
+]
+PREDICTIONS = [
+    {"id": "0", "pred": "yes", "gt": "Yes", "qtype": "yes_no", "question": "Is there a polyp?", "image": "d.png"},
+    {"id": "1", "pred": "no", "gt": "yes", "qtype": "yes_no", "question": "Is there a polyp?", "image": "e.png"},
+    {"id": "2", "pred": "two", "gt": "2", "qtype": "count_numeric", "question": "How many polyps?", "image": "d.png"},
+    {"id": "3", "pred": "no", "gt": "no", "qtype": "yes_no", "question": "Is there a polyp?", "image": "f.png"},
+]
+TABLE = """\
+================================================================================
+EVALUATION RESULTS - EXP1
+================================================================================
+
+Question Type        Count      Correct    Accuracy
+--------------------------------------------------------------------------------
+yes_no               3          2          66.67%
+count_numeric        1          1          100.00%
+--------------------------------------------------------------------------------
+OVERALL (micro)      4          3          75.00%
+================================================================================
+"""
+BLIND_TABLE = """\
+Question Type        Accuracy   Blind      Gain
+--------------------------------------------------------------------------------
+yes_no               66.67%     66.67%     +0.00
+count_numeric        100.00%    0.00%      +100.00
+OVERALL (micro)      75.00%     50.00%     +25.00
+"""
+USER_COUNTS = {
+    "yes_no": (1853, 3071),
+    "color": (98, 491),
+    "count_numeric": (85, 1544),
+    "size_numeric": (10, 498),
+    "open_ended": (450, 3380),
+}
+USER_TABLE = """\
+================================================================================
+EVALUATION RESULTS - EXP1
+================================================================================
+
+Question Type        Count      Correct    Accuracy
+--------------------------------------------------------------------------------
+yes_no               3071       1853       60.34%
+color                491        98         19.96%
+count_numeric        1544       85         5.51%
+size_numeric         498        10         2.01%
+open_ended           3380       450        13.31%
+--------------------------------------------------------------------------------
+OVERALL (micro)      8984       2496       27.78%
+================================================================================
+"""
+
+
+def stripped(text):
+    return "".join(line.rstrip() + "\n" for line in text.splitlines())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a configuration, training rows and an output folder with predictions."""
+    (tmp_path / "config.yaml").write_text("output_dir: out\ndata:\n  train_jsonl: train.jsonl\n")
+    write_jsonl(tmp_path / "train.jsonl", TRAIN)
+    write_jsonl(tmp_path / "out" / "predictions.jsonl", PREDICTIONS)
+    return tmp_path
+
+
+@pytest.fixture
+def evaluate(folder, monkeypatch, capsys):
+    """Run the script in this process; return (exit code, stdout, stderr), as a shell would see them."""
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["eval_exp1.py", "--config", str(folder / "config.yaml"), *map(str, args)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            run_script(eval_exp1.main)
+        code, printed = stopped.value.code, capsys.readouterr()
+        if isinstance(code, str):
+            return 1, stripped(printed.out), printed.err + code
+        return code or 0, stripped(printed.out), printed.err
+
+    return run
+
+
+def run_process(*args, cwd=None):
+    command = [sys.executable, str(ROOT / "eval_exp1.py"), *map(str, args)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, encoding="utf-8")
+
+
+def write_sidecar(folder, stem="predictions", **facts):
+    meta = {
+        "split": "val",
+        "limit": None,
+        "rows_in_split": 4,
+        "ids": ["0", "1", "2", "3"],
+        "adapter": "none",
+        "decoding": "free",
+    }
+    (folder / "out" / f"{stem}.meta.json").write_text(json.dumps({**meta, **facts}))
+
+
+def metrics_of(folder, name="metrics.json"):
+    return json.loads((folder / "out" / name).read_text(encoding="utf-8"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The table
+
+
+def test_the_users_counts_give_the_users_table(folder):
+    rows = [
+        {"id": f"{qtype}-{number}", "pred": "7" if number < correct else "8", "gt": "7", "qtype": qtype}
+        for qtype, (correct, count) in reversed(USER_COUNTS.items())
+        for number in range(count)
+    ]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    result = run_process("--config", folder / "config.yaml")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert stripped(result.stdout).startswith(USER_TABLE)
+    assert result.stdout.splitlines()[4] == "Question Type        Count      Correct    Accuracy  "
+
+
+def test_the_table_comes_first_although_the_training_rows_are_enriched_on_the_way(folder):
+    result = run_process("--config", folder / "config.yaml", "--show", 1, cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    out = stripped(result.stdout)
+    assert out.startswith(TABLE)
+    assert BLIND_TABLE in out and "enriched train: 4 rows" in out
+
+
+def test_torch_is_never_imported(folder):
+    code = (
+        "import runpy, sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        f"sys.argv = ['eval_exp1.py', '--config', {str(folder / 'config.yaml')!r}]\n"
+        "try:\n    runpy.run_path(sys.path[0] + '/eval_exp1.py', run_name='__main__')\n"
+        "except SystemExit as stopped:\n    assert not stopped.code, stopped.code\n"
+        "print('HEAVY', sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1:] == ["HEAVY []"], result.stderr
+
+
+def test_custom_types_come_last_alphabetically_and_nothing_is_left_out(folder, evaluate):
+    types = ["zoom", "open_ended", "instrument_type", "mcq", "yes_no"]
+    rows = [{"id": i, "pred": "a", "gt": "a", "qtype": name} for i, name in enumerate(types)]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    _, out, _ = evaluate()
+    assert [line.split()[0] for line in out.splitlines()[6:11]] == [
+        "yes_no",
+        "mcq",
+        "open_ended",
+        "instrument_type",
+        "zoom",
+    ]
+    assert out.splitlines()[8] == "open_ended           1          1          100.00%"
+
+
+def test_tolerances_come_from_the_configuration(folder, evaluate):
+    rows = [
+        {"id": "0", "pred": "12mm", "gt": "10mm", "qtype": "size_numeric"},
+        {"id": "1", "pred": "3", "gt": "2", "qtype": "count_numeric"},
+    ]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    assert "OVERALL (micro)      2          0          0.00%" in evaluate()[1]
+    assert "size_numeric         1          1          100.00%" in evaluate("eval.numeric_abs_tol=2")[1]
+    assert "count_numeric        1          1          100.00%" in evaluate("eval.count_abs_tol=1")[1]
+    assert metrics_of(folder)["tolerances"] == {"numeric_rel_tol": 0.05, "numeric_abs_tol": 0.0, "count_abs_tol": 1}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What comes after it
+
+
+def test_the_rest_of_the_output(evaluate):
+    _, out, _ = evaluate()
+    assert "macro accuracy: 83.33% (mean of 2 question types)\n" in out
+    assert "empty predictions: 0 of 4, counted as wrong\n" in out
+    assert "WARNING" not in out and "partial" not in out and "mismatches" not in out
+
+
+def test_show_prints_the_first_mismatches(folder, evaluate):
+    rows = [*PREDICTIONS, {"id": "9", "pred": None, "gt": "red", "qtype": "color"}]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    first = "Predicted: 'no' vs GT: 'yes'  [id 1, yes_no] Is there a polyp?\n"
+    second = "Predicted: '' vs GT: 'red'  [id 9, color]\n"
+    assert "1 of 2 mismatches:\n" + first + "metrics:" in evaluate("--show", 1)[1]
+    assert "2 of 2 mismatches:\n" + first + second + "metrics:" in evaluate("--show", 20)[1]
+
+
+def test_the_documented_debug_line_works_where_mismatches_are_shown(capsys):
+    anchor = 'pred, gt = row["pred"] or "", row["gt"]\n'
+    source = inspect.getsource(eval_exp1)
+    assert source.count(anchor) == 1
+    debug = """        print(f"Predicted: '{pred}' vs GT: '{gt}' -> Match: {pred == gt}")\n"""
+    pasted = {"__name__": "pasted"}
+    exec(source.replace(anchor, anchor + debug), pasted)
+    pasted["show_mismatches"]([{**PREDICTIONS[1], "correct": False}], 1)
+    assert "Predicted: 'no' vs GT: 'yes' -> Match: False\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("empty, warned", [(1, False), (2, True)])  # of 20: 5 % is tolerated, more is not
+def test_many_empty_predictions_are_a_loud_warning(folder, evaluate, empty, warned):
+    rows = [{"id": i, "pred": "" if i < empty else "none", "gt": "none", "qtype": "open_ended"} for i in range(20)]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    code, out, _ = evaluate()
+    assert code == 0
+    assert f"open_ended           20         {20 - empty}         " in out
+    assert f"empty predictions: {empty} of 20, counted as wrong\n" in out
+    assert ("WARNING: 10.00% OF THE PREDICTIONS ARE EMPTY" in out) is warned is ("WARNING" in out)
+    assert metrics_of(folder)["empty"] == empty
+
+
+@pytest.mark.parametrize(
+    "override, reason",
+    [
+        ("data.train_jsonl=null", "set data.train_jsonl in config.yaml"),
+        ("data.train_jsonl=gone.jsonl", "gone.jsonl does not exist"),
+    ],
+)
+def test_without_training_rows_there_is_no_blind_prior_and_the_reason_is_said(folder, evaluate, override, reason):
+    code, out, _ = evaluate(override)
+    assert code == 0 and out.startswith(TABLE)
+    assert "no blind prior: " in out and reason in out and "Gain" not in out
+    assert metrics_of(folder)["blind_prior"] is None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The metrics file
+
+
+def test_the_metrics_file_by_hand(folder, evaluate):
+    write_sidecar(folder)
+    evaluate()
+    metrics = metrics_of(folder)
+    assert {key: metrics[key] for key in ("n", "correct", "micro", "macro", "empty", "partial")} == {
+        "n": 4,
+        "correct": 3,
+        "micro": 0.75,
+        "macro": (2 / 3 + 1) / 2,
+        "empty": 0,
+        "partial": None,
+    }
+    assert metrics["per_type"] == {
+        "yes_no": {"count": 3, "correct": 2, "accuracy": 2 / 3},
+        "count_numeric": {"count": 1, "correct": 1, "accuracy": 1.0},
+    }
+    assert metrics["blind_prior"]["micro"] == 0.5
+    assert metrics["blind_prior"]["per_type"]["yes_no"] == {"count": 3, "correct": 2, "accuracy": 2 / 3}
+    assert metrics["predictions"] == str(folder / "out" / "predictions.jsonl")
+    assert metrics["sidecar"] == {
+        "split": "val",
+        "limit": None,
+        "rows_in_split": 4,
+        "adapter": "none",
+        "decoding": "free",
+    }
+    assert metrics["config"]["output_dir"] == str(folder / "out")
+    assert {"versions", "commit"} <= metrics.keys()
+
+
+@pytest.mark.parametrize(
+    "predictions, metrics",
+    [
+        ("out/predictions.jsonl", "metrics.json"),
+        ("out/predictions_test_none.jsonl", "metrics_test_none.json"),
+        ("elsewhere/foreign.jsonl", "metrics_foreign.json"),
+    ],
+)
+def test_each_predictions_file_has_its_own_metrics_file_in_the_output_folder(folder, evaluate, predictions, metrics):
+    (folder / "out" / "predictions.jsonl").unlink()
+    write_jsonl(folder / predictions, PREDICTIONS)
+    assert evaluate("--predictions", predictions)[0] == 0  # found from the config's folder
+    assert [path.name for path in (folder / "out").glob("metrics*")] == [metrics]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Refusals
+
+
+def test_missing_predictions_end_in_one_line(folder):
+    path = folder / "out" / "predictions.jsonl"
+    path.unlink()
+    result = run_process("--config", folder / "config.yaml")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"error: {path} does not exist; run predict_exp1.py first\n"
+
+
+@pytest.mark.parametrize("key", ["id", "pred", "gt", "qtype"])
+def test_a_row_without_one_of_the_four_keys_is_named(folder, evaluate, key):
+    broken = {name: value for name, value in PREDICTIONS[1].items() if name != key}
+    write_jsonl(folder / "out" / "predictions.jsonl", [PREDICTIONS[0], broken])
+    code, out, err = evaluate()
+    assert (code, out) == (1, "")
+    assert f"predictions.jsonl:2: has no {key};" in err
+
+
+@pytest.mark.parametrize(
+    "key, value, said",
+    [
+        ("pred", 2, "pred is 2"),
+        ("gt", ["a"], "gt is ['a']"),
+        ("gt", None, "gt is null"),
+        ("qtype", None, "qtype is None"),
+        ("id", 1.5, "id is 1.5"),
+    ],
+)
+def test_a_value_that_is_not_text_is_named(folder, evaluate, key, value, said):
+    write_jsonl(folder / "out" / "predictions.jsonl", [{**PREDICTIONS[0], key: value}])
+    code, out, err = evaluate()
+    assert (code, out) == (1, "")
+    assert f"predictions.jsonl:1: {said}" in err
+
+
+def test_only_the_four_keys_are_needed(folder, evaluate):
+    write_jsonl(folder / "out" / "predictions.jsonl", [{"id": 5, "pred": None, "gt": "none", "qtype": "open_ended"}])
+    code, out, _ = evaluate()
+    assert code == 0 and "open_ended           1          0          0.00%" in out
+
+
+def test_repeated_ids_are_counted_and_listed(folder, evaluate):
+    ids = ["a", "b", "a", 7, "7", "c", "b", "a"]
+    write_jsonl(folder / "out" / "predictions.jsonl", [{**PREDICTIONS[0], "id": row_id} for row_id in ids])
+    code, out, err = evaluate()
+    assert (code, out) == (1, "")
+    assert "repeats 3 ids (a, b, 7);" in err
+
+
+@pytest.mark.parametrize(
+    "ids, said",
+    [
+        (["0", "1", "2", "3", "4"], "misses 1 id (4) by"),
+        (["0", "1", "2"], "has unasked-for 1 id (3) by"),
+        (["0", "1", "2", "8", "9"], "misses 2 ids (8, 9) and has unasked-for 1 id (3) by"),
+        ([str(number) for number in range(20)], "misses 16 ids (4, 5, 6, 7, 8, …) by"),
+    ],
+)
+def test_ids_other_than_those_asked_for_stop_the_evaluation(folder, ids, said):
+    write_sidecar(folder, ids=ids)
+    result = run_process("--config", folder / "config.yaml")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert (
+        said in result.stderr and "run predict_exp1.py again" in result.stderr and len(result.stderr.splitlines()) == 1
+    )
+    assert not list((folder / "out").glob("metrics*"))
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"ids": null}', "{"])
+def test_a_broken_sidecar_is_an_error(folder, evaluate, content):
+    (folder / "out" / "predictions.meta.json").write_text(content)
+    code, out, err = evaluate()
+    assert (code, out) == (1, "") and "predictions.meta.json: " in err
+
+
+def test_a_limited_run_is_called_partial(folder, evaluate):
+    write_sidecar(folder, limit=4, rows_in_split=9)
+    code, out, _ = evaluate()
+    assert code == 0 and out.startswith(TABLE)
+    assert "partial: 4 of 9 rows\n" in out
+    assert metrics_of(folder)["partial"] == [4, 9]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several evaluations in one table
+
+
+def test_summary(folder, evaluate):
+    tuned = [{**row, "pred": row["gt"]} for row in PREDICTIONS]
+    color = {"id": "9", "pred": "red", "gt": "red", "qtype": "color"}
+    for stem, rows, facts in [
+        ("untuned_free", PREDICTIONS, {}),
+        ("tuned_greedy", tuned, {"adapter": "out/adapter", "decoding": "greedy"}),
+        ("foreign", [*PREDICTIONS[:2], color], None),
+    ]:
+        write_jsonl(folder / "out" / f"predictions_{stem}.jsonl", rows)
+        if facts is not None:
+            write_sidecar(folder, f"predictions_{stem}", **facts)
+        assert evaluate("--predictions", f"out/predictions_{stem}.jsonl")[0] == 0
+    files = [f"out/metrics_{stem}.json" for stem in ("untuned_free", "tuned_greedy", "foreign")]
+    code, out, _ = evaluate("--summary", *files)
+    assert code == 0
+    assert out == (
+        "                           rows  overall   yes_no    color  count_numeric\n"
+        "-------------------------------------------------------------------------\n"
+        "untuned, free                 4   75.00%   66.67%        -        100.00%\n"
+        "tuned, greedy                 4  100.00%  100.00%        -        100.00%\n"
+        "foreign                       3   66.67%   50.00%  100.00%              -\n"
+        "commonest training answer     4   50.00%   66.67%        -          0.00%\n"
+        "commonest training answer     3   66.67%  100.00%    0.00%              -\n"
+    )
+    assert evaluate("--summary", *files[:2])[1].count("commonest training answer") == 1
+
+
+def test_runs_that_the_sidecars_cannot_tell_apart_go_by_their_file_names(folder, evaluate):
+    for stem in ("predictions", "predictions_seed2"):
+        write_jsonl(folder / "out" / f"{stem}.jsonl", PREDICTIONS)
+        write_sidecar(folder, stem)
+        evaluate("--predictions", f"out/{stem}.jsonl")
+    _, out, _ = evaluate("--summary", "out/metrics.json", "out/metrics_seed2.json")
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["metrics", "seed2", "commonest"]
+
+
+def test_a_summary_of_six_types_stays_within_110_characters(folder, evaluate):
+    types = ["yes_no", "color", "count_numeric", "size_numeric", "mcq", "open_ended"]
+    rows = [{"id": i, "pred": "7", "gt": "7", "qtype": name} for i, name in enumerate(types)]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    evaluate()
+    _, out, _ = evaluate("--summary", "out/metrics.json")
+    assert "size_numeric" in out and max(map(len, out.splitlines())) <= 110
+
+
+@pytest.mark.parametrize(
+    "content, said", [(None, "no such file"), ("[1]", "not a metrics file"), ('{"n": 3}', "not a metrics file")]
+)
+def test_a_summary_names_the_file_that_is_none(folder, evaluate, content, said):
+    if content:
+        (folder / "other.json").write_text(content)
+    code, out, err = evaluate("--summary", "other.json")
+    assert (code, out) == (1, "") and f"other.json: {said}" in err
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Real predictions
+
+
+@pytest.mark.skipif(not SHARED, reason="SURGVQA_SHARED is not set: no real predictions here")
+def test_real_empty_predictions_that_once_scored_100_percent_score_nothing(folder, evaluate):
+    source = Path(SHARED) / "real-data" / "predictions" / "endovis_all_empty.json"
+    rows = [
+        {
+            "id": index,
+            "pred": row["prediction"],
+            "gt": row["ground_truth"],
+            "qtype": row["question_type"],
+            "question": row["question"],
+        }
+        for index, row in enumerate(json.loads(source.read_text(encoding="utf-8"))["predictions"])
+    ]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    code, out, _ = evaluate()
+    assert code == 0
+    assert "OVERALL (micro)      2384       0          0.00%\n" in out
+    assert "empty predictions: 2384 of 2384, counted as wrong\n" in out
+    assert "WARNING: 100.00% OF THE PREDICTIONS ARE EMPTY" in out

@@ -1,0 +1,83 @@
+"""Flattening trees: exact lists, masks and positions.    python -m pytest tests/test_token_tree.py -v"""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from token_tree import IGNORE_INDEX, TokenTree, batch_trees, supervised_parents, tree_position_ids
+
+
+def two_questions():
+    tree = TokenTree([10, 11, 12])
+    first = tree.grow(tree.root, [20, 21])
+    tree.grow(first, [30, 99], supervised=True)
+    second = tree.grow(tree.root, [40])
+    tree.grow(second, [99], supervised=True)
+    return tree
+
+
+def test_flat_lists():
+    tree = two_questions()
+    assert tree.input_ids == [10, 11, 12, 20, 21, 30, 99, 40, 99]
+    assert tree.parents == [-1, 0, 1, 2, 3, 4, 5, 2, 7]
+    assert tree.depths == [0, 0, 0, 1, 2, 3, 4, 1, 2]
+    assert tree.labels == [-100, -100, -100, -100, -100, 30, 99, -100, 99]
+    assert tree.path(6) == [0, 1, 2, 3, 4, 5, 6] and tree.path(8) == [0, 1, 2, 7, 8]
+
+
+def test_a_branch_sees_the_prefix_and_itself_only():
+    expected = [
+        "100000000",
+        "110000000",
+        "111000000",
+        "111100000",
+        "111110000",
+        "111111000",
+        "111111100",
+        "111000010",
+        "111000011",
+    ]
+    assert two_questions().ancestors().int().tolist() == [[int(cell) for cell in row] for row in expected]
+
+
+def test_batch_pads_on_the_right_and_padding_sees_only_itself():
+    short = TokenTree([10, 11])
+    short.grow(short.root, [99], supervised=True)
+    batch = batch_trees([two_questions(), short], pad_token_id=7)
+    assert batch["input_ids"][1].tolist() == [10, 11, 99, 7, 7, 7, 7, 7, 7]
+    assert batch["labels"][1].tolist() == [IGNORE_INDEX, IGNORE_INDEX, 99] + [IGNORE_INDEX] * 6
+    assert batch["depths"][1].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0]
+    mask = batch["attention_mask"][1, 0].int()
+    assert mask[2].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0]
+    assert torch.equal(mask[3:], torch.eye(9, dtype=torch.int)[3:])
+
+
+def test_positions_start_anew_in_every_branch():
+    rope = torch.tensor([[0, 1, 5, 6, 7, 8, 9, 10, 11], [0, 3, 5, 6, 7, 8, 9, 10, 11], [0, 2, 5, 6, 7, 8, 9, 10, 11]])[:, None]
+    depths = torch.tensor([two_questions().depths])
+    positions = tree_position_ids(rope, depths)
+    assert positions[0, 0].tolist() == [0, 1, 5, 6, 7, 8, 9, 6, 7]
+    assert positions[1, 0].tolist() == [0, 3, 5, 6, 7, 8, 9, 6, 7]
+
+
+def test_positions_of_rows_with_prefixes_of_different_lengths():
+    rope = torch.arange(6).expand(3, 2, 6)
+    positions = tree_position_ids(rope, torch.tensor([[0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 0, 0]]))
+    assert positions[2].tolist() == [[0, 1, 2, 3, 3, 4], [0, 1, 2, 1, 4, 5]]
+
+
+def test_logits_are_kept_before_every_supervised_token():
+    labels = torch.tensor([two_questions().labels])
+    assert supervised_parents(labels)[0].nonzero()[:, 0].tolist() == [4, 5, 7]
+    assert [two_questions().parents[node] for node in (5, 6, 8)] == [4, 5, 7]
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 4)), max_size=12))
+def test_every_token_sees_exactly_its_path(chains):
+    tree = TokenTree([1, 2])
+    for parent, length in chains:
+        tree.grow(max(tree.root, parent % len(tree)), [3] * length)
+    mask = tree.ancestors()
+    for node in range(len(tree)):
+        assert mask[node].nonzero()[:, 0].tolist() == tree.path(node)
+        assert tree.depths[node] == max(0, len(tree.path(node)) - 2)

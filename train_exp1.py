@@ -1,0 +1,132 @@
+"""Stage 2: fine-tune with LoRA on the enriched rows.
+
+    python train_exp1.py --config config_demo.yaml
+    python train_exp1.py --resume_from_checkpoint              the newest checkpoint; or give its path
+    torchrun --nproc_per_node=4 train_exp1.py train.train_bs=2 train.grad_accum=8
+
+Reads the rows of data.train_jsonl and data.val_jsonl; writes to output_dir: checkpoint-N/, adapter/ (best on validation),
+trainer_state.json (rewritten at every log), loss_curve.png, train_run.json.
+"""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from transformers import EarlyStoppingCallback, set_seed
+
+from config import argument_parser, check_transformers, load_config, resolve_path, save_run_info
+from data.preprocess import answer_rules, ensure_enriched
+from dataset import check_supervision, first_images, load_dataset
+from files import UserError, read_json, run_script
+from model import EXPERIMENT_FILE, describe_parameters, experiment_facts, load_model, load_processor, memory_errors_explained
+from trainer import ExperimentFiles, GradientCheck, RedrawGroups, build_trainer, training_arguments, validation_arguments
+
+LOWER = (
+    "lower train.train_bs (and raise train.grad_accum), image.max_pixels or train.questions_per_image, "
+    "or set train.gradient_checkpointing=true"
+)
+
+
+def describe_step(dataset, cfg, world_size):
+    """What one optimizer step holds, and what sharing the image prefix saves."""
+    images_per_step = cfg.train.train_bs * cfg.train.grad_accum * world_size
+    questions = shared = separate = supervised = 0
+    for rows in dataset.groups:
+        prefix = len(dataset.prefix_ids) - 1 + dataset.image_tokens[rows[0]["image"]]
+        branches = [sum(map(len, dataset.encoded[row["id"]])) for row in rows]
+        supervised += sum(len(dataset.encoded[row["id"]][1]) for row in rows)
+        questions, shared = questions + len(rows), shared + prefix + sum(branches)
+        separate += len(rows) * prefix + sum(branches)
+    scale = images_per_step / len(dataset)
+    return (
+        f"one optimizer step: {images_per_step} images ({cfg.train.train_bs} x {cfg.train.grad_accum} accumulated x {world_size} "
+        f"processes), ~{questions * scale:.0f} questions, ~{supervised * scale:.0f} answer tokens, ~{shared * scale:,.0f} tokens "
+        f"in all; one question a row would be ~{separate * scale:,.0f} ({separate / shared:.1f}x)"
+    )
+
+
+def long_answers_note(dataset, cfg):
+    """A list that holds one line if the limit of free decoding would cut training answers, and nothing otherwise."""
+    lengths = [len(answer_ids) for _, answer_ids in dataset.encoded.values()]
+    limit = max(lengths) if cfg.predict.max_new_tokens == "auto" else cfg.predict.max_new_tokens
+    longer = sum(length > limit for length in lengths)
+    return longer * [""] and [
+        f"note: {longer} of {len(lengths)} training answers ({longer / len(lengths):.1%}) need more than "
+        f"predict.max_new_tokens={limit} tokens with their end token, so free predictions will be cut; the longest needs "
+        f"{max(lengths)}, which is what predict.max_new_tokens=auto gives"
+    ]
+
+
+def prepare_output(cfg, resume, overwrite):
+    """Return the checkpoint to resume from, or None. Refuses to mix a new run with an old one."""
+    checkpoints = find_checkpoints(cfg.output_dir)
+    if resume is not None:
+        if resume == "newest" and not checkpoints:
+            raise UserError(f"--resume_from_checkpoint: {cfg.output_dir} has no checkpoint; start without it")
+        path = checkpoints[-1] if resume == "newest" else resolve_path(resume, cfg.config_path.parent)
+        if not (path / "trainer_state.json").is_file():
+            raise UserError(f"--resume_from_checkpoint: {path} is not a checkpoint; give a checkpoint-N folder")
+        return str(path)
+    if (checkpoints or (cfg.output_dir / "adapter").exists()) and not overwrite:
+        raise UserError(
+            f"{cfg.output_dir} already holds a training run; continue it with --resume_from_checkpoint, replace it with "
+            "--overwrite, or set another output_dir"
+        )
+    for path in [*checkpoints, cfg.output_dir / "adapter"]:
+        shutil.rmtree(path, ignore_errors=True)
+    return None
+
+
+def find_checkpoints(folder):
+    """Complete checkpoint-N folders, oldest first."""
+    found = [path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    complete = [path for path in found if (path / "trainer_state.json").is_file()]
+    return sorted(complete, key=lambda path: int(path.name.split("-")[1]))
+
+
+def main():
+    parser = argument_parser("Fine-tune with LoRA on the enriched rows.", epilog=__doc__)
+    parser.add_argument(
+        "--resume_from_checkpoint", nargs="?", const="newest", metavar="PATH", help="continue a run (no path: its newest checkpoint)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in output_dir")
+    parsed = parser.parse_intermixed_args()
+    cfg = load_config(parsed.config, parsed.overrides)
+    check_transformers()
+    splits = ["train", "val"] if cfg.data.val_jsonl else ["train"]
+    for split in splits:
+        cfg.split_path(split)
+    args = training_arguments(cfg, cfg.output_dir, **validation_arguments(cfg))
+    say = print if args.process_index == 0 else lambda *_: None
+    set_seed(cfg.train.seed)
+
+    with args.main_process_first(local=False):  # one process enriches and checks images, the others read what it wrote
+        resume = prepare_output(cfg, parsed.resume_from_checkpoint, parsed.overwrite)
+        processor = load_processor(cfg)
+        rows = {split: ensure_enriched(cfg, split) for split in splits}
+        train_set = load_dataset(rows["train"], processor, cfg, questions_per_image=cfg.train.questions_per_image)
+        val_set = load_dataset(first_images(rows["val"], cfg.train.eval_images), processor, cfg) if "val" in rows else None
+    items = [train_set[index] for index in range(min(8, len(train_set)))]
+    check_supervision(train_set.collate(items), [item["rows"] for item in items], processor, cfg)
+    say(describe_step(train_set, cfg, args.world_size))
+    say(*long_answers_note(train_set, cfg))
+
+    model, _ = load_model(cfg, phase="train")
+    say(describe_parameters(model))
+    if args.process_index == 0:
+        save_run_info(cfg.output_dir / "train_run.json", cfg, args.device, command=sys.argv, world_size=args.world_size)
+    callbacks = [ExperimentFiles(cfg.output_dir, experiment_facts(cfg, answer_rules(cfg))), GradientCheck(), RedrawGroups(train_set)]
+    if cfg.train.early_stopping_patience and val_set:
+        callbacks.append(EarlyStoppingCallback(cfg.train.early_stopping_patience))
+    trainer = build_trainer(model, train_set, val_set, args, callbacks)
+    with memory_errors_explained(LOWER):
+        trainer.train(resume_from_checkpoint=resume)
+    best = read_json(cfg.output_dir / "adapter" / EXPERIMENT_FILE)["best"]
+    score = f" (validation exact match {best['exact_match']:.1%}, teacher-forced)" if "exact_match" in best else ""
+    say(f"adapter of step {best['step']}{score}: {cfg.output_dir / 'adapter'}")
+    say(f"next: python predict_exp1.py{cfg.flag}")
+
+
+if __name__ == "__main__":
+    run_script(main)
