@@ -81,7 +81,7 @@ class VQADataset(Dataset):
         self.image_root = cfg.image_folder()
         self.questions_per_image = questions_per_image
         self.image_groups = group_by_image(rows)
-        self.image_tokens = {name: image_token_count(size, cfg.image, *patch_sizes(processor)) for name, size in sizes.items()}
+        self.image_tokens = {name: self._count_tokens(name, size) for name, size in sizes.items()}
         self.prefix_ids = encode_prompt(processor, rows[0], cfg.prompt_style)[0]
         self.encoded = {row["id"]: self._encode_row(row) for row in rows}
         self.set_epoch(0)
@@ -89,6 +89,12 @@ class VQADataset(Dataset):
     def set_epoch(self, epoch):
         """Redraw the groups of a capped `questions_per_image`: each epoch covers every question once."""
         self.groups = split_groups(self.image_groups, self.questions_per_image, f"{self.cfg.train.seed}:{epoch}")
+
+    def _count_tokens(self, name, size):
+        try:
+            return image_token_count(size, self.cfg.image, *patch_sizes(self.processor))
+        except UserError as error:
+            raise UserError(f"image {name}: {error}") from None
 
     def _encode_row(self, row):
         """Return (branch_ids, answer_ids); answer_ids is empty without supervision."""

@@ -1,7 +1,6 @@
 """Image files: find, check, size, load. Sizes and token counts come from one place, `qwen_vl_utils.smart_resize`."""
 
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,9 +9,6 @@ from qwen_vl_utils.vision_process import fetch_image, smart_resize
 from tqdm import tqdm
 
 from files import UserError, read_json, write_json
-
-warnings.simplefilter("error", Image.DecompressionBombWarning)  # an image of 90 million pixels is a mistake or an attack
-
 
 def image_path(root, name):
     """Path of an image inside `root`. Raises UserError for a name that leads out of it."""
@@ -27,13 +23,15 @@ def check_image(path):
     try:
         with Image.open(path) as image:
             size = image.size
+            if size[0] * size[1] > Image.MAX_IMAGE_PIXELS:  # Pillow itself only warns up to twice this
+                raise Image.DecompressionBombError
             image.draft("RGB", (size[0] // 8, size[1] // 8))  # JPEG only: reads every byte, decodes at an eighth of the size
             image.load()
         smart_resize(size[1], size[0], factor=28)
         return size
     except FileNotFoundError:
         problem = "does not exist; correct the row or data.image_root"
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
         problem = f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels; shrink it"
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's ways to say truncated or not an image; ratio over 200
         problem = f"can't be read ({error}); replace or remove it"
@@ -73,14 +71,17 @@ def _check_row(row, root, known):
 
 
 def image_token_count(size, image_cfg, patch_size=14, merge_size=2):
-    """Number of image tokens of a (width, height) image under the configured pixel limits."""
-    height, width = _resized(size, image_cfg, patch_size * merge_size)
-    return height * width // (patch_size * merge_size) ** 2
+    """Number of image tokens of a (width, height) image under the configured pixel limits.
 
-
-def _resized(size, image_cfg, factor):
+    Raises UserError for an image so narrow that nothing would be left of its short side.
+    """
     width, height = size
-    return smart_resize(height, width, factor=factor, min_pixels=image_cfg.min_pixels, max_pixels=image_cfg.max_pixels)
+    factor = patch_size * merge_size
+    limits = {"min_pixels": image_cfg.min_pixels, "max_pixels": image_cfg.max_pixels}
+    new_height, new_width = smart_resize(height, width, factor=factor, **limits)
+    if not new_height * new_width:
+        raise UserError(f"an image of {width} x {height} pixels is too narrow for image.max_pixels={image_cfg.max_pixels}; crop it")
+    return new_height * new_width // factor**2
 
 
 def load_image(path, image_cfg, patch_size=14):

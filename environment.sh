@@ -1,0 +1,34 @@
+# Sourced by run_exp1.sh and run_tests.sh: sets $python to an interpreter that satisfies requirements.txt.
+# The active environment if it does, else .venv, made on first use.
+
+satisfies() {
+  "$1" - <<'PY' 2>/dev/null
+import sys
+from importlib.metadata import version
+from packaging.requirements import Requirement
+assert sys.version_info >= (3, 11)
+for line in open("requirements.txt"):
+    if line.strip() and not line.startswith("#"):
+        requirement = Requirement(line)
+        assert requirement.specifier.contains(version(requirement.name).split("+")[0]), line
+PY
+}
+
+make_environment() {
+  local base
+  for base in python3 python3.13 python3.12 python3.11 python; do
+    if "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "== environment: installing requirements.txt into .venv (once; torch is large)"
+      "$base" -m venv .venv && .venv/bin/python -m pip install --quiet -r requirements.txt
+      return
+    fi
+  done
+  echo "error: Python 3.11 or newer is needed (transformers 5 needs it); install it and run this again" >&2
+  return 1
+}
+
+python=python
+if ! satisfies python; then
+  python=$PWD/.venv/bin/python
+  satisfies "$python" || make_environment
+fi

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# One command: environment, then the tests. Arguments go to pytest: bash run_tests.sh -k decode
+#
+# Tests on real data need SURGVQA_SHARED, a folder that may not be committed; without it they are skipped and say so.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source environment.sh
+exec "$python" -m pytest tests -q -ra "$@"

@@ -1,0 +1,126 @@
+"""The Trainer on trees: exact accumulation, validation by type, files kept current.    python -m pytest tests/test_trainer.py -v"""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_experiment, random_model, with_random_lora
+from transformers import EvalPrediction, TrainerState
+
+from dataset import load_dataset
+from files import UserError
+from model import answer_loss, memory_errors_explained, training_inputs
+from trainer import ExperimentFiles, GradientCheck, build_trainer, exact_match_by_type, predicted_tokens, training_arguments
+
+EOS = 9
+
+
+class Gradients(GradientCheck):
+    """Keeps the gradients that the first optimizer step is about to use."""
+
+    def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
+        super().on_pre_optimizer_step(args, state, control, model=model)
+        if state.global_step == 0:
+            self.grads = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def first_step(tmp_path, processor, bs, accum, **changes):
+    cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9), **{"train.train_bs": bs, "train.grad_accum": accum, "train.max_steps": 1, **changes})
+    model = with_random_lora(random_model(processor), cfg.lora)
+    data = load_dataset(rows, processor, cfg)
+    seen = Gradients()
+    args = training_arguments(cfg, tmp_path, eval_strategy="no", save_strategy="no", max_grad_norm=0.0, logging_first_step=True)
+    trainer = build_trainer(model, data, None, args, [seen])
+    trainer.train()
+    return trainer.state.log_history[0]["loss"], seen.grads
+
+
+def test_accumulation_is_exact(tmp_path, processor):
+    """4 images at once = 4 times 1 image, though the images hold 1, 3, 5 and 9 questions: a mean of means would differ."""
+    loss, grads = first_step(tmp_path, processor, 4, 1)
+    accumulated_loss, accumulated = first_step(tmp_path, processor, 1, 4)
+    assert loss == pytest.approx(accumulated_loss, rel=1e-5)
+    difference = sum(((grads[name] - accumulated[name]) ** 2).sum() for name in grads)
+    assert (difference / sum((grad**2).sum() for grad in grads.values())).sqrt() < 1e-5
+
+
+def test_logged_loss_is_the_mean_over_answer_tokens(tmp_path, processor):
+    loss, _ = first_step(tmp_path, processor, 2, 2)
+    cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9))
+    data = load_dataset(rows, processor, cfg)
+    batch = data.collate([data[index] for index in range(4)])
+    model = with_random_lora(random_model(processor), cfg.lora)
+    assert loss == pytest.approx(float(answer_loss(model(**training_inputs(model, batch)), batch["labels"])), rel=1e-4)
+
+
+def test_gradient_check_finds_idle_tensors(model, experiment):
+    lora = with_random_lora(model, experiment[0].lora)
+    with pytest.raises(AssertionError, match="28 LoRA tensors got no gradient"):
+        GradientCheck().on_pre_optimizer_step(None, TrainerState(), None, model=lora)
+
+
+def test_predicted_tokens_stand_where_labels_do():
+    logits = torch.tensor([[0.0, 1.0, 0.0], [3.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
+    labels = torch.tensor([[-100, 7, -100], [7, -100, 7]])
+    assert predicted_tokens(logits, labels).tolist() == [[-100, 1, -100], [0, -100, 2]]
+
+
+def test_exact_match_by_type_needs_every_token_and_eos():
+    labels = np.array([[-100, 5, 6, EOS, -100, 5, EOS], [-100, 7, EOS, -100, -100, -100, -100]])
+    predictions = np.array([[-100, 5, 6, EOS, -100, 5, 5], [-100, 7, EOS, -100, -100, -100, -100]])
+    metrics = exact_match_by_type(EvalPrediction(predictions, labels), ["color", "yes_no", "color"])
+    assert metrics == {"exact_match": 2 / 3, "exact_match_yes_no": 0.0, "exact_match_color": 1.0}
+
+
+def test_teacher_forced_exact_match_equals_free_greedy_when_right(tmp_path, processor):
+    """Through the Trainer's own evaluation loop, with padding between batches: the same as counting by hand."""
+    cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9), **{"train.eval_bs": 2})
+    model = random_model(processor)
+    data = load_dataset(rows, processor, cfg)
+    trainer = build_trainer(model, data, data, training_arguments(cfg, tmp_path, eval_strategy="no"))
+    metrics = trainer.evaluate()
+    right = []
+    for index in range(4):
+        item = data[index]
+        batch = data.collate([item])
+        predicted = model(**training_inputs(model, batch)).logits.reshape(-1, model.config.text_config.vocab_size).argmax(-1)
+        targets = batch["labels"][batch["labels"] != -100]
+        ends = (targets == processor.tokenizer.eos_token_id).nonzero()[:, 0].tolist()
+        for start, end in zip([0, *[end + 1 for end in ends]], ends):
+            right.append(torch.equal(predicted[start : end + 1], targets[start : end + 1]))
+    assert metrics["eval_exact_match"] == pytest.approx(sum(right) / len(rows)) and len(right) == len(rows)
+    assert {name for name in metrics if "exact_match_" in name} == {f"eval_exact_match_{row['question_type']}" for row in rows}
+
+
+def test_files_follow_the_run(tmp_path, model, experiment):
+    lora = with_random_lora(model, experiment[0].lora)
+    files = ExperimentFiles(tmp_path, {"prompt_style": "plain"})
+    state = TrainerState(log_history=[{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0, "learning_rate": 1e-4}])
+    files.on_log(None, state, None)
+    assert json.loads((tmp_path / "trainer_state.json").read_text())["log_history"][1]["loss"] == 2.0
+
+    def evaluated(step, exact_match, loss):
+        state.global_step = step
+        state.log_history.append({"step": step, "eval_loss": loss, "eval_exact_match": exact_match})
+        files.on_evaluate(None, state, None, metrics={"eval_exact_match": exact_match, "eval_loss": loss}, model=lora)
+        return json.loads((tmp_path / "adapter" / "experiment.json").read_text())["best"]["step"]
+
+    assert evaluated(10, 0.0, math.nan) == 10, "even a first validation without a right answer gives an adapter"
+    assert evaluated(15, 0.0, 9.0) == 15, "any loss beats NaN"
+    assert evaluated(20, 0.5, 1.0) == 20
+    assert evaluated(30, 0.4, 0.1) == 20, "exact match decides"
+    assert evaluated(40, 0.5, 0.9) == 40, "loss breaks ties"
+    assert evaluated(50, 0.5, math.nan) == 40
+    assert (tmp_path / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_out_of_memory_is_one_line_with_the_keys():
+    for error in (torch.OutOfMemoryError("CUDA out of memory. Tried…"), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        with pytest.raises(UserError, match="out of memory; lower train.train_bs"):
+            with memory_errors_explained("lower train.train_bs"):
+                raise error
+    with pytest.raises(RuntimeError, match="shapes"):
+        with memory_errors_explained("lower train.train_bs"):
+            raise RuntimeError("shapes do not match")
