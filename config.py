@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from packaging.version import Version
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from files import UserError, write_json
 
@@ -26,9 +27,17 @@ SPLITS = ("train", "val", "test")
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 REPORTED_PACKAGES = ("torch", "transformers", "peft", "accelerate", "qwen-vl-utils", "tokenizers", "numpy", "pillow")
 
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
+
+def _not_bool(value):
+    if isinstance(value, bool):  # `train_bs: yes` would read as 1
+        raise ValueError("a number is wanted")
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_not_bool)]
+Float = Annotated[float, BeforeValidator(_not_bool)]
+Count = Annotated[Integer, Field(ge=1)]
+NonNegative = Annotated[Float, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -43,7 +52,7 @@ class ImageConfig(Section):
 class LoraConfig(Section):
     r: Count = 16
     alpha: Count = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    dropout: Annotated[Float, Field(ge=0, lt=1)] = 0.05
     target_modules: Annotated[list[str], Field(min_length=1)] = PROJECTIONS
 
 
@@ -52,12 +61,12 @@ class TrainConfig(Section):
     eval_bs: Count = 4
     questions_per_image: Count | Literal["all"] = "all"
     grad_accum: Count = 2
-    seed: Annotated[int, Field(ge=0)] = 42
-    lr: Annotated[float, Field(gt=0)] = 1e-4
+    seed: Annotated[Integer, Field(ge=0)] = 42
+    lr: Annotated[Float, Field(gt=0)] = 1e-4
     weight_decay: NonNegative = 0.0
-    epochs: Annotated[float, Field(gt=0)] = 1
+    epochs: Annotated[Float, Field(gt=0)] = 1
     max_steps: Count | None = None
-    warmup_ratio: Share = 0.05
+    warmup_ratio: Annotated[Float, Field(ge=0, le=1)] = 0.05
     bf16: bool = True
     gradient_checkpointing: bool = True
     max_seq_len: Count = 2048
@@ -67,7 +76,7 @@ class TrainConfig(Section):
     save_steps: Count = 100
     save_total_limit: Count | None = 3
     early_stopping_patience: Count | None = None
-    num_workers: Annotated[int, Field(ge=0)] = 2
+    num_workers: Annotated[Integer, Field(ge=0)] = 2
     report_to: str | list[str] = "none"
 
 
@@ -87,7 +96,7 @@ class PredictConfig(Section):
 class EvalConfig(Section):
     numeric_rel_tol: NonNegative = 0.05
     numeric_abs_tol: NonNegative = 0.0
-    count_abs_tol: Annotated[int, Field(ge=0)] = 0
+    count_abs_tol: Annotated[Integer, Field(ge=0)] = 0
 
 
 class Config(Section):
@@ -230,11 +239,14 @@ def _known_keys(model=Config, prefix=""):
 
 def _explain(error):
     """One clause for one pydantic error: the key, what is wrong, and the nearest known key."""
-    key = ".".join(str(part) for part in error["loc"] if part not in ("int", "literal['all']", "literal['auto']", "constrained-int"))
+    known, parts = set(_known_keys()), [str(part) for part in error["loc"]]
     if error["type"] != "extra_forbidden":
+        prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        key = next((prefix for prefix in prefixes if prefix in known), parts[0])  # what follows tells a union's member
         return f"{key}: {error['msg']}, not {error['input']!r}"
-    near = [known for known in _known_keys() if known.rsplit(".")[-1] == key.rsplit(".")[-1]]
-    near = near or difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.5)
+    key = ".".join(parts)
+    near = [name for name in known if name.rsplit(".")[-1] == key.rsplit(".")[-1]]
+    near = near or difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
     return f"unknown key {key}" + (f" (did you mean {near[0]}?)" if near else "")
 
 
@@ -254,7 +266,7 @@ def check_transformers(minimum="5.23"):
         found = version("transformers")
     except PackageNotFoundError:
         found = "not installed"
-    if found == "not installed" or tuple(map(int, found.split(".")[:2])) < tuple(map(int, minimum.split("."))):
+    if found == "not installed" or Version(found) < Version(minimum):
         raise UserError(f"transformers {minimum} or newer is needed, found {found}; run: pip install -r requirements.txt")
 
 

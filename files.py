@@ -100,6 +100,8 @@ def _parse_row(path, number, line):
     except ValueError as error:
         hint = "; the file looks like one JSON array" if number == 1 and line.lstrip().startswith("[") else ""
         raise UserError(f"{path}:{number}: not valid JSON ({error}){hint}; write one JSON object a line") from None
+    if "\\u" in line and any("\ud800" <= letter <= "\udfff" for letter in json.dumps(row, ensure_ascii=False)):
+        raise UserError(f"{path}:{number}: holds half a character (an unpaired \\ud800-\\udfff); correct the text")
     if not isinstance(row, dict):
         raise UserError(f"{path}:{number}: is a {type(row).__name__}, not an object; write one JSON object a line")
     return row

@@ -30,8 +30,14 @@ PY
 eval "$facts"
 stamps=$out/.stages
 mkdir -p "$stamps"
-inputs=$( { cat ./*.py data/*.py "$config" "${rows[@]}" requirements.txt; ls -lRn "$images"; [[ -d $model ]] && cat "$model"/*.json "$model"/*.safetensors
-            echo "${overrides[*]:-}"; } | "$python" -c 'import hashlib, sys; print(hashlib.file_digest(sys.stdin.buffer, "sha256").hexdigest())')
+inputs=$(
+  {
+    cat ./*.py data/*.py requirements.txt "$config" "${rows[@]}"
+    ls -lRn "$images"
+    if [[ -d $model ]]; then cat "$model"/*.json "$model"/*.safetensors; fi
+    echo "${overrides[*]:-}"
+  } | "$python" -c 'import hashlib, sys; print(hashlib.file_digest(sys.stdin.buffer, "sha256").hexdigest())'
+)
 changed=no
 
 stage() {  # stage NAME OUTPUT COMMAND...: run unless OUTPUT is there and neither the inputs nor an earlier stage changed
@@ -60,15 +66,15 @@ summary=()
 for run in "untuned free" "untuned constrained" "tuned free" "tuned constrained"; do
   read -r model decoding <<< "$run"
   name=${model}_$decoding
-  adapter=(); [[ $model == untuned ]] && adapter=(--adapter none)
-  decode=(); [[ $decoding == free ]] && decode=(predict.decoding=free)
-  predictions=$out/predictions_$name.jsonl
-  stage "predict $model, $decoding" "$predictions" predict_exp1.py --split "$split" --out "$predictions" ${adapter[@]+"${adapter[@]}"} ${decode[@]+"${decode[@]}"}
-  stage "eval $model, $decoding" "$out/metrics_$name.json" eval_exp1.py --predictions "$predictions" > "$out/eval_$name.txt"
+  choice=()
+  if [[ $model == untuned ]]; then choice+=(--adapter none); fi
+  if [[ $decoding == free ]]; then choice+=(predict.decoding=free); fi
+  stage "predict_$name" "$out/predictions_$name.jsonl" predict_exp1.py --split "$split" --out "$out/predictions_$name.jsonl" ${choice[@]+"${choice[@]}"}
+  "$python" eval_exp1.py --config "$config" ${overrides[@]+"${overrides[@]}"} --predictions "$out/predictions_$name.jsonl" > "$out/evaluation_$name.txt"
   summary+=("$out/metrics_$name.json")
 done
 
-echo
-cat "$out/eval_tuned_constrained.txt"
+echo "== eval: tuned, constrained, split $split"
+cat "$out/evaluation_tuned_constrained.txt"
 echo
 "$python" eval_exp1.py --config "$config" ${overrides[@]+"${overrides[@]}"} --summary "${summary[@]}"

@@ -50,7 +50,8 @@ def read_rows(path, need_answer=True):
     seen = {}
     for index, (line, row) in enumerate(read_jsonl(path)):
         where = f"{path}:{line}"
-        row = {**row, "id": str(row.get("id", index)), "image": row.get("image", row.get("image_filename"))}
+        row_id, image = row.get("id"), row.get("image")
+        row = {**row, "id": str(index if row_id is None else row_id), "image": row.get("image_filename") if image is None else image}
         _check_text(row, "question", where, "add the question as text")
         _check_text(row, "image", where, "add the image's name, relative to data.image_root")
         if need_answer or row.get("answer") is not None:
@@ -126,7 +127,7 @@ def mine_verdict(train_rows):
         key = question_key(row["question"])
         if candidates and answer not in candidates:
             unconstrained.setdefault(key, answer)
-        if "; " in answer:
+        if "; " in answer and not row.get("options"):
             multi_label.add(key)
     return {"unconstrained": unconstrained, "multi_label": sorted(multi_label)}
 
@@ -161,8 +162,7 @@ def enriched_path(cfg, split):
 def ensure_enriched(cfg, split):
     """Enrich a split if its enriched file is missing or was made from other inputs or rules; return its rows (list).
 
-    The training file decides the constraints of every split. Without one (prediction on a machine that has only the
-    adapter) the enriched rows must already be there.
+    The training file decides the constraints of every split, so it has to be there for all of them.
     """
     src, dst = cfg.split_path(split), enriched_path(cfg, split)
     sidecar = dst.with_suffix(".meta.json")

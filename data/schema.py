@@ -12,7 +12,7 @@ QUESTION_TYPES = ["yes_no", "color", "count_numeric", "size_numeric", "mcq", "op
 
 def infer_question_type(question, options=None):
     """Return the type of a question (str) from its wording; a question with `options` is multiple choice."""
-    text = question.lower()
+    text = question.lower().strip()
     if options:
         return "mcq"
     if "yes or no" in text or text.startswith(("is ", "are ")):

@@ -1,0 +1,131 @@
+"""What users get wrong: one line that names the place and the remedy, exit code 1, before the model loads.
+
+    python -m pytest tests/test_bad_input.py -v
+"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, TINY_MODEL
+from PIL import Image
+
+import predict_exp1
+import sanity_overfit
+import train_exp1
+from files import UserError
+
+GOOD = {"question": "Is there text?", "answer": "yes", "image": "good.png"}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with one good image; any script that loads the model fails."""
+    Image.effect_noise((64, 64), 50).convert("RGB").save(tmp_path / "good.png")
+    (tmp_path / "text.png").write_text("not an image")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:-500])
+    for script in (train_exp1, predict_exp1, sanity_overfit):
+        monkeypatch.setattr(script, "load_model", lambda *args, **kwargs: pytest.fail("the model was loaded"))
+    return tmp_path
+
+
+def mistake(script, folder, monkeypatch, lines, *arguments):
+    """Run a script's main on a training file of these lines; return the one line the user would read."""
+    (folder / "train.jsonl").write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    settings = [f"model_name={TINY_MODEL}", f"data.train_jsonl={folder / 'train.jsonl'}", f"data.val_jsonl={folder / 'train.jsonl'}"]
+    settings += [f"data.image_root={folder}", f"output_dir={folder / 'out'}"]
+    monkeypatch.setattr(sys, "argv", ["script.py", *settings, *arguments])
+    with pytest.raises(UserError) as error:
+        script.main()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+CASES = [
+    ([GOOD, '{"question": '], "train.jsonl:2: not valid JSON"),
+    ([json.dumps([GOOD])], "train.jsonl:1: is a list, not an object"),
+    (["[", json.dumps(GOOD), "]"], "the file looks like one JSON array; write one JSON object a line"),
+    ([], "train.jsonl: has no rows; write one JSON object a line"),
+    ([GOOD, {**GOOD, "question": None}], "train.jsonl:2: has no question; add the question as text"),
+    ([GOOD, {"question": "Is it?", "answer": "yes"}], "train.jsonl:2: has no image; add the image's name, relative to data.image_root"),
+    ([{**GOOD, "answer": 3}], "train.jsonl:1: answer is 3, not text; write the answer as text"),
+    ([{**GOOD, "answer": " "}], "train.jsonl:1: answer is empty"),
+    ([{"question": "Is it?", "image": "good.png"}], "train.jsonl:1: has no answer"),
+    ([GOOD, {**GOOD, "image": "gone.png"}], "row '1': image .*gone.png does not exist; correct the row or data.image_root"),
+    ([GOOD, {**GOOD, "image": "text.png"}], "row '1': image .*text.png can't be read .*; replace or remove it"),
+    ([GOOD, {**GOOD, "image": "cut.png"}], "row '1': image .*cut.png can't be read .*; replace or remove it"),
+    ([GOOD, {**GOOD, "image": "../x.png"}], "row '1': image '../x.png' lies outside data.image_root"),
+    ([GOOD, {**GOOD, "id": "a"}, {**GOOD, "id": "a"}], "train.jsonl:3: id 'a' is already that of line 2"),
+    ([{**GOOD, "question": "why? " * 2000}], "row '0': is .* tokens long, over train.max_seq_len=2048"),
+    ([{**GOOD, "question": "<|image_pad|>"}], "row '0': the question contains '<.image_pad.>'; remove it"),
+    ([{**GOOD, "options": "yes, no"}], "train.jsonl:1: options is 'yes, no'; write a list of texts"),
+]
+
+
+@pytest.mark.parametrize("lines, message", CASES)
+def test_training_names_the_place(folder, monkeypatch, lines, message):
+    import re
+
+    assert re.search(message, mistake(train_exp1, folder, monkeypatch, lines)), mistake(train_exp1, folder, monkeypatch, lines)
+    assert not (folder / "out" / "adapter").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["data.train_jsonl=/no/such.jsonl"], "data.train_jsonl: /no/such.jsonl does not exist; correct it in"),
+        (["data.val_jsonl=/no/such.jsonl"], "data.val_jsonl: /no/such.jsonl does not exist"),
+        (["data.image_root=/no/such"], "data.image_root: /no/such is not a folder"),
+        (["train.learning_rate=1"], "unknown key train.learning_rate"),
+        (["--resume_from_checkpoint"], "has no checkpoint; start without it"),
+        (["--resume_from_checkpoint", "/no/such"], "/no/such is not a checkpoint; give a checkpoint-N folder"),
+        (["--config", "/no/such.yaml"], "/no/such.yaml: no such configuration file"),
+    ],
+)
+def test_training_names_the_key(folder, monkeypatch, arguments, message):
+    assert message in mistake(train_exp1, folder, monkeypatch, [GOOD], *arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "out/adapter does not exist; run train_exp1.py first, or give --adapter PATH or --adapter none"),
+        (["--adapter", "/no/such"], "adapter /no/such does not exist"),
+        (["--split", "test", "--adapter", "none"], "set data.test_jsonl in config_exp1.yaml"),
+    ],
+)
+def test_prediction_says_what_is_missing(folder, monkeypatch, arguments, message):
+    assert message in mistake(predict_exp1, folder, monkeypatch, [GOOD], *arguments)
+
+
+def test_nothing_written_is_lost(folder, monkeypatch):
+    """A mistake in a new training file leaves the old enriched rows as they were."""
+    enriched = folder / "out" / "data" / "train.jsonl"
+    with pytest.raises(pytest.fail.Exception):  # gets as far as loading the model
+        mistake(train_exp1, folder, monkeypatch, [GOOD])
+    before = enriched.read_bytes()
+    assert "train.jsonl:2" in mistake(train_exp1, folder, monkeypatch, [GOOD, "{"])
+    assert enriched.read_bytes() == before and [path.name for path in enriched.parent.glob(".*")] == []
+
+
+def test_bare_train_on_a_fresh_clone():
+    """Through the real process: one line on stderr, exit code 1, no traceback."""
+    result = subprocess.run([sys.executable, "train_exp1.py"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1] == "error: set data.train_jsonl in config_exp1.yaml, or try --config config_demo.yaml"
+    assert "Traceback" not in result.stderr
+
+
+def test_an_old_transformers_is_named(monkeypatch):
+    import config
+
+    monkeypatch.setattr(config, "version", lambda package: "4.57.1")
+    with pytest.raises(UserError, match="transformers 5.23 or newer is needed, found 4.57.1; run: pip install -r requirements.txt"):
+        config.check_transformers()
+
+
+@pytest.mark.parametrize("script", ["train_exp1.py", "predict_exp1.py", "eval_exp1.py", "sanity_overfit.py", "dataset.py"])
+def test_help_shows_config_and_overrides(script):
+    result = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--config PATH" in result.stdout and "section.key=value" in result.stdout

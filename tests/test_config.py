@@ -1,0 +1,333 @@
+"""The configuration: its keys and defaults, its errors, and how its paths are resolved.
+
+python -m pytest tests/test_config.py -v
+"""
+
+import json
+import re
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+import config
+from config import Config, check_transformers, load_config
+from files import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+# DESIGN.md's table, typed in; the steps between savings are for the shared rows' ~650 steps
+DEFAULTS = {
+    "model_name": "Qwen/Qwen2-VL-7B-Instruct", "vision_frozen": True, "prompt_style": "plain", "answer_prefix": "",
+    "image.min_pixels": 3136, "image.max_pixels": 200704,
+    "lora.r": 16, "lora.alpha": 32, "lora.dropout": 0.05, "lora.target_modules": PROJECTIONS,
+    "train.train_bs": 4, "train.eval_bs": 4, "train.questions_per_image": "all", "train.grad_accum": 2,
+    "train.seed": 42, "train.lr": 1e-4, "train.weight_decay": 0.0, "train.epochs": 1, "train.warmup_ratio": 0.05,
+    "train.bf16": True, "train.gradient_checkpointing": True, "train.logging_steps": 10, "train.save_steps": 100,
+    "train.max_seq_len": 2048, "train.report_to": "none",
+    "data.train_jsonl": None, "data.val_jsonl": None, "data.test_jsonl": None, "data.image_root": None,
+    "predict.decoding": "greedy", "predict.max_new_tokens": 4, "predict.batch_size": 4,
+    "eval.numeric_rel_tol": 0.05, "eval.numeric_abs_tol": 0.0, "eval.count_abs_tol": 0,
+}  # fmt: skip
+HISTORICAL = {
+    "lora.r": 32, "lora.alpha": 64, "lora.dropout": 0.05, "train.lr": 5e-6, "train.weight_decay": 0.01,
+    "train.epochs": 3, "train.train_bs": 1, "train.grad_accum": 16, "train.questions_per_image": 1,
+    "train.warmup_ratio": 0.0, "train.bf16": True, "train.gradient_checkpointing": False, "image.max_pixels": 448 * 448,
+    "model_name": "Qwen/Qwen2-VL-7B-Instruct",
+}  # fmt: skip
+
+
+def at(cfg, key):
+    for name in key.split("."):
+        cfg = getattr(cfg, name)
+    return cfg
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def error_of(*arguments):
+    with pytest.raises(UserError) as error:
+        load_config(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# --- keys and defaults ---
+
+
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_defaults_of_the_code_and_of_config_exp1(tmp_path, key):
+    in_code, in_file = load_config(write(tmp_path / "empty.yaml", "")), load_config(ROOT / "config_exp1.yaml")
+    assert at(in_code, key) == at(in_file, key) == DEFAULTS[key]
+
+
+def test_config_exp1_states_every_key_at_its_default(tmp_path):
+    in_code = load_config(write(tmp_path / "empty.yaml", "")).model_dump()
+    in_file = load_config(ROOT / "config_exp1.yaml").model_dump()
+    assert (in_code.pop("output_dir"), in_file.pop("output_dir")) == (tmp_path / "outputs", ROOT / "outputs")
+    assert in_file == in_code
+    stated = yaml.safe_load((ROOT / "config_exp1.yaml").read_text())
+    assert {key: set(value) for key, value in stated.items() if isinstance(value, dict)} == {
+        key: set(value) for key, value in in_code.items() if isinstance(value, dict)
+    }
+    assert set(stated) == {*in_code, "output_dir"}
+
+
+@pytest.mark.parametrize("key", HISTORICAL)
+def test_config_exp1_actual_holds_the_historical_values(key):
+    assert at(load_config(ROOT / "config_exp1_actual.yaml"), key) == HISTORICAL[key]
+
+
+def test_config_exp1_actual_writes_elsewhere_than_config_exp1():
+    folders = [load_config(ROOT / name).output_dir for name in ("config_exp1.yaml", "config_exp1_actual.yaml")]
+    assert folders[0] != folders[1]
+
+
+@pytest.mark.parametrize("name", ["config_exp1.yaml", "config_exp1_actual.yaml", "config_demo.yaml"])
+def test_every_key_has_its_reason_on_the_line_above(name):
+    if name == "config_demo.yaml" and not (ROOT / name).exists():
+        pytest.skip("config_demo.yaml is not there")
+    lines = (ROOT / name).read_text().splitlines()
+    keys = [number for number, line in enumerate(lines) if re.match(r" *\w+: *\S", line)]
+    stated = yaml.safe_load("\n".join(lines))
+    assert len(keys) == sum(len(value) if isinstance(value, dict) else 1 for value in stated.values())
+    bare = [lines[number] for number in keys if not re.match(r" *# \S", lines[number - 1])]
+    assert not bare
+
+
+def test_a_configuration_is_immutable():
+    cfg = load_config(ROOT / "config_exp1.yaml")
+    for section, key in ((cfg, "output_dir"), (cfg.train, "lr"), (cfg.lora, "r")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section, key, 1)
+
+
+# --- values ---
+
+
+@pytest.mark.parametrize(("text", "number"), [("1e-4", 1e-4), ("1.0e-4", 1e-4), ("2E-5", 2e-5), ("5", 5.0)])
+def test_numbers_that_yaml_takes_for_text(tmp_path, text, number):
+    path = write(tmp_path / "c.yaml", f"train:\n  lr: {text}\n")
+    for cfg in (load_config(path), load_config(None, [f"train.lr={text}"])):
+        assert cfg.train.lr == number and isinstance(cfg.train.lr, float)
+
+
+def test_overrides_win_over_the_file_and_keep_the_rest(tmp_path):
+    path = write(tmp_path / "c.yaml", "train: {lr: 3.0e-4, epochs: 2}\npredict:\n")
+    overrides = ["train.lr=2e-4", "predict.max_new_tokens=auto", "answer_prefix=' '", "lora.target_modules=[q_proj]"]
+    cfg = load_config(path, [*overrides, "train.lr=1e-3", "eval.numeric_abs_tol=1"])
+    assert (cfg.train.lr, cfg.train.epochs, cfg.predict.max_new_tokens) == (1e-3, 2, "auto")
+    assert (cfg.answer_prefix, cfg.lora.target_modules, cfg.eval.numeric_abs_tol) == (" ", ["q_proj"], 1.0)
+    assert load_config(path).train.lr == 3e-4
+
+
+def test_defaults_are_not_shared_between_configurations():
+    load_config(None, ["data.train_jsonl=x.jsonl"])
+    assert load_config(None).data.train_jsonl is None and Config().lora.target_modules == PROJECTIONS
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("train.learnig_rate", None),
+        ("train.epoch", "train.epochs"),
+        ("train.gradacum", "train.grad_accum"),
+        ("predict.max_tokens", "predict.max_new_tokens"),
+        ("data.val_json", "data.val_jsonl"),
+        ("train_bs", "train.train_bs"),
+        ("model", "model_name"),
+        ("lora.rank", None),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path, key, nearest):
+    section, _, name = key.rpartition(".")
+    path = write(tmp_path / "c.yaml", f"{section}:\n  {name}: 1\n" if section else f"{name}: 1\n")
+    for message in (error_of(path), error_of(None, [f"{key}=1"])):
+        assert f"unknown key {key}" in message
+        assert nearest is None or f"(did you mean {nearest}?)" in message
+    assert error_of(path).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.lr", "fast"), ("train.lr", "-1"), ("train.lr", ".inf"), ("train.lr", "null"), ("train.lr", "[1]"),
+        ("train.train_bs", "0"), ("train.train_bs", "2.5"), ("train.train_bs", "many"), ("train.train_bs", "true"),
+        ("train.epochs", "0"), ("train.bf16", "maybe"), ("train.questions_per_image", "some"), ("train.epochs", "true"),
+        ("train.questions_per_image", "0"), ("train.warmup_ratio", "1.5"), ("train.report_to", "3"),
+        ("predict.max_new_tokens", "0"), ("predict.max_new_tokens", "few"), ("predict.decoding", "beam"),
+        ("lora.target_modules", "q_proj"), ("lora.target_modules", "[]"), ("lora.dropout", "1"), ("lora.r", "1.5"),
+        ("prompt_style", "fancy"), ("vision_frozen", "false"), ("eval.count_abs_tol", "0.5"), ("model_name", "7"),
+        ("image.max_pixels", "-3"), ("eval.numeric_rel_tol", "-0.1"), ("train", "5"), ("data", "[]"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_names_its_key(tmp_path, key, value):
+    section, _, name = key.rpartition(".")
+    path = write(tmp_path / "c.yaml", f"{section}:\n  {name}: {value}\n" if section else f"{name}: {value}\n")
+    for message in (error_of(path), error_of(None, [f"{key}={value}"])):
+        assert re.search(rf": {re.escape(key)}: ", message), message
+    assert error_of(path).startswith(f"{path}: ")
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path):
+    message = error_of(write(tmp_path / "c.yaml", "train: {lr: fast, epoch: 1}\nlora: {r: 0}\n"))
+    assert all(words in message for words in ("train.lr: ", "unknown key train.epoch", "lora.r: "))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"train: [unclosed", "not a YAML file ("),
+        (b"a: b: c", "not a YAML file ("),
+        (b"\xff\xfe\x00", "not a YAML file ("),
+        (b"- a\n- b\n", "holds a list, not `key: value` lines"),
+        (b"just text", "holds a str, not `key: value` lines"),
+        (b"1: 2", ""),
+        (b"config_path: x", ""),
+    ],
+)
+def test_a_file_that_is_no_configuration(tmp_path, content, message):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(content)
+    assert error_of(path).startswith(f"{path}: {message}")
+
+
+def test_missing_configuration_file(tmp_path):
+    assert (
+        error_of(tmp_path / "no.yaml")
+        == f"{tmp_path / 'no.yaml'}: no such configuration file; give another with --config"
+    )
+    assert "not a YAML file" in error_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.lr", "override 'train.lr': write section.key=value, for example train.lr=2e-4"),
+        ("train.lr=[1", "override 'train.lr=[1': '[1' is not a YAML value"),
+        ("model_name.x=1", "override 'model_name.x=1': model_name is not a section"),
+    ],
+)
+def test_bad_overrides(override, message):
+    assert error_of(None, [override]) == message
+
+
+# --- paths ---
+
+
+def test_paths_in_a_file_are_relative_to_it(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    text = "output_dir: out\ndata: {train_jsonl: rows/t.jsonl, val_jsonl: /abs/v.jsonl, image_root: ../images}\n"
+    cfg = load_config(write(tmp_path / "exp 1" / "c.yaml", text))
+    assert cfg.output_dir == tmp_path / "exp 1" / "out"
+    assert cfg.data.train_jsonl == tmp_path / "exp 1" / "rows" / "t.jsonl"
+    assert cfg.data.val_jsonl == Path("/abs/v.jsonl")
+    assert cfg.data.image_root.resolve() == tmp_path / "images"
+    assert cfg.config_path == tmp_path / "exp 1" / "c.yaml"
+
+
+def test_paths_of_the_command_line_start_here_or_else_at_the_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path / "exp1" / "c.yaml", "data: {train_jsonl: t.jsonl}\n")
+    write(tmp_path / "exp1" / "only_there.jsonl", "{}")
+    write(tmp_path / "exp1" / "both.jsonl", "{}")
+    write(tmp_path / "both.jsonl", "{}")
+    train = lambda value: load_config(path, [f"data.train_jsonl={value}"]).data.train_jsonl  # noqa: E731
+    assert train("both.jsonl") == tmp_path / "both.jsonl"
+    assert train("only_there.jsonl") == tmp_path / "exp1" / "only_there.jsonl"
+    assert train(tmp_path / "nowhere.jsonl") == tmp_path / "nowhere.jsonl"
+    assert load_config(path, ["data.train_jsonl=null"]).data.train_jsonl is None
+    assert load_config(path, ["output_dir=new"]).output_dir == tmp_path / "new"
+    # the user's own form: a checkpoint of the config's outputs, named from the folder above
+    write(tmp_path / "exp1" / "outputs" / "checkpoint-500" / "adapter_config.json", "{}")
+    resolved = config.resolve_path("outputs/checkpoint-500", path.parent)
+    assert resolved == tmp_path / "exp1" / "outputs" / "checkpoint-500"
+
+
+def test_default_configuration_is_the_one_beside_the_script(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config().config_path == ROOT / "config_exp1.yaml"
+    write(tmp_path / "config_exp1_actual.yaml", "train: {epochs: 7}\n")
+    assert load_config("config_exp1_actual.yaml").train.epochs == 7, "the working directory comes first"
+    (tmp_path / "config_exp1_actual.yaml").unlink()
+    assert load_config("config_exp1_actual.yaml").train.epochs == 3, "then the script's folder"
+
+
+def test_a_model_folder_or_a_hub_id(tmp_path, monkeypatch):
+    path = write(tmp_path / "c.yaml", "model_name: models/tiny\n")
+    assert load_config(path).model_name == "models/tiny", "no such folder: a hub id"
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    assert load_config(path).model_name == str(tmp_path / "models" / "tiny")
+    assert (
+        error_of(path, ["model_name=./absent"])
+        == "model_name: ./absent is not a folder; give a model folder or a hub id"
+    )
+
+
+# --- inputs ---
+
+
+def test_missing_inputs_name_the_key_and_the_file(tmp_path):
+    cfg = load_config(ROOT / "config_exp1.yaml")
+    with pytest.raises(UserError) as error:
+        cfg.split_path("train")
+    assert str(error.value) == "set data.train_jsonl in config_exp1.yaml, or try --config config_demo.yaml"
+    with pytest.raises(UserError, match=r"^set data.val_jsonl in config_exp1.yaml$"):
+        cfg.split_path("val")
+    path = write(tmp_path / "c.yaml", "data: {test_jsonl: no.jsonl, image_root: none}\n")
+    with pytest.raises(
+        UserError, match=rf"^data.test_jsonl: {tmp_path}/no.jsonl does not exist; correct it in {path}$"
+    ):
+        load_config(path).split_path("test")
+    with pytest.raises(UserError, match=rf"^data.image_root: {tmp_path}/none is not a folder; correct it in {path}$"):
+        load_config(path).image_folder()
+    write(tmp_path / "no.jsonl", "{}")
+    assert load_config(path).split_path("test") == tmp_path / "no.jsonl"
+    assert load_config(path, ["data.image_root=null"]).image_folder() == tmp_path
+
+
+@pytest.mark.parametrize("found", ["5.22.9", "4.57.1", None])
+def test_an_old_transformers_is_refused_by_name(monkeypatch, found):
+    def version(package):
+        if found is None:
+            raise PackageNotFoundError(package)
+        return found
+
+    monkeypatch.setattr(config, "version", version)
+    message = f"transformers 5.23 or newer is needed, found {found or 'not installed'}"
+    with pytest.raises(UserError, match=message):
+        check_transformers()
+
+
+@pytest.mark.parametrize("found", ["5.23.0", "5.100.0", "6.0.0.dev0", "6.0rc1"])
+def test_a_newer_transformers_is_accepted(monkeypatch, found):
+    monkeypatch.setattr(config, "version", lambda package: found)
+    check_transformers()
+
+
+def test_run_info_records_configuration_versions_and_commit(tmp_path):
+    cfg = load_config(None, ["train.lr=2e-4"])
+    config.save_run_info(tmp_path / "run.json", cfg, device="cpu", stage="train")
+    info = json.loads((tmp_path / "run.json").read_text())
+    assert (info["stage"], info["device"], info["config"]["train"]["lr"]) == ("train", "cpu", 2e-4)
+    assert set(info["versions"]) >= {"torch", "transformers", "peft", "pillow"} and "commit" in info
+    saved = write(tmp_path / "again.yaml", json.dumps(info["config"]))
+    assert load_config(saved).model_dump() == cfg.model_dump(), "what is saved can be run again"
+
+
+def test_every_script_takes_a_config_and_overrides():
+    args = config.argument_parser("x").parse_args(["--config", "c.yaml", "train.lr=1", "lora.r=2"])
+    assert (args.config, args.overrides) == ("c.yaml", ["train.lr=1", "lora.r=2"])
+    text = config.argument_parser("x").format_help()
+    assert "--config PATH" in text and "section.key=value" in text

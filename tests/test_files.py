@@ -1,0 +1,212 @@
+"""Reading and writing: whole files or none, errors with file and line, one line and exit code 1 for mistakes.
+
+python -m pytest tests/test_files.py -v
+"""
+
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from files import UserError, atomic_open, read_json, read_jsonl, sha256, write_json, write_jsonl
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_code(code, *arguments, **options):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, **options)
+
+
+# --- writing ---
+
+
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text("old")
+    for exception in (ValueError, KeyboardInterrupt):
+        with pytest.raises(exception), atomic_open(path) as file:
+            file.write("new")
+            file.flush()
+            assert path.read_text() == "old", "the old content stays until the new one is whole"
+            raise exception
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_good_end_replaces_the_file_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "a" / "b" / "results.bin"
+    for content in (b"first, longer", b"second"):
+        with atomic_open(path, "wb") as file:
+            file.write(content)
+        assert path.read_bytes() == content and list(path.parent.iterdir()) == [path]
+
+
+def test_new_files_have_the_usual_permissions(tmp_path):
+    with atomic_open(tmp_path / "by_us") as file, open(tmp_path / "by_open", "w"):
+        file.write("x")
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("by_us", "by_open")]
+    assert modes[0] == modes[1]
+
+
+KILLED = """
+import os, signal, sys
+from files import write_jsonl
+def rows():
+    for number in range(100_000):
+        if number == 50_000:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield {"number": number}
+write_jsonl(sys.argv[1], rows())
+"""
+
+
+def test_a_killed_process_leaves_the_old_content(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"old": true}\n')
+    assert run_code(KILLED, path).returncode == -signal.SIGKILL
+    assert path.read_text() == '{"old": true}\n'
+    assert len(list(tmp_path.iterdir())) == 2, "it was killed while writing"
+    write_jsonl(path, [{"new": True}])
+    assert path.read_text() == '{"new": true}\n'
+
+
+rows = st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.none() | st.lists(st.text())), min_size=1)
+
+
+@given(rows)
+def test_rows_come_back_as_written(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    write_jsonl(path, rows)
+    assert list(read_jsonl(path)) == list(enumerate(rows, start=1))
+
+
+def test_text_is_written_readable_in_utf8_whatever_the_locale(tmp_path):
+    code = r"import sys, files; files.write_jsonl(sys.argv[1], [{'a': '\xe9 \u22645mm'}])"
+    code += r"; files.write_json(sys.argv[2], {'a': '\xe9'})"
+    done = run_code(
+        code, tmp_path / "a.jsonl", tmp_path / "a.json", env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.jsonl").read_bytes() == '{"a": "é ≤5mm"}\n'.encode()
+    assert (tmp_path / "a.json").read_bytes() == '{\n  "a": "é"\n}\n'.encode()
+
+
+# --- reading ---
+
+
+def test_blank_lines_are_skipped_and_line_numbers_are_the_file_s(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf\n{"a": 1}\r\n   \n\n{"a": "\xc3\xa9"}')
+    assert list(read_jsonl(path)) == [(2, {"a": 1}), (5, {"a": "é"})]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", ": has no rows; write one JSON object a line"),
+        (b"\n  \n", ": has no rows; write one JSON object a line"),
+        (b'{"a": 1}\n\n{"a": \n', ":3: not valid JSON ("),
+        (b"hello", ":1: not valid JSON ("),
+        (b'{"a": 1}{"a": 2}', ":1: not valid JSON ("),
+        (b'{"a": 1}\n[1]\n', ":2: is a list, not an object; write one JSON object a line"),
+        (b"3", ":1: is a int, not an object; write one JSON object a line"),
+        (b'{"a": 1}\n{"a": "\xe9"}', ": not UTF-8 text ("),
+    ],
+)
+def test_a_bad_jsonl_names_file_and_line(tmp_path, content, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        list(read_jsonl(path))
+    assert str(error.value).startswith(f"{path}{message}") and "\n" not in str(error.value)
+
+
+def test_a_json_array_is_recognised(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{"a": 1}], indent=2))
+    with pytest.raises(
+        UserError, match=r"rows.json:1: .*; the file looks like one JSON array; write one JSON object a line$"
+    ):
+        list(read_jsonl(path))
+    path.write_text('{"a": 1}\n[')
+    with pytest.raises(UserError) as error:
+        list(read_jsonl(path))
+    assert "looks like" not in str(error.value), "only a file that starts as one"
+
+
+def test_half_a_character_is_found_while_reading_not_while_writing(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n{"a": "polyp \\ud83d"}\n')  # valid JSON, but no text that UTF-8 could hold
+    with pytest.raises(UserError, match=r"rows.jsonl:2: "):
+        list(read_jsonl(path))
+
+
+def test_missing_files_and_folders(tmp_path):
+    with pytest.raises(UserError, match=r"no.jsonl: no such file$"):
+        list(read_jsonl(tmp_path / "no.jsonl"))
+    with pytest.raises(UserError, match="is a folder, a JSONL file is wanted"):
+        list(read_jsonl(tmp_path))
+    with pytest.raises(UserError, match=r"no.json: no such file$"):
+        read_json(tmp_path / "no.json")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff"])
+def test_json_that_is_none_names_the_file(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"a.json: not valid JSON \(.*\); delete it or write it anew$"):
+        read_json(tmp_path / "a.json")
+    write_json(tmp_path / "a.json", {"b": [1, None]})
+    assert read_json(tmp_path / "a.json") == {"b": [1, None]}
+
+
+def test_sha256_is_that_of_the_bytes_in_order(tmp_path):
+    contents = [os.urandom(3_000_000), b"b"]
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path, content in zip(paths, contents):
+        path.write_bytes(content)
+    assert sha256(*paths) == hashlib.sha256(b"".join(contents)).hexdigest()
+    assert sha256(*paths) != sha256(*paths[::-1])
+
+
+# --- scripts ---
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "stderr"),
+    [
+        ("raise UserError('rows.jsonl:3: broken')", 1, "error: rows.jsonl:3: broken\n"),
+        ("return None", 0, ""),
+        ("return 3", 3, ""),
+    ],
+)
+def test_run_script_exit_codes(body, code, stderr):
+    program = f"from files import UserError, run_script\ndef main():\n    print('begun')\n    {body}\nrun_script(main)"
+    done = run_code(program)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "begun\n", stderr)
+
+
+def test_run_script_does_not_hide_bugs():
+    done = run_code("from files import run_script\ndef main():\n    raise ValueError('a bug')\nrun_script(main)")
+    assert done.returncode == 1 and "Traceback" in done.stderr and "a bug" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+def test_a_reader_that_stops_early_is_no_error():
+    program = "from files import run_script\ndef main():\n    for n in range(100_000): print(n)\nrun_script(main)"
+    done = subprocess.run(
+        f'"{sys.executable}" -c "{program}" | head -n 1',
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
