@@ -27,8 +27,7 @@ make_environment() {
   return 1
 }
 
-python=python
-if ! satisfies python; then
-  python=$PWD/.venv/bin/python
-  satisfies "$python" || make_environment
-fi
+for python in python python3 "$PWD/.venv/bin/python"; do
+  if satisfies "$python"; then break; fi
+done
+satisfies "$python" || make_environment

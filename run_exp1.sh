@@ -21,7 +21,7 @@ try:
     cfg = load_config(sys.argv[1], sys.argv[2:])
     rows = [cfg.split_path(split) for split in ("train", "val", "test") if split == "train" or getattr(cfg.data, f"{split}_jsonl")]
     split = "test" if cfg.data.test_jsonl else "val"
-    print(f"out={shlex.quote(str(cfg.output_dir))} images={shlex.quote(str(cfg.image_folder()))} model={shlex.quote(cfg.model_name)}")
+    print(f"out={shlex.quote(str(cfg.output_dir))} images={shlex.quote(str(cfg.data.image_root or ''))} model={shlex.quote(cfg.model_name)}")
     print(f"split={split} rows=({' '.join(shlex.quote(str(path)) for path in rows)})")
 except UserError as error:
     sys.exit(f"error: {error}")
@@ -33,7 +33,7 @@ mkdir -p "$stamps"
 inputs=$(
   {
     cat ./*.py data/*.py requirements.txt "$config" "${rows[@]}"
-    ls -lRn "$images"
+    if [[ -d $images ]]; then ls -lRn "$images"; fi
     if [[ -d $model ]]; then cat "$model"/*.json "$model"/*.safetensors; fi
     echo "${overrides[*]:-}"
   } | "$python" -c 'import hashlib, sys; print(hashlib.file_digest(sys.stdin.buffer, "sha256").hexdigest())'
