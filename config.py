@@ -115,10 +115,10 @@ class Config(Section):
     eval: EvalConfig = EvalConfig()
     config_path: Annotated[Path, Field(exclude=True)] = DEFAULT_CONFIG  # where it was read; not a key of the file
 
-    @property
-    def flag(self):
-        """The --config argument that names this file, for the commands that scripts suggest."""
-        return "" if self.config_path == DEFAULT_CONFIG else f" --config {shlex.quote(os.path.relpath(self.config_path))}"
+    def command(self, script):
+        """How to run another script with this configuration from the working directory, for the hints that scripts print."""
+        flag = "" if self.config_path == DEFAULT_CONFIG else f" --config {shlex.quote(os.path.relpath(self.config_path))}"
+        return f"python {shlex.quote(os.path.relpath(ROOT / script))}{flag}"
 
     def split_path(self, split):
         """Path of a split's rows. Raises UserError that names the key when it isn't set or the file is missing."""

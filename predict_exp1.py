@@ -110,7 +110,7 @@ def main():
     save_run_info(sidecar, cfg, model.device, **facts)
     print(describe(counts, limit))
     print(f"wrote {len(predictions)} predictions to {out}")
-    print(f"next: python eval_exp1.py{cfg.flag} --predictions {shlex.quote(os.path.relpath(out))}")
+    print(f"next: {cfg.command('eval_exp1.py')} --predictions {shlex.quote(os.path.relpath(out))}")
 
 
 if __name__ == "__main__":

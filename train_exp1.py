@@ -125,7 +125,7 @@ def main():
     best = read_json(cfg.output_dir / "adapter" / EXPERIMENT_FILE)["best"]
     score = f" (validation exact match {best['exact_match']:.1%}, teacher-forced)" if "exact_match" in best else ""
     say(f"adapter of step {best['step']}{score}: {cfg.output_dir / 'adapter'}")
-    say(f"next: python predict_exp1.py{cfg.flag}")
+    say(f"next: {cfg.command('predict_exp1.py')}")
 
 
 if __name__ == "__main__":

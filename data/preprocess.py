@@ -16,9 +16,9 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as `python data/preprocess.py`
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import SPLITS, argument_parser, load_config  # noqa: E402
+from config import SPLITS, argument_parser, load_config, save_run_info  # noqa: E402
 from data import schema  # noqa: E402
-from files import UserError, read_json, read_jsonl, run_script, sha256, write_json, write_jsonl  # noqa: E402
+from files import UserError, read_json, read_jsonl, run_script, sha256, write_jsonl  # noqa: E402
 
 DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")
 QUOTES = "\"'`“”‘’"
@@ -169,7 +169,7 @@ def ensure_enriched(cfg, split):
     inputs = {"source": sha256(src), "train": sha256(cfg.split_path("train")), "rules": rules_hash()}
     if not (dst.is_file() and sidecar.is_file() and read_json(sidecar)["inputs"] == inputs):
         counts = enrich_jsonl(src, dst, cfg.split_path("train"))
-        write_json(sidecar, {"inputs": inputs, **counts})
+        save_run_info(sidecar, cfg, inputs=inputs, **counts)
         print(describe(split, counts))
     return [row for _, row in read_jsonl(dst)]
 
