@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from files import UserError, read_json, write_json
 
+
 def image_path(root, name):
     """Path of an image inside `root`. Raises UserError for a name that leads out of it."""
     path = os.path.normpath(os.path.join(root, name))
