@@ -11,6 +11,7 @@ attention in SpecInfer (Miao et al. 2023) and Medusa (Cai et al. 2024).
 Shapes: B rows (images), T tokens of a row.
 """
 
+import numpy as np
 import torch
 
 IGNORE_INDEX = -100  # the label of a token without loss, as everywhere in transformers
@@ -54,11 +55,10 @@ class TokenTree:
 
     def ancestors(self):
         """(T, T) bool: row t is true at t and at every ancestor of t."""
-        seen = torch.eye(len(self), dtype=torch.bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                seen[node] |= seen[parent]
-        return seen
+        seen = np.eye(len(self), dtype=bool)
+        for node, parent in enumerate(self.parents[1:], start=1):
+            seen[node] |= seen[parent]
+        return torch.from_numpy(seen)
 
 
 def batch_trees(trees, pad_token_id):
