@@ -59,7 +59,7 @@ training=(train_exp1.py --overwrite)
 if [[ $(cat "$stamps/training_began" 2>/dev/null) == "$inputs" ]] && compgen -G "$out/checkpoint-*/trainer_state.json" > /dev/null; then
   training=(train_exp1.py --resume_from_checkpoint)
 fi
-[[ -e $stamps/train ]] || echo "$inputs" > "$stamps/training_began"
+echo "$inputs" > "$stamps/training_began"
 stage train "$out/adapter/adapter_model.safetensors" "${training[@]}"
 
 summary=()

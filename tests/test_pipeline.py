@@ -164,6 +164,22 @@ def test_sanity_fails_when_nothing_is_learnt(parent):
     assert "SANITY TEST FAILED" in output
 
 
+def test_run_exp1_runs_everything_once(tmp_path):
+    """The one command: four runs in one table; a second call skips what is done; a changed override runs it again."""
+    exp1 = copy_repository(tmp_path / "exp1")
+    for split, count in (("train", 4), ("val", 2)):
+        write_rows(exp1 / "rows" / f"{split}.jsonl", first_scenes(split, count))
+    write_config(exp1, exp1 / "rows")
+    shell = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": ""}
+    command = ["bash", "exp1/run_exp1.sh", "config_exp1.yaml", "train.max_steps=1", "train.num_workers=0"]
+    first, second = (subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=shell) for _ in range(2))
+    assert first.returncode == 0, first.stderr[-3000:]
+    table = first.stdout.splitlines()[-7:]
+    assert [line.split("  ")[0] for line in table[2:]] == ["untuned, free", "untuned, greedy", "tuned, free", "tuned, greedy", "commonest training answer"]
+    assert "EVALUATION RESULTS - EXP1" in first.stdout and ".venv" not in first.stdout
+    assert second.stdout.count("unchanged, skipped") == 6 and second.stdout.splitlines()[-7:] == table
+
+
 # ---- what README says about question types of one's own
 
 
