@@ -1,6 +1,9 @@
 # Sourced by run_exp1.sh and run_tests.sh: sets $python to an interpreter that satisfies requirements.txt.
 # The active environment if it does, else .venv, made on first use.
 
+# OpenMP threads that wait should sleep: spinning, they starve whatever else runs (data loading, a neighbour), up to tenfold.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+
 satisfies() {
   "$1" - <<'PY' 2>/dev/null
 import sys

@@ -1,6 +1,6 @@
 """The embedded demo: rendered scenes, the tiny model, and the line between its two kinds of text.
 
-    python -m pytest tests/test_demo.py -v
+python -m pytest tests/test_demo.py -v
 """
 
 import functools
@@ -84,7 +84,10 @@ def test_polyps_counted_placed_and_measured_on_the_mask(rendered):
         cells, sizes = set(), set()
         for part in parts:
             y, x = np.argwhere(part).mean(0)
-            row, column = ("upper", "center", "lower")[int(3 * y / SIZE)], ("left", "center", "right")[int(3 * x / SIZE)]
+            row, column = (
+                ("upper", "center", "lower")[int(3 * y / SIZE)],
+                ("left", "center", "right")[int(3 * x / SIZE)],
+            )
             cells.add("center" if (row, column) == ("center", "center") else f"{row}-{column}")
             diameter = 2 * np.sqrt(part.sum() / np.pi)
             sizes.add(("<5mm", "5-10mm", "11-20mm", ">20mm")[int(np.digitize(diameter, [24, 38, 55]))])
@@ -101,7 +104,9 @@ def test_colors_read_from_the_pixels(rendered):
             pixels = np.asarray(image, float)[masks["polyp"] == k]
             hue = np.median(pixels / (pixels.sum(1, keepdims=True) + 1), axis=0)
             seen.add(min(palette, key=lambda name: np.abs(hue - palette[name]).sum()))
-        assert short_answers(scene)["What color is the abnormality? If more than one separate with ;"] == ("; ".join(sorted(seen)) or "none")
+        assert short_answers(scene)["What color is the abnormality? If more than one separate with ;"] == (
+            "; ".join(sorted(seen)) or "none"
+        )
 
 
 def test_instruments_box_and_text_read_from_masks_and_pixels(rendered):
@@ -109,7 +114,9 @@ def test_instruments_box_and_text_read_from_masks_and_pixels(rendered):
         answers, pixels = short_answers(scene), np.asarray(image, int)
         labels, sizes = np.unique(masks["instrument"], return_counts=True)
         seen = sorted(scenes.INSTRUMENTS[n - 1] for n, size in zip(labels, sizes) if n and size > 150)
-        assert answers["Are there any instruments in the image? Check all that are present."] == ("; ".join(seen) or "none")
+        assert answers["Are there any instruments in the image? Check all that are present."] == (
+            "; ".join(seen) or "none"
+        )
         assert answers["How many instrumnets are in the image?"] == str(len(seen))
         corner = pixels[SIZE - 40 : SIZE - 30, 6:12].reshape(-1, 3).mean(0)
         frame = pixels[SIZE - 40 : SIZE - 20, 3].min()  # the box's light outline, where else is nothing so bright
@@ -134,11 +141,18 @@ def test_short_answers_are_in_kvasir_form():
         "What is the size of the polyp?": {"none", "<5mm", "5-10mm", "11-20mm", ">20mm"},
         "What type of polyp is present?": {"none", "paris ip", "paris is", "paris iia"},
     }
-    cells = {"center"} | {f"{r}-{c}" for r in ("upper", "center", "lower") for c in ("left", "center", "right")} - {"center-center"}
+    cells = {"center"} | {f"{r}-{c}" for r in ("upper", "center", "lower") for c in ("left", "center", "right")} - {
+        "center-center"
+    }
     lists = {
         "What color is the abnormality? If more than one separate with ;": {"pink", "red", "white", "yellow", "brown"},
         "Where in the image is the abnormality?": cells,
-        "Are there any instruments in the image? Check all that are present.": {"biopsy forceps", "metal clip", "polyp snare", "tube"},
+        "Are there any instruments in the image? Check all that are present.": {
+            "biopsy forceps",
+            "metal clip",
+            "polyp snare",
+            "tube",
+        },
     }
     seen = {question: set() for question in [*single, *lists]}
     for seed in SEEDS["pretrain"][:600]:
@@ -158,7 +172,9 @@ def test_procedure_question_has_options_answered_by_letter_and_by_text(split):
     assert len(letters) + len(texts) == len(rows) and min(len(letters), len(texts)) > len(rows) / 4
     assert all(sorted(row["options"]) == sorted(scenes.PROCEDURES) for row in rows)
     assert len({tuple(row["options"]) for row in rows}) == 6
-    by_image = {f"{split}/{k:04d}.jpg": sample_scene(seed) for k, seed in enumerate(SEEDS[split][: SPLIT_SCENES[split]])}
+    by_image = {
+        f"{split}/{k:04d}.jpg": sample_scene(seed) for k, seed in enumerate(SEEDS[split][: SPLIT_SCENES[split]])
+    }
     for row in rows:
         chosen = row["options"]["ABC".index(row["answer"])] if row in letters else row["answer"]
         assert chosen == by_image[row["image"]].procedure
@@ -257,7 +273,7 @@ def tiny():
 
 def test_tokenizer_is_qwen_like(tiny):
     tokenizer = tiny[0].tokenizer
-    ids = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    ids = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
     assert tokenizer.eos_token == "<|im_end|>" and tokenizer.pad_token == "<|endoftext|>"
     assert all(len(ids(token)) == 1 for token in pretrain.SPECIAL_TOKENS)
     assert tokenizer.convert_ids_to_tokens(ids("11-20mm")) == ["1", "1", "-", "2", "0", "mm"]

@@ -66,20 +66,39 @@ TOKENIZER_SEED, TOKENIZER_SCENES = SEEDS["pretrain"][-2000], 2000
 # What the model learns to say: sentences only, never the short answers of the demo
 
 NUMBERS = ("no", "one", "two", "three")
-SIZE_WORDS = {"<5mm": "less than 5 mm", "5-10mm": "between 5 and 10 mm", "11-20mm": "between 11 and 20 mm", ">20mm": "more than 20 mm"}
-TYPE_WORDS = {"paris ip": "a polyp on a stalk", "paris is": "a dome without a stalk", "paris iia": "a flat and slightly raised polyp"}
+SIZE_WORDS = {
+    "<5mm": "less than 5 mm",
+    "5-10mm": "between 5 and 10 mm",
+    "11-20mm": "between 11 and 20 mm",
+    ">20mm": "more than 20 mm",
+}
+TYPE_WORDS = {
+    "paris ip": "a polyp on a stalk",
+    "paris is": "a dome without a stalk",
+    "paris iia": "a flat and slightly raised polyp",
+}
 
 QUESTIONS = {
     "text": ["Is there text?", "Does the image carry any text?", "Can text be read in this image?"],
     "box": ["Is there a green/black box artefact?", "Does a green or black box hide a corner?"],
     "easy": ["Is this finding easy to detect?", "How easy is this finding to detect?"],
     "polyps": ["How many polyps are in the image?", "What is the number of polyps?", "Count the polyps."],
-    "instrument count": ["How many instrumnets are in the image?", "How many instruments are in the image?", "Count the instruments."],
+    "instrument count": [
+        "How many instrumnets are in the image?",
+        "How many instruments are in the image?",
+        "Count the instruments.",
+    ],
     "size": ["What is the size of the polyp?", "How large is the polyp?", "What does the polyp measure?"],
     "type": ["What type of polyp is present?", "Which Paris type describes the polyp?"],
-    "color": ["What color is the abnormality? If more than one separate with ;", "Which color does the abnormality have?"],
+    "color": [
+        "What color is the abnormality? If more than one separate with ;",
+        "Which color does the abnormality have?",
+    ],
     "location": ["Where in the image is the abnormality?", "In which part of the image is the finding?"],
-    "instruments": ["Are there any instruments in the image? Check all that are present.", "Which instruments can be seen?"],
+    "instruments": [
+        "Are there any instruments in the image? Check all that are present.",
+        "Which instruments can be seen?",
+    ],
     "procedure": [PROCEDURE_QUESTION, "Which procedure is this?"],
     "caption": ["Describe the image.", "What can be seen here?", "Write a caption."],
 }
@@ -102,8 +121,12 @@ def _and(labels):
 def _counted(n, noun):
     word = noun if n == 1 else noun + "s"
     verb = "is" if n == 1 else "are"
-    return [f"{n} {word} {verb} visible in this image.", f"{n} is the number of {noun}s in view.",
-            f"there {verb} {NUMBERS[n]} {word} in this image.", f"i count {n} {word} in this view."]  # fmt: skip
+    return [
+        f"{n} {word} {verb} visible in this image.",
+        f"{n} is the number of {noun}s in view.",
+        f"there {verb} {NUMBERS[n]} {word} in this image.",
+        f"i count {n} {word} in this view.",
+    ]
 
 
 def statements(scene: Scene) -> dict[str, list[str]]:
@@ -122,10 +145,16 @@ def statements(scene: Scene) -> dict[str, list[str]]:
         "instrument count": _counted(len(tools), "instrument"),
         "size": ["none of the sizes applies, as there is no polyp.", "none, because there is no polyp to measure."],
         "type": ["none of the paris types applies here.", "none, because there is no polyp to classify."],
-        "color": ["none of the colors applies, as nothing abnormal is visible.", "none, because there is no abnormality here."],
+        "color": [
+            "none of the colors applies, as nothing abnormal is visible.",
+            "none, because there is no abnormality here.",
+        ],
         "location": ["none of the areas shows an abnormality.", "none, because there is no finding in any area."],
         "instruments": ["none of the instruments can be seen.", "none, because no instrument is in view."],
-        "procedure": [f"{scene.procedure} is the procedure shown here.", f"this image was taken during a {scene.procedure}."],
+        "procedure": [
+            f"{scene.procedure} is the procedure shown here.",
+            f"this image was taken during a {scene.procedure}.",
+        ],
     }
     if n:
         easy = ["yes, this finding is easy to detect.", "yes, one sees this finding easily."]
@@ -133,15 +162,30 @@ def statements(scene: Scene) -> dict[str, list[str]]:
         placed = sorted((cell_name(p.x, p.y), p.color) for p in scene.polyps)
         said |= {
             "easy": easy if scene.easy else hard,
-            "size": [f"{size} is the size of the polyp.", f"the polyp measures {size} in this view.",
-                     f"the polyp measures {SIZE_WORDS[size]} across."],  # fmt: skip
-            "type": [f"{scene.paris}, {TYPE_WORDS[scene.paris]}, is present.", f"this is {TYPE_WORDS[scene.paris]}, type {scene.paris}."],
-            "color": [f"{'; '.join(colors)} is what the abnormality looks like.", f"the abnormality is colored {_and(colors)}."],
-            "location": [f"{'; '.join(cells)} is where the abnormality lies.", f"the abnormality lies at {_and(cells)}.",
-                         f"{_and([f'a {color} polyp lies at {cell}' for cell, color in placed])}."],  # fmt: skip
+            "size": [
+                f"{size} is the size of the polyp.",
+                f"the polyp measures {size} in this view.",
+                f"the polyp measures {SIZE_WORDS[size]} across.",
+            ],
+            "type": [
+                f"{scene.paris}, {TYPE_WORDS[scene.paris]}, is present.",
+                f"this is {TYPE_WORDS[scene.paris]}, type {scene.paris}.",
+            ],
+            "color": [
+                f"{'; '.join(colors)} is what the abnormality looks like.",
+                f"the abnormality is colored {_and(colors)}.",
+            ],
+            "location": [
+                f"{'; '.join(cells)} is where the abnormality lies.",
+                f"the abnormality lies at {_and(cells)}.",
+                f"{_and([f'a {color} polyp lies at {cell}' for cell, color in placed])}.",
+            ],
         }
     if tools:
-        said["instruments"] = [f"{'; '.join(tools)} can be seen in this image.", f"one sees {_and(tools)} in this image."]
+        said["instruments"] = [
+            f"{'; '.join(tools)} can be seen in this image.",
+            f"one sees {_and(tools)} in this image.",
+        ]
     return said
 
 
@@ -193,10 +237,21 @@ STYLE_WEIGHTS = (0.4, 0.15, 0.3, 0.15)
 # Tokenizer and processor
 
 SPECIAL_TOKENS = [
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>",
-    "<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>",
-    "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
-]  # fmt: skip
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+]
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system\n"
     "You are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n"
@@ -264,18 +319,32 @@ def build_model(tokenizer) -> Qwen2VLForConditionalGeneration:
     """About 2.6 M parameters, random."""
     token = tokenizer.convert_tokens_to_ids
     text = dict(
-        hidden_size=160, intermediate_size=448, num_hidden_layers=4, num_attention_heads=5, num_key_value_heads=5,
-        vocab_size=-(-len(tokenizer) // 64) * 64, max_position_embeddings=4096, tie_word_embeddings=True,
+        hidden_size=160,
+        intermediate_size=448,
+        num_hidden_layers=4,
+        num_attention_heads=5,
+        num_key_value_heads=5,
+        vocab_size=-(-len(tokenizer) // 64) * 64,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
         rope_parameters={"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10_000.0},
-        bos_token_id=None, eos_token_id=token("<|im_end|>"), pad_token_id=token("<|endoftext|>"),
-    )  # fmt: skip
-    vision = dict(depth=4, embed_dim=128, hidden_size=160, num_heads=4, mlp_ratio=3, patch_size=14, spatial_merge_size=2)
+        bos_token_id=None,
+        eos_token_id=token("<|im_end|>"),
+        pad_token_id=token("<|endoftext|>"),
+    )
+    vision = dict(
+        depth=4, embed_dim=128, hidden_size=160, num_heads=4, mlp_ratio=3, patch_size=14, spatial_merge_size=2
+    )
     return Qwen2VLForConditionalGeneration(
         Qwen2VLConfig(
-            text_config=text, vision_config=vision, tie_word_embeddings=True,
-            image_token_id=token("<|image_pad|>"), video_token_id=token("<|video_pad|>"),
-            vision_start_token_id=token("<|vision_start|>"), vision_end_token_id=token("<|vision_end|>"),
-        )  # fmt: skip
+            text_config=text,
+            vision_config=vision,
+            tie_word_embeddings=True,
+            image_token_id=token("<|image_pad|>"),
+            video_token_id=token("<|video_pad|>"),
+            vision_start_token_id=token("<|vision_start|>"),
+            vision_end_token_id=token("<|vision_end|>"),
+        )
     )
 
 
@@ -325,9 +394,12 @@ def dense_targets(scene: Scene, masks: dict[str, np.ndarray]) -> tuple[np.ndarra
     coarse = np.stack([_coverage(layer, GRID).reshape(-1) ** 0.5 for layer in layers], 1)
     n = len(scene.polyps)
     classes = [
-        PROCEDURES.index(scene.procedure), (1 + scene.size) * bool(n),
-        (1 + PARIS_TYPES.index(scene.paris)) * bool(n), n, len(scene.instruments),
-    ]  # fmt: skip
+        PROCEDURES.index(scene.procedure),
+        (1 + scene.size) * bool(n),
+        (1 + PARIS_TYPES.index(scene.paris)) * bool(n),
+        n,
+        len(scene.instruments),
+    ]
     return np.concatenate([fine, coarse], 1).astype(np.float32), np.array(classes)
 
 
@@ -366,9 +438,11 @@ def render_examples(image_processor, seeds, processes) -> Examples:
             rows = pool.map(make, seeds, chunksize=64)
     scenes, pixels, coverage, classes = zip(*rows)
     return Examples(
-        list(scenes), torch.from_numpy(np.stack(pixels)),
-        torch.from_numpy(np.stack(coverage)).half(), torch.from_numpy(np.stack(classes)),
-    )  # fmt: skip
+        list(scenes),
+        torch.from_numpy(np.stack(pixels)),
+        torch.from_numpy(np.stack(coverage)).half(),
+        torch.from_numpy(np.stack(classes)),
+    )
 
 
 # --------------------------------------------------------------------------------------
@@ -408,7 +482,7 @@ def train_dense(model, heads, data, args, rng, log):
 def talk_tree(tokenizer, scene, style, rng, pairs):
     """Image prefix with `pairs` question-answer branches, the answers supervised."""
     turns = conversation(scene, rng, pairs, preamble=style == "experiment")
-    encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
     wrapped = [wrap(style, question, rng) for question, _ in turns]
     tree = TokenTree(encode(wrapped[0][0].replace("<|image_pad|>", "<|image_pad|>" * GRID**2)))
     for (_, branch), (_, answer) in zip(wrapped, turns):
@@ -455,9 +529,12 @@ def train_talk(model, heads, tokenizer, data, args, rng, log):
 def save(model, processor, record, out):
     """Write the folder under a temporary name and rename it: a reader never sees half a model."""
     model.generation_config = GenerationConfig(
-        do_sample=False, repetition_penalty=1.0, max_new_tokens=64,
-        eos_token_id=processor.tokenizer.eos_token_id, pad_token_id=processor.tokenizer.pad_token_id,
-    )  # fmt: skip
+        do_sample=False,
+        repetition_penalty=1.0,
+        max_new_tokens=64,
+        eos_token_id=processor.tokenizer.eos_token_id,
+        pad_token_id=processor.tokenizer.pad_token_id,
+    )
     new, old = out.with_name(out.name + ".new"), out.with_name(out.name + ".old")
     for folder in (new, old):
         shutil.rmtree(folder, ignore_errors=True)
@@ -502,7 +579,9 @@ def main() -> None:
     print(f"{len(seeds)} scenes rendered in {time.time() - start:.0f}s", flush=True)
 
     model = build_model(processor.tokenizer)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, vocabulary {len(processor.tokenizer)}", flush=True)
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, vocabulary {len(processor.tokenizer)}", flush=True
+    )
     heads = DenseHeads(model.config.text_config.hidden_size, data.coverage.shape[-1], IMAGE_CLASSES)
     dense_loss = train_dense(model, heads, data, args, rng, log)
     talk_loss_ = train_talk(model, heads, processor.tokenizer, data, args, rng, log)
@@ -517,7 +596,11 @@ def main() -> None:
         "talk_loss_mean_of_last_100": round(talk_loss_, 4),
         "minutes": round((time.time() - start) / 60, 1),
         "cpus": os.cpu_count(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
     }
     save(model, processor, record, args.out)
     print(json.dumps(record, indent=2))
