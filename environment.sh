@@ -11,7 +11,8 @@ from importlib.metadata import version
 from packaging.requirements import Requirement
 assert sys.version_info >= (3, 11)
 for line in open("requirements.txt"):
-    if line.strip() and not line.startswith("#"):
+    line = line.strip()
+    if line and not line.startswith("#"):
         requirement = Requirement(line)
         assert requirement.specifier.contains(version(requirement.name).split("+")[0]), line
 PY

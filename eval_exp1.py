@@ -177,11 +177,13 @@ def _read_metrics(path):
 
 
 def _run_name(run):
-    """`untuned, free`, `tuned, greedy`: from the sidecar's facts, else the file's name."""
+    """`untuned, free`, `tuned, constrained`: from the sidecar's facts, else the file's name."""
     facts = run["sidecar"]
     if "adapter" not in facts or "decoding" not in facts:
         return run["path"].stem.removeprefix("metrics_")
-    return f"{'untuned' if facts['adapter'] in (None, 'none') else 'tuned'}, {facts['decoding']}"
+    decoding = "constrained" if facts["decoding"] == "greedy" else facts["decoding"]
+    return f"{'untuned' if facts['adapter'] in (None, 'none') else 'tuned'}, {decoding}"
+
 
 
 # ---------------------------------------------------------------------------------------------------------------------

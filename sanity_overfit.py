@@ -72,8 +72,8 @@ def main():
         model, _ = load_model(cfg, phase="train")
         settings = training_arguments(cfg, output_dir, eval_strategy="no", save_strategy="no")
         trainer = build_trainer(model, dataset, None, settings, [GradientCheck()])
-        trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        mean_loss = trainer.train().training_loss
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry] or [mean_loss]
     model.eval()
     prompts = load_dataset(rows, processor, cfg, supervised=False)
     limit = max(len(answer_ids) for _, answer_ids in dataset.encoded.values())

@@ -12,6 +12,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a missing model is told at once, not after a minute of retries
 
 TINY_MODEL = ROOT / "data" / "demo" / "tiny-qwen2-vl"
 ANSWERS = ["yes", "no", "none", "pink; red", "11-20mm", "not relevant", "3", "center; center-left", "paris iia", "biopsy forceps"]

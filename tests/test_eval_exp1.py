@@ -406,7 +406,7 @@ def test_summary(folder, evaluate):
         "                           rows  overall   yes_no    color  count_numeric\n"
         "-------------------------------------------------------------------------\n"
         "untuned, free                 4   75.00%   66.67%        -        100.00%\n"
-        "tuned, greedy                 4  100.00%  100.00%        -        100.00%\n"
+        "tuned, constrained            4  100.00%  100.00%        -        100.00%\n"
         "foreign                       3   66.67%   50.00%  100.00%              -\n"
         "commonest training answer     4   50.00%   66.67%        -          0.00%\n"
         "commonest training answer     3   66.67%  100.00%    0.00%              -\n"
