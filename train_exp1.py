@@ -47,19 +47,21 @@ def describe_step(dataset, cfg, world_size):
 
 
 def long_answers_note(dataset, cfg):
-    """A list that holds one line if the limit of free decoding would cut training answers, and nothing otherwise."""
+    """One line if the limit of free decoding would cut training answers, else an empty text."""
     lengths = [len(answer_ids) for _, answer_ids in dataset.encoded.values()]
     limit = max(lengths) if cfg.predict.max_new_tokens == "auto" else cfg.predict.max_new_tokens
     longer = sum(length > limit for length in lengths)
-    return longer * [""] and [
+    if not longer:
+        return ""
+    return (
         f"note: {longer} of {len(lengths)} training answers ({longer / len(lengths):.1%}) need more than "
         f"predict.max_new_tokens={limit} tokens with their end token, so free predictions will be cut; the longest needs "
         f"{max(lengths)}, which is what predict.max_new_tokens=auto gives"
-    ]
+    )
 
 
-def prepare_output(cfg, resume, overwrite):
-    """Return the checkpoint to resume from, or None. Refuses to mix a new run with an old one."""
+def checkpoint_to_resume(cfg, resume, overwrite):
+    """Return the checkpoint to resume from, or None for a new run. Raises UserError rather than mix a new run with an old one."""
     checkpoints = find_checkpoints(cfg.output_dir)
     if resume is not None:
         if resume == "newest" and not checkpoints:
@@ -73,9 +75,13 @@ def prepare_output(cfg, resume, overwrite):
             f"{cfg.output_dir} already holds a training run; continue it with --resume_from_checkpoint, replace it with "
             "--overwrite, or set another output_dir"
         )
-    for path in [*checkpoints, cfg.output_dir / "adapter"]:
-        shutil.rmtree(path, ignore_errors=True)
     return None
+
+
+def remove_run(cfg):
+    """Remove the run that --overwrite replaces; called when nothing but the training itself can go wrong any more."""
+    for path in [*cfg.output_dir.glob("checkpoint-*"), cfg.output_dir / "adapter"]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def find_checkpoints(folder):
@@ -102,19 +108,20 @@ def main():
     set_seed(cfg.train.seed)
 
     with args.main_process_first(local=False):  # one process enriches and checks images, the others read what it wrote
-        resume = prepare_output(cfg, parsed.resume_from_checkpoint, parsed.overwrite)
+        resume = checkpoint_to_resume(cfg, parsed.resume_from_checkpoint, parsed.overwrite)
         processor = load_processor(cfg)
         rows = {split: ensure_enriched(cfg, split) for split in splits}
         train_set = load_dataset(rows["train"], processor, cfg, questions_per_image=cfg.train.questions_per_image)
         val_set = load_dataset(first_images(rows["val"], cfg.train.eval_images), processor, cfg) if "val" in rows else None
     items = [train_set[index] for index in range(min(8, len(train_set)))]
     check_supervision(train_set.collate(items), [item["rows"] for item in items], processor, cfg)
-    say(describe_step(train_set, cfg, args.world_size))
-    say(*long_answers_note(train_set, cfg))
+    say("\n".join(filter(None, [describe_step(train_set, cfg, args.world_size), long_answers_note(train_set, cfg)])))
 
     model, _ = load_model(cfg, phase="train")
     say(describe_parameters(model))
     if args.process_index == 0:
+        if resume is None:
+            remove_run(cfg)
         save_run_info(cfg.output_dir / "train_run.json", cfg, args.device, command=sys.argv, world_size=args.world_size)
     callbacks = [ExperimentFiles(cfg.output_dir, experiment_facts(cfg, answer_rules(cfg))), GradientCheck(), RedrawGroups(train_set)]
     if cfg.train.early_stopping_patience and val_set:

@@ -176,7 +176,7 @@ def draw_loss_curve(log_history, path):
         right = axis.twinx()
         lines += right.plot(*zip(*points), "s--", color="tab:green", label="validation exact match", markersize=4)
         right.set(ylabel="exact match, % (teacher-forced)", ylim=(0, 100))
-    axis.legend(handles=lines, loc="upper right")
+    axis.legend(handles=lines, loc="center right")
     with atomic_open(path, "wb") as file:
         figure.savefig(file, format="png", dpi=120)
     plt.close(figure)

@@ -109,6 +109,14 @@ def test_nothing_written_is_lost(folder, monkeypatch):
     assert enriched.read_bytes() == before and [path.name for path in enriched.parent.glob(".*")] == []
 
 
+def test_overwrite_removes_the_old_run_only_when_the_new_one_can_start(folder, monkeypatch):
+    adapter = folder / "out" / "adapter"
+    adapter.mkdir(parents=True)
+    assert "already holds a training run" in mistake(train_exp1, folder, monkeypatch, [GOOD])
+    assert "train.jsonl:2" in mistake(train_exp1, folder, monkeypatch, [GOOD, "{"], "--overwrite")
+    assert adapter.is_dir()
+
+
 def test_bare_train_on_a_fresh_clone():
     """Through the real process: one line on stderr, exit code 1, no traceback."""
     result = subprocess.run([sys.executable, "train_exp1.py"], cwd=ROOT, capture_output=True, text=True)
