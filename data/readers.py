@@ -2,232 +2,111 @@
 
     python -m data.readers FORMAT SRC DST
     python data/readers.py kvasir-vqa Kvasir-VQA/ kvasir/
+    python -m data.readers FORMAT --help                    what SRC looks like; the dataset's source and licence
 
 writes DST/all.jsonl, in the source's order, one object a line: id (the source's row number from 0, so that it stays
-the same whatever is dropped), image, question and answer as the source has them, `group` (patient or video) where the
-source gives one, source. Embedded images go to DST/images, once each and byte for byte; existing image files are
-referenced where they are. Junk rows (question empty or `none`, answer empty or `nan`) are dropped and counted.
+the same whatever is dropped), image, question and answer as the source has them, and where the source has them:
+answers (several references), box, group (patient or video), split, source. A dataset's official splits are also written
+as DST/train.jsonl, val.jsonl and test.jsonl. Embedded images go to DST/images, once each and byte for byte; existing
+image files are referenced where they are. Junk rows (question empty or `none`, answer empty or `nan`) and rows that a
+dataset's own loader leaves out are dropped and counted; --keep-junk keeps them.
 A run that was stopped can be started again and ends in the same files.
-
-Formats
-
-kvasir-vqa: Kvasir-VQA (Gautam et al. 2024, https://datasets.simula.no/kvasir-vqa, on the Hugging Face hub as
-SimulaMet-HOST/Kvasir-VQA), licence CC BY-NC 4.0: 58,849 questions about 6,500 images, without patient or video. SRC is
-  a. a Parquet file, or the folder of several (itself or its data/), with columns image {bytes, path}, question, answer,
-     img_id and source. Needs pyarrow. Image names start from DST: set data.image_root to DST.
-  b. a folder with metadata.csv, or that file: columns question, answer, source and file_name, image or img_id, the last
-     for images named img_id.jpg. Images lie in SRC or SRC/images. Set data.image_root to SRC.
 """
 
 import argparse
-import csv
-import hashlib
-import io
+import inspect
+import json
+import os
 import re
 import shlex
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
-
-from PIL import Image, UnidentifiedImageError
 
 if __package__ in (None, ""):  # run as `python data/readers.py`
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from files import UserError, atomic_open, run_script, write_jsonl  # noqa: E402
+from data.reader_formats import FORMATS, Request, junk_reason  # noqa: E402
+from files import UserError, atomic_open, run_script  # noqa: E402
 
-BATCH_ROWS = 64  # turned into Python objects at once; pyarrow holds a row group, which `datasets` makes of ~100 rows
-IMAGE_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "GIF": ".gif", "TIFF": ".tif", "WEBP": ".webp"}
-IMAGE_COLUMNS = ("file_name", "image", "img_id")  # what may name a row's image in metadata.csv, best first
-JUNK_QUESTIONS = ("", "none", "nan")
-JUNK_ANSWERS = ("", "nan")  # `none` is an answer: there is no polyp, no instrument, …
+SPLITS = ("train", "val", "test")
+BILINGUAL = ("slake",)  # formats with --language
+SHORT_AND_LONG = ("endovis-18-vqa", "cholec80-vqa", "real-colon-vqa")  # formats with --answers
 
 
-def read_kvasir_vqa(src, dst, dropped):
-    """Return `(image_root, rows)` of Kvasir-VQA; reading `rows` counts junk in `dropped` and writes embedded images.
+# --- from a reader's records to files ---
 
-    Raises UserError if SRC has neither form, and from `rows` for a missing column or a row without its image.
+
+def convert(format_name, src, dst, **options):
+    """Write DST/all.jsonl, and official splits, from SRC and return `(image_root, images, dropped, splits)`.
+
+    options: `images`, `language`, `answers`, `keep_junk` of Request. The last three are Counters of rows: per image,
+    per reason of leaving them out, per official split. Raises UserError for bad input, and then leaves earlier files
+    as they were.
     """
-    folder = src if src.is_dir() else src.parent
-    if src.suffix == ".parquet":
-        return dst, _parquet_rows([src], dst, dropped)
-    if parquet := sorted(src.glob("data/*.parquet")) or sorted(src.glob("*.parquet")):
-        return dst, _parquet_rows(parquet, dst, dropped)
-    table = src / "metadata.csv" if src.is_dir() else src
-    if table.suffix == ".csv" and table.is_file():
-        return folder, _csv_rows(table, folder, dropped)
-    raise UserError(f"{src}: has no *.parquet, data/*.parquet or metadata.csv; give the dataset's folder")
-
-
-FORMATS = {"kvasir-vqa": read_kvasir_vqa}
-
-
-def convert(format_name, src, dst):
-    """Write DST/all.jsonl from SRC and return `(image_root, images, dropped)`.
-
-    images: Counter of rows per image. dropped: Counter of rows left out per reason. Raises UserError for bad input,
-    and then leaves an earlier all.jsonl as it was.
-    """
-    src, dst, images, dropped = Path(src), Path(dst), Counter(), Counter()
-    if not src.exists():
+    request = Request(Path(src), Path(dst), **options)
+    images, dropped, splits = Counter(), Counter(), Counter()
+    if not request.src.exists():
         raise UserError(f"{src}: no such file or folder; give the dataset as downloaded")
-    image_root, rows = FORMATS[format_name](src, dst, dropped)
-
-    def counted_rows():
-        for row in rows:
+    image_root, records = FORMATS[format_name](request)
+    with ExitStack() as stack:
+        outputs = {}
+        for index, (where, record) in enumerate(records):
+            if reason := _reason_to_drop(record, request.keep_junk):
+                dropped[reason] += 1
+                continue
+            row = _row(index, where, record)
             images[row["image"]] += 1
-            yield row
+            own_split = [row["split"]] if "split" in row else []
+            splits.update(own_split)
+            for name in ("all", *own_split):
+                if name not in outputs:
+                    outputs[name] = stack.enter_context(atomic_open(request.dst / f"{name}.jsonl"))
+                outputs[name].write(json.dumps(row, ensure_ascii=False) + "\n")
         if not images:
             raise UserError(f"{src}: has no usable rows; {describe_dropped(dropped)}")
-
-    write_jsonl(dst / "all.jsonl", counted_rows())
-    _remove_leftovers(dst)
-    return image_root, images, dropped
-
-
-def junk_reason(question, answer):
-    """Why a row is junk (str), or None if it isn't. Missing values are None or empty text."""
-    if str(question or "").strip().lower() in JUNK_QUESTIONS:
-        return "without a question"
-    if str("" if answer is None else answer).strip().lower() in JUNK_ANSWERS:
-        return "without an answer"
-    return None
+        _check_no_other_split(request.dst, splits)
+    _remove_leftovers(request.dst)
+    return image_root, images, dropped, splits
 
 
-def _row(index, where, image, record):
-    """One row of the output. Raises UserError naming `where` if question or answer isn't text."""
-    for key in ("question", "answer"):
-        if not isinstance(record[key], str):
-            raise UserError(f"{where}: {key} is {record[key]!r}, not text")
-    row = {"id": str(index), "image": image, "question": record["question"], "answer": record["answer"]}
-    return row | ({"source": record["source"]} if record.get("source") else {})
+def _reason_to_drop(record, keep_junk):
+    junk = junk_reason(record.get("question"), record.get("answer")) or record.get("junk")
+    return record.get("drop") or (None if keep_junk else junk)
 
 
-def _check_columns(path, columns, required):
-    missing = [name for name in required if name not in columns]
-    if missing:
-        raise UserError(f"{path}: has no column {', '.join(missing)}; found {', '.join(map(str, columns)) or 'none'}")
+def _row(index, where, record):
+    """One row of the output. Raises UserError naming `where` for text that isn't text and an image outside the root."""
+    texts = {key: record.get(key) for key in ("question", "answer")}
+    for key, text in texts.items():
+        if text is None or str(text) == "nan" and not isinstance(text, str):  # missing: junk, here only if that is kept
+            texts[key] = None
+        elif not isinstance(text, str):
+            raise UserError(f"{where}: {key} is {text!r}, not text")
+    image = record.get("image")
+    if not isinstance(image, str) or not image.strip():
+        raise UserError(f"{where}: names no image; correct or delete it")
+    if image.startswith("/") or re.match(r"[A-Za-z]:", image) or ".." in image.split("/"):
+        raise UserError(f"{where}: image {image} lies outside the images' folder; name it relative to that")
+    row = {"id": str(index), "image": image, **texts}
+    own = (*row, "junk", "drop")
+    return row | {key: value for key, value in record.items() if key not in own and value not in (None, "")}
 
 
-# --- embedded images: Parquet ---
-
-
-def _parquet_rows(paths, dst, dropped):
-    """Yield the rows of Parquet files, one after the other, and write each image at its first row."""
-    written = {}  # img_id -> (image name, hash of its bytes)
-    for index, (where, record) in enumerate(_parquet_records(paths)):
-        if reason := junk_reason(record["question"], record["answer"]):
-            dropped[reason] += 1
-            continue
-        img_id, image = record["img_id"], record["image"]
-        data = image.get("bytes") if isinstance(image, dict) else None
-        if not data:
-            raise UserError(f"{where}: has no image bytes; save the dataset with its images embedded")
-        digest = hashlib.sha256(data).digest()
-        if img_id not in written:
-            written[img_id] = (_write_image(dst, img_id, data, where), digest)
-        if written[img_id][1] != digest:  # which of the two images the question is about can't be known
-            dropped["with another image than an earlier row of the same img_id"] += 1
-            continue
-        yield _row(index, where, written[img_id][0], record)
-
-
-def _parquet_records(paths):
-    """Yield `(where, record)` for every row; `where` names the file and its row, counted from 0 as pyarrow does."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(f"{paths[0]}: reading Parquet needs pyarrow; run: pip install pyarrow") from None
-    for path in paths:
-        number = 0
-        try:
-            with pyarrow.parquet.ParquetFile(path) as file:
-                names = file.schema_arrow.names
-                _check_columns(path, names, ("image", "question", "answer", "img_id"))
-                columns = [name for name in ("image", "question", "answer", "img_id", "source") if name in names]
-                for batch in file.iter_batches(BATCH_ROWS, columns=columns):
-                    for record in batch.to_pylist():
-                        yield f"{path}: row {number}", record
-                        number += 1
-        except (pyarrow.ArrowException, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{path}: unreadable from row {number} on ({reason}); download it again") from None
-
-
-def _write_image(dst, img_id, data, where):
-    """Write an image's original bytes to DST/images and return its name relative to DST."""
-    if not (isinstance(img_id, str) and re.fullmatch(r"\w[\w .()-]*", img_id)):
-        raise UserError(f"{where}: img_id {img_id!r} can't be a file name")
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            suffix = IMAGE_SUFFIXES.get(image.format) or f".{image.format.lower()}"
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        reason = "not in a format Pillow knows" if isinstance(error, UnidentifiedImageError) else error
-        raise UserError(f"{where}: its image is unreadable ({reason})") from None
-    path = Path(dst) / "images" / f"{img_id}{suffix}"
-    if not (path.is_file() and path.read_bytes() == data):  # a run started again finds most of them there
-        with atomic_open(path, "wb") as file:
-            file.write(data)
-    return f"images/{path.name}"
+def _check_no_other_split(dst, splits):
+    """Official splits never lie beside files of another split, which would be mistaken for theirs."""
+    names = [f"{split}.jsonl" for split in SPLITS if split not in splits] + ["split.json"]
+    for path in (dst / name for name in names):
+        if splits and path.exists():
+            raise UserError(f"{path}: is of another split than the official one; delete it or choose another DST")
 
 
 def _remove_leftovers(dst):
     """Remove the temporary files of `atomic_open` that a killed run left beside its results."""
-    for leftover in (*dst.glob(".all.jsonl.????????"), *dst.glob("images/.*.*.????????")):
+    outputs = [leftover for name in ("all", *SPLITS) for leftover in dst.glob(f".{name}.jsonl.????????")]
+    for leftover in (*outputs, *dst.glob("images/.*.*.????????")):
         leftover.unlink()
-
-
-# --- existing image files: metadata.csv ---
-
-
-def _csv_rows(table, folder, dropped):
-    """Yield the rows of metadata.csv; image names are relative to `folder`."""
-    names = {}  # by file name with and without suffix
-    for path in sorted((*folder.glob("images/*"), *folder.glob("*"))):
-        if path.suffix.lower() in Image.registered_extensions():
-            names[path.stem] = names[path.name] = path.relative_to(folder).as_posix()
-    for index, (where, record) in enumerate(_csv_records(table)):
-        if reason := junk_reason(record["question"], record["answer"]):
-            dropped[reason] += 1
-            continue
-        name = next((record[column] for column in IMAGE_COLUMNS if record.get(column)), None)
-        if name is None:
-            raise UserError(f"{where}: names no image; fill {' or '.join(IMAGE_COLUMNS)}")
-        image = names.get(name) or _name_inside(folder, name)
-        if image is None:
-            raise UserError(f"{where}: no image {name} in {folder} or its images/; add the file or correct the name")
-        yield _row(index, where, image, record)
-
-
-def _name_inside(folder, name):
-    """One spelling of the name of a file below `folder`, or None."""
-    path = Path(name)
-    inside = not path.is_absolute() and ".." not in path.parts and (folder / path).is_file()
-    return path.as_posix() if inside else None
-
-
-def _csv_records(table):
-    """Yield `(where, record)` for every row; `where` names the file and the line the row starts on."""
-    line = 1
-    try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = reader.fieldnames or ()
-            named = any(name in columns for name in IMAGE_COLUMNS)
-            _check_columns(table, columns, ("question", "answer", *(() if named else IMAGE_COLUMNS[:1])))
-            line = reader.line_num + 1
-            for record in reader:
-                extra = record.pop(None, ())  # DictReader's way to say "too many"; None values: too few
-                found = len(columns) + len(extra) - list(record.values()).count(None)
-                if found != len(columns):
-                    raise UserError(f"{table}:{line}: has {found} fields, not the header's {len(columns)}")
-                yield f"{table}:{line}", record
-                line = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f"{table}:{line}: not valid CSV ({error})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{table}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
 
 
 # --- the command ---
@@ -239,20 +118,59 @@ def describe_dropped(dropped):
     return f"dropped rows: {dropped.total()}" + (f" ({reasons})" if reasons else "")
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+def describe_missing(image_root, images):
+    """`images not found: 2 of 5, such as seq_1/left_frames/frame000.png`, or None if all are there."""
+    missing = sorted(name for name in images if not os.path.isfile(os.path.join(image_root, name)))
+    if missing:
+        return f"images not found: {len(missing)} of {len(images)}, such as {missing[0]}"
+    return None
+
+
+def next_step(dst, splits):
+    """What to run or to set after the conversion."""
+    if not splits:
+        return "next: " + shlex.join(["python", "-m", "data.split", str(dst / "all.jsonl"), str(dst)])
+    if "train" in splits and "val" not in splits:
+        train = [str(dst / "train.jsonl"), str(dst / "train_val"), "--test", "0"]
+        return "next, as there is no official val: " + shlex.join(["python", "-m", "data.split", *train])
+    return "next: set in config_exp1.yaml " + ", ".join(
+        f"data.{split}_jsonl: {(dst / f'{split}.jsonl').resolve()}" for split in SPLITS if split in splits
     )
-    parser.add_argument("format", metavar="FORMAT", choices=FORMATS, help=f"one of: {', '.join(FORMATS)}")
-    parser.add_argument("src", metavar="SRC", help="the dataset as downloaded: a file or a folder")
-    parser.add_argument("dst", metavar="DST", type=Path, help="folder that all.jsonl and embedded images go to")
-    args = parser.parse_args()
-    image_root, images, dropped = convert(args.format, args.src, args.dst)
-    rows, output = images.total(), args.dst / "all.jsonl"
+
+
+def build_parser():
+    raw = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    about = {name: inspect.getdoc(reader) for name, reader in FORMATS.items()}
+    lines = [f"  {name:<22} {text.splitlines()[0]}" for name, text in about.items()]
+    parser = argparse.ArgumentParser(description=__doc__, epilog="\n".join(["formats:", *lines]), **raw)
+    formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True, help="one of the formats below")
+    for name, text in about.items():
+        command = formats.add_parser(name, description=text, **raw)
+        command.add_argument("src", metavar="SRC", help="the dataset as downloaded: a file or a folder")
+        command.add_argument("dst", metavar="DST", type=Path, help="folder that the JSONL and embedded images go to")
+        command.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, where it isn't SRC")
+        command.add_argument("--keep-junk", action="store_true", help="keep the rows that are dropped as junk")
+        if name in BILINGUAL:
+            command.add_argument("--language", choices=("en", "zh", "all"), default="en", help="default en")
+        if name in SHORT_AND_LONG:
+            command.add_argument("--answers", choices=("short", "long"), default="short", help="default short")
+    return parser
+
+
+def main():
+    options = vars(build_parser().parse_args())
+    dst = options["dst"]
+    image_root, images, dropped, splits = convert(options.pop("format"), **options)
+    rows, output = images.total(), dst / "all.jsonl"
     print(f"{output}: {rows} rows, {len(images)} images, {rows / len(images):.1f} questions per image")
+    if splits:
+        counts = ", ".join(f"{split} {splits[split]} rows" for split in SPLITS if split in splits)
+        print(f"official split: {counts}" + (f", none {rows - splits.total()} rows" * (rows > splits.total())))
     print(describe_dropped(dropped))
+    if missing := describe_missing(image_root, images):
+        print(missing)
     print(f"data.image_root: {Path(image_root).resolve()}")
-    print("next: " + shlex.join(["python", "-m", "data.split", str(output), str(args.dst)]))
+    print(next_step(dst, splits))
 
 
 if __name__ == "__main__":
