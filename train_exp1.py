@@ -5,7 +5,7 @@
     torchrun --nproc_per_node=4 train_exp1.py train.train_bs=2 train.grad_accum=8
 
 Reads the rows of data.train_jsonl and data.val_jsonl; writes to output_dir: checkpoint-N/, adapter/ (best on validation),
-trainer_state.json (rewritten at every log), loss_curve.png, train_run.json.
+trainer_state.json (rewritten at every log), loss_curve.png, train_run.json. Warnings of data.check are printed first.
 """
 
 import re
@@ -16,6 +16,7 @@ from pathlib import Path
 from transformers import EarlyStoppingCallback, set_seed
 
 from config import argument_parser, check_transformers, load_config, resolve_path, save_run_info
+from data.check import warnings_before_training
 from data.preprocess import answer_rules, ensure_enriched, training_space
 from dataset import check_supervision, first_images, load_dataset
 from files import UserError, read_json, run_script
@@ -110,6 +111,8 @@ def main():
         resume = prepare_output(cfg, parsed.resume_from_checkpoint, parsed.overwrite)
         processor = load_processor(cfg)
         space = training_space(cfg)
+        for line in warnings_before_training(cfg, splits, space) if args.process_index == 0 else ():
+            print(line)
         rows = {split: ensure_enriched(cfg, split, space) for split in splits}
         train_set = load_dataset(rows["train"], processor, cfg, questions_per_image=cfg.train.questions_per_image)
         val_set = load_dataset(first_images(rows["val"], cfg.train.eval_images), processor, cfg) if "val" in rows else None
