@@ -5,14 +5,15 @@
 
 prints the report and writes output_dir/data/check.json. A WARNING is a finding that silently corrupts a result: splits
 that share images or groups, more than 1 % junk, more than 5 % duplicates, answers that constraints can't reach (below
-95 %), files that changed after they were split. --strict makes warnings exit code 1. --fix writes cleaned files to
-another folder: junk removed, conflicts resolved by majority (of a tie, all rows are removed), the first of each duplicate
-kept. train_exp1.py makes the same report, without opening images, when it starts.
+95 %), files that changed after they were split; also what training refuses: repeated ids, images missing or broken.
+--strict makes warnings exit code 1. --fix writes cleaned files to another folder: junk removed, conflicts resolved by
+majority (of a tie, all rows are removed), the first of each duplicate kept. train_exp1.py makes the same report, without
+opening images, when it starts.
 
-What is counted. Junk: question empty, `none` or `nan`; answer empty or `nan`; no image; a line that isn't a row. Two rows
-ask the same if image, question (case and spacing folded) and options agree; they are duplicates if the answers agree
-after data.preprocess.normalize_answer, label lists in any order, and in conflict otherwise. Near-duplicates: see
-data/image_copies.py. The answer space is mined from the training rows that aren't junk, and the blind prior likewise.
+What is counted. Junk: question empty, `none` or `nan`; answer empty or `nan`; no image; a line that isn't a row. Two
+rows ask the same if image, question (case and spacing folded) and options agree; they are duplicates if the answers
+agree after data.preprocess.normalize_answer, label lists in any order, and in conflict otherwise. Near-duplicates: see
+data/image_copies.py. The answer space is mined from the training rows that aren't junk, and so is the blind prior.
 """
 
 import json
@@ -31,7 +32,7 @@ if __package__ in (None, ""):  # run as `python data/check.py`
 from config import SPLITS, Config, argument_parser, load_config  # noqa: E402
 from data import answer_space  # noqa: E402
 from data.aliases import question_template  # noqa: E402
-from data.image_copies import MAX_DISTANCE, look_at_images, near_pairs, same_pictures  # noqa: E402
+from data.image_copies import BITS, MAX_DISTANCE, look_at_images, near_pairs, same_pictures  # noqa: E402
 from data.preprocess import normalize_answer, ordered_types, question_key, rules_hash  # noqa: E402
 from data.reader_formats import junk_reason  # noqa: E402
 from data.split import SPLIT_FILE, split_hash  # noqa: E402
@@ -213,12 +214,17 @@ def _reachability(enriched):
             found[row["question_type"]] += 1
         else:
             missed[row["question"], row["answer"]] += 1
-    table = {name: {"rows": rows[name], "reachable": found[name], "share": found[name] / rows[name]} for name in ordered_types(rows)}
+    table = {
+        name: {"rows": rows[name], "reachable": found[name], "share": found[name] / rows[name]}
+        for name in ordered_types(rows)
+    }
     return {"per_type": table, "share": found.total() / rows.total(), "commonest_miss": missed.most_common(1)}
 
 
 def _blind_scores(enriched, cfg, spellings):
-    rows = [{"gt": row["answer_raw"], "qtype": row["question_type"], "question": row["question"]} for row in enriched["val"]]
+    rows = [
+        {"gt": row["answer_raw"], "qtype": row["question_type"], "question": row["question"]} for row in enriched["val"]
+    ]
     scores = aggregate(judge(answer_blindly(rows, blind_prior(enriched["train"])), cfg.eval, spellings))
     return {key: scores[key] for key in ("micro", "per_type")}
 
@@ -239,7 +245,9 @@ def answer_lengths(enriched, cfg):
         "max_new_tokens": limit,
         "tokens": {split: _spread(map(length, rows)) for split, rows in enriched.items()},
         "longer": {split: len(rows) for split, rows in longer.items()},
-        "longer_unconstrained": {split: sum(row["answer_candidates"] is None for row in longer[split]) for split in longer},
+        "longer_unconstrained": {
+            split: sum(row["answer_candidates"] is None for row in longer[split]) for split in longer
+        },
     }
 
 
@@ -264,9 +272,9 @@ def cheap_tokenizer(model_name):
 def shared_between(rows, pictures=None):
     """`{"train and val": {names, groups, rows, …}}`: what two splits have in common.
 
-    names, groups: images and groups of the same name. copies: images of the second split whose bytes another name has in
-    the first; near_duplicates: those that look like one of the first, copies and same names left out. rows: rows of the second
-    split on such images or groups.
+    names, groups: images and groups of the same name. copies: images of the second split whose bytes another name has
+    in the first; near_duplicates: those that look like one of the first, copies and same names left out. rows: rows of
+    the second split on such images or groups.
     """
     found = {}
     for one, other in combinations(rows, 2):
@@ -300,7 +308,10 @@ def check_pictures(pictures, cfg):
     from images import image_token_count  # imports torch
 
     sizes = Counter(picture.size for picture in pictures.values() if picture.size)
-    problems, tokens = {name: picture.problem for name, picture in sorted(pictures.items()) if picture.problem}, Counter()
+    problems, tokens = (
+        {name: picture.problem for name, picture in sorted(pictures.items()) if picture.problem},
+        Counter(),
+    )
     for size, count in sizes.items():
         try:
             tokens[image_token_count(size, cfg.image)] += count
@@ -333,7 +344,8 @@ def check(paths, cfg, image_root=None, space=None, tokens=True):
     report["splits"] = {split: {"file": str(paths[split]), **count_rows(rows[split])} for split in rows}
     report["recorded_split"] = {split: recorded_split(path) for split, path in paths.items()}
     if not any(not item.junk for item in rows["train"]):
-        raise UserError(f"{paths['train']}: has no usable rows; {len(rows['train'])} are junk ({_reasons(report['splits']['train'])})")
+        junk = f"{len(rows['train'])} are junk ({_reasons(report['splits']['train'])})"
+        raise UserError(f"{paths['train']}: has no usable rows; {junk}")
     report["answers"], enriched = check_answers(rows, cfg, space)
     report["answer_tokens"] = answer_lengths(enriched, cfg) if tokens else "not counted"
     pictures = None
@@ -362,20 +374,24 @@ def findings(report):
 
 def _split_findings(report):
     for split, facts in report["splits"].items():
-        rows, junk = facts["rows"], facts["junk_rows"]
+        rows, junk, duplicates = facts["rows"], facts["junk_rows"], facts["duplicates"]
+        of_rows = lambda count: f"{split}: {count} of {rows} rows ({count / rows:.1%})"  # noqa: E731
         if junk:
-            where = f"first on line {facts['first_junk_line']}"
-            text = f"{split}: {junk} of {rows} rows ({junk / rows:.1%}) are junk ({_reasons(facts)}; {where}); remove them with --fix"
-            yield WARNING if junk > MAX_JUNK * rows else NOTE, text
-        if facts["duplicates"]:
-            text = f"{split}: {facts['duplicates']} of {rows} rows ({facts['duplicates'] / rows:.1%}) are duplicates, which weight their"
-            yield WARNING if facts["duplicates"] > MAX_DUPLICATES * rows else NOTE, f"{text} questions; remove them with --fix"
-        if facts["conflicting_pairs"]:
-            yield NOTE, f"{split}: {facts['conflicting_pairs']} (image, question) pairs have several answers; --fix keeps the majority's"
+            why = f"{_reasons(facts)}; first on line {facts['first_junk_line']}"
+            yield (
+                WARNING if junk > MAX_JUNK * rows else NOTE,
+                f"{of_rows(junk)} are junk ({why}); remove them with --fix",
+            )
+        if duplicates:
+            text = f"{of_rows(duplicates)} are duplicates, which weight their questions; remove them with --fix"
+            yield WARNING if duplicates > MAX_DUPLICATES * rows else NOTE, text
+        if pairs := facts["conflicting_pairs"]:
+            yield NOTE, f"{split}: {pairs} (image, question) pairs have several answers; --fix keeps the majority's"
         if facts["repeated_ids"]:
-            yield WARNING, f"{split}: {facts['repeated_ids']} rows repeat an id, and training refuses them; give every row its own"
+            text = f"{split}: {facts['repeated_ids']} rows repeat an id, which training refuses"
+            yield WARNING, f"{text}; give every row its own"
         if facts["constant_questions"]:
-            text = f"{split}: {facts['constant_questions']} questions ({facts['constant_rows']} rows) have one answer only"
+            text = f"{of_rows(facts['constant_rows'])} ask questions that have one answer only"
             yield NOTE, f"{text}, so accuracy on them says nothing, such as '{facts['constant_example']}'"
         record = report["recorded_split"][split]
         if record and not record["intact"]:
@@ -387,19 +403,24 @@ def _reasons(facts):
 
 
 def _leaks(report):
-    words = {"names": "images", "groups": "groups", "copies": "copies under another name", "near_duplicates": "near-duplicate images"}
+    words = {
+        "names": "images",
+        "groups": "groups",
+        "copies": "copies under another name",
+        "near_duplicates": "near-duplicate images",
+    }
     for pair, facts in report["between"].items():
         shared = ", ".join(f"{facts[key]} {word}" for key, word in words.items() if facts.get(key))
         if shared:
-            other = pair.split(" and ")[1]
-            yield WARNING, f"{pair} share {shared} ({facts['rows']} rows of {other}), such as {facts['example']}; split anew with data.split"
+            text = f"{pair} share {shared} ({facts['rows']} rows of {pair.split(' and ')[1]})"
+            yield WARNING, f"{text}, such as {facts['example']}; split anew with data.split"
 
 
 def _answer_findings(report):
     for name, facts in report["answers"].get("reachable", {"per_type": {}})["per_type"].items():
         if facts["share"] < MIN_REACHABLE:
-            text = f"val: the constraints reach {facts['reachable']} of {facts['rows']} answers ({facts['share']:.1%}) of type {name}"
-            yield WARNING, f"{text}; no model can score more"
+            share = f"{facts['reachable']} of {facts['rows']} answers ({facts['share']:.1%})"
+            yield WARNING, f"val: the constraints reach {share} of type {name}; no model can score more"
     lengths = report["answer_tokens"]
     for split, longer in () if isinstance(lengths, str) else lengths["longer"].items():
         if longer:
@@ -424,24 +445,28 @@ def describe(report):
         yield f"{split}: {facts['file']}"
         if record := report["recorded_split"][split]:
             yield f"  split {record['sha256'][:12]}" + ("" if record["intact"] else ", CHANGED since")
-        yield f"  rows {facts['rows']}, images {facts['images']}, groups {facts['groups']}" + (
-            f", questions per image {per_image['mean']:.1f} ({per_image['min']}-{per_image['max']})" if per_image else "")  # fmt: skip
+        yield f"  rows {facts['rows']}, images {facts['images']}, groups {facts['groups']}"
+        if per_image:
+            yield f"  questions per image {per_image['mean']:.1f} ({per_image['min']}-{per_image['max']})"
         yield f"  distinct (image, question, answer) {facts['distinct_triples']}, duplicates {facts['duplicates']}"
         yield f"  conflicting (image, question) pairs {facts['conflicting_pairs']} ({facts['conflicting_rows']} rows)"
         yield f"  junk rows {facts['junk_rows']}" + (f" ({_reasons(facts)})" if facts["junk"] else "")
-        yield (f"  questions {facts['questions']}, seen once {facts['questions_seen_once']}, with one answer only "
-               f"{facts['constant_questions']} ({facts['constant_rows']} rows)")  # fmt: skip
+        constant = f"{facts['constant_questions']} ({facts['constant_rows']} rows)"
+        once = facts["questions_seen_once"]
+        yield f"  questions {facts['questions']}, seen once {once}, with one answer only {constant}"
         yield "  types " + ", ".join(f"{name} {count}" for name, count in answers["types"][split].items())
         yield f"  rows with a constraint {answers['constrained'][split]}"
         folded = answers["spellings_folded"][split]
         yield f"  spellings folded {sum(folded.values())}" + (f" ({_counts(folded)})" if folded else "")
         if not isinstance(lengths, str) and (spread := lengths["tokens"][split]):
-            yield (f"  answer tokens {spread['min']}-{spread['max']} (median {spread['median']:g}), over max_new_tokens="
-                   f"{lengths['max_new_tokens']}: {lengths['longer'][split]}")  # fmt: skip
+            over = f"over max_new_tokens={lengths['max_new_tokens']}: {lengths['longer'][split]}"
+            yield f"  answer tokens {spread['min']}-{spread['max']} (median {spread['median']:g}), {over}"
     if isinstance(lengths, str):
         yield f"answer tokens: {lengths}"
     for pair, facts in report["between"].items():
-        shared = ", ".join(f"{name.replace('_', '-')} {facts[name]}" for name in facts if name not in ("rows", "example"))
+        shared = ", ".join(
+            f"{name.replace('_', '-')} {facts[name]}" for name in facts if name not in ("rows", "example")
+        )
         yield f"shared by {pair}: {shared}"
     yield from _describe_pictures(report["images"])
     if "reachable" in answers:
@@ -466,7 +491,8 @@ def _describe_pictures(facts):
         yield f"  sizes of {facts['kinds_of_size']} kinds: {sizes}" + (", …" if facts["kinds_of_size"] > 3 else "")
         if spread := facts["image_tokens"]:
             yield f"  image tokens {spread['min']}-{spread['max']} (mean {spread['mean']:.1f})"
-        yield f"  near-duplicates {facts['near_duplicates']} (dHash, at most {facts['max_distance']} of 64 bits differ)"
+        at_most = f"at most {facts['max_distance']} of {BITS} bits differ"
+        yield f"  near-duplicates {facts['near_duplicates']} (dHash, {at_most})"
 
 
 def finding_lines(report, color=False):
@@ -477,7 +503,7 @@ def finding_lines(report, color=False):
 
 
 def warnings_before_training(cfg, splits, space):
-    """The warnings (lines) on the configured files, images unopened; the report is saved, or reused if it still holds."""
+    """The warnings (lines) on the configured files, images unopened. A saved report that still holds is reused."""
     paths, saved = {split: cfg.split_path(split) for split in splits}, cfg.output_dir / "data" / REPORT
     old = read_json(saved) if saved.is_file() else {}
     if old.get("made_from") not in (inputs(paths, cfg, False), inputs(paths, cfg, True)):
@@ -496,7 +522,9 @@ def clean(rows):
     Junk goes; of a conflict the answer that most rows give stays, of a tie none; of duplicates the first stays.
     """
     kept, seen, changes = [], set(), Counter(junk=0, conflict_minority=0, conflict_tie=0, duplicates=0)
-    majority = {pair: _majority(counts) for pair, counts in conflicting([item for item in rows if not item.junk]).items()}
+    majority = {
+        pair: _majority(counts) for pair, counts in conflicting([item for item in rows if not item.junk]).items()
+    }
     for index, item in enumerate(rows):
         if item.junk:
             changes["junk"] += 1
@@ -537,10 +565,9 @@ def describe_fix(folder, changes):
     """One line a file."""
     for split, facts in changes.items():
         removed = facts["removed"]
-        yield (
-            f"{Path(folder) / split}.jsonl: {facts['rows_after']} of {facts['rows_before']} rows; removed {removed['junk']} junk, "
-            f"{removed['duplicates']} duplicates, {removed['conflict_minority']} outvoted and {removed['conflict_tie']} tied answers"
-        )
+        answers = f"{removed['conflict_minority']} outvoted and {removed['conflict_tie']} tied answers"
+        what = f"{removed['junk']} junk, {removed['duplicates']} duplicates, {answers}"
+        yield f"{Path(folder) / split}.jsonl: {facts['rows_after']} of {facts['rows_before']} rows; removed {what}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

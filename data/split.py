@@ -7,10 +7,10 @@ writes DST/train.jsonl, val.jsonl and test.jsonl, SRC's rows in SRC's order, and
 were made. A row's group is its `group` (patient or video), or its image where it has none or with `--by image`. Groups
 with copies or near-duplicates of one image (data/image_copies.py) count as one; that needs the image files.
 The test groups are drawn first, then val from the rest: larger groups first, otherwise in the order of a hash of the
-seed and the group's name, each to the side where its questions are scarcer. All of it is integer arithmetic, so the same
-rows, in any order, give the same split on any machine. New rows may move groups; with `--stratify none` the hash alone
-decides, and they never do. Rows are written unchanged, but for an `id` where there is none: the row's number in SRC from
-0, which stays unique across the three files. A share of 0 leaves its file out.
+seed and the group's name, each to the side where its questions are scarcer. All of it is integer arithmetic, so the
+same rows, in any order, give the same split on any machine. New rows may move groups; with `--stratify none` the hash
+alone decides, and they never do. Rows are written unchanged, but for an `id` where there is none: the row's number in
+SRC from 0, which stays unique across the three files. A share of 0 leaves its file out.
 """
 
 import argparse
@@ -29,7 +29,7 @@ if __package__ in (None, ""):  # run as `python data/split.py`
 
 from config import SPLITS  # noqa: E402
 from data.aliases import question_template  # noqa: E402
-from data.image_copies import MAX_DISTANCE, join, look_at_images, same_pictures  # noqa: E402
+from data.image_copies import BITS, MAX_DISTANCE, join, look_at_images, same_pictures  # noqa: E402
 from data.preprocess import question_key, read_rows  # noqa: E402
 from files import UserError, atomic_open, read_jsonl, run_script, sha256, write_json  # noqa: E402
 
@@ -79,7 +79,9 @@ def draw(groups, share, seed, spare):
     inside, outside, drawn = Counter(), Counter(), set()
     for name in sorted(groups, key=lambda name: _large_first(groups[name], seed, name)):
         counts = strata[name]
-        into, out = (sum(weight[key] * n * (2 * side[key] + n) for key, n in counts.items()) for side in (inside, outside))
+        into, out = (
+            sum(weight[key] * n * (2 * side[key] + n) for key, n in counts.items()) for side in (inside, outside)
+        )
         fits = into * (share.denominator - share.numerator) <= out * share.numerator
         if fits and len(drawn) < len(groups) - spare:
             drawn.add(name)
@@ -171,12 +173,18 @@ def _join_near_duplicates(images, near, root):
     pictures = look_at_images(root, images)
     unread = [name for name, picture in pictures.items() if picture.problem]
     if unread and near == "on":
-        raise UserError(f"image {unread[0]} is {pictures[unread[0]].problem} in {root}; correct --image_root or the row")
+        raise UserError(
+            f"image {unread[0]} is {pictures[unread[0]].problem} in {root}; correct --image_root or the row"
+        )
     pairs = list(same_pictures({name: picture for name, picture in pictures.items() if not picture.problem}))
     joined = join((images[one], images[other]) for one, other in pairs)
     joined = {group: other for group, other in joined.items() if group != other}
     facts = {"max_distance": MAX_DISTANCE, "images_read": len(images) - len(unread), "images": len(images)}
-    return joined, {**facts, "near_duplicates": len({name for pair in pairs for name in pair}), "groups_joined": len(joined)}
+    return joined, {
+        **facts,
+        "near_duplicates": len({name for pair in pairs for name in pair}),
+        "groups_joined": len(joined),
+    }
 
 
 def grouped_rows(src, by="group"):
@@ -222,7 +230,8 @@ def _empty_split(src, split, groups, shares, stratify):
         reason = f"none of the {groups} groups fell into its share of {shares[split]:g}"
         return f"{src}: {split} would be empty: {reason}; take more groups, other shares or another --seed"
     number, wanted = f"{groups} group{'s' * (groups != 1)}", sum(map(bool, shares.values()))
-    return f"{src}: {split} would be empty: {number} can't fill {wanted} files; give a share of 0, more groups or --by image"
+    remedy = "give a share of 0, more groups or --by image"
+    return f"{src}: {split} would be empty: {number} can't fill {wanted} files; {remedy}"
 
 
 def describe(result):
@@ -231,7 +240,8 @@ def describe(result):
         counts = ", ".join(f"{facts[key]} {key}" for key in ("rows", *COUNTED))
         yield f"{split}: {counts}"
     yield describe_near_duplicates(result["near_duplicates"])
-    yield f"split {result['sha256'][:12]}, seed {result['seed']}, by {result['by']}, stratified by {result['stratified_by']}"
+    made = f"seed {result['seed']}, by {result['by']}, stratified by {result['stratified_by']}"
+    yield f"split {result['sha256'][:12]}, {made}"
 
 
 def describe_near_duplicates(facts):
@@ -241,7 +251,7 @@ def describe_near_duplicates(facts):
         return "near-duplicates: not looked for, as no image could be read; give --image_root"
     read = f"{facts['images_read']} of {facts['images']} images read"
     found = f"{facts['near_duplicates']} images, which join {facts['groups_joined']} groups to others"
-    return f"near-duplicates: {found} ({read}; dHash, at most {facts['max_distance']} of 64 bits differ)"
+    return f"near-duplicates: {found} ({read}; dHash, at most {facts['max_distance']} of {BITS} bits differ)"
 
 
 def config_lines(src, dst, result, image_root=None):
@@ -267,7 +277,7 @@ def main():
     parser.add_argument("--image_root", metavar="DIR", help="folder that image names start from (default: SRC's)")
     parser.add_argument(
         "--near-duplicates", choices=("auto", "on", "off"), default="auto", dest="near",
-        help="join groups with near-duplicate images: auto = of the images that can be read (default), on = read them all",
+        help="join groups with near-duplicate images: auto = those that can be read (default), on = all",
     )  # fmt: skip
     args = vars(parser.parse_args())
     result = split_jsonl(**args)
