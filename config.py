@@ -85,6 +85,10 @@ class DataConfig(Section):
     val_jsonl: Path | None = None
     test_jsonl: Path | None = None
     image_root: Path | None = None
+    answer_space: Literal["mined", "rules"] = "mined"
+    max_unseen: Annotated[Float, Field(gt=0, le=1)] = 0.01
+    count_margin: Annotated[Integer, Field(ge=0)] = 5
+    max_listed: Annotated[Integer, Field(ge=0)] = 20
 
 
 class PredictConfig(Section):

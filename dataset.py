@@ -7,10 +7,14 @@ answer's tokens and EOS elsewhere.
 """
 
 import random
+from functools import lru_cache
+from itertools import combinations
 
 import torch
 from torch.utils.data import Dataset
 
+from constraints import LabelSetGrammar
+from data.answer_space import EXCLUSIVE
 from files import UserError
 from images import check_images, image_path, image_token_count, load_image
 from templates import prompt_parts
@@ -32,14 +36,47 @@ def encode_candidates(tokenizer, candidates, answer_prefix=""):
     return [encode_answer(tokenizer, candidate, answer_prefix) for candidate in candidates]
 
 
-def encode_prompt(processor, row, style="plain"):
+@lru_cache(256)  # a data set has few vocabularies
+def label_set_grammar(tokenizer, labels, answer_prefix=""):
+    """The grammar of label lists over a vocabulary (tuple, in canonical order) for this tokenizer.
+
+    Raises UserError where the tokens of `a; b` are not those of `a;` and ` b`: it would score lists that training never saw.
+    """
+    encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    eos = tokenizer.eos_token
+    exclusive = [index for index, label in enumerate(labels) if label in EXCLUSIVE]
+    grammar = LabelSetGrammar(
+        encode_candidates(tokenizer, labels, answer_prefix),
+        first=[encode(f"{answer_prefix}{label};") for label in labels],
+        middle=[encode(f" {label};") for label in labels],
+        last=[encode(f" {label}{eos}") for label in labels],
+        exclusive=exclusive,
+    )
+    joined = [label for label in labels if label not in EXCLUSIVE]
+    for some in [*combinations(joined, 2), joined]:
+        ids = encode_answer(tokenizer, "; ".join(some), answer_prefix)
+        try:
+            grammar.after(ids)
+        except KeyError:
+            raise UserError(f"the labels {', '.join(some)} can't be told apart in a list; rename them in the data") from None
+    return grammar
+
+
+def encode_prompt(processor, row, style="plain", max_listed=None):
     """Return `(prefix_ids, branch_ids)` of a row's prompt; the prefix holds one unexpanded image token.
 
     Encoding the two apart gives the ids of the whole prompt, because the cut follows a special token.
     """
-    prefix, branch = prompt_parts(row["question_type"], row["question"], row["answer_candidates"], style, processor)
+    prefix, branch = prompt_parts(*prompt_fields(row, max_listed), style, processor)
     encode = lambda text: processor.tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
     return encode(prefix), encode(branch)
+
+
+def prompt_fields(row, max_listed=None):
+    """What a row's prompt says: type, question, and the valid answers unless they are more than `max_listed`."""
+    candidates = row["answer_candidates"]
+    listed = candidates and (max_listed is None or len(candidates) <= max_listed)
+    return row["question_type"], row["question"], candidates if listed else None
 
 
 def expand_image_token(prefix_ids, image_token_id, count):
@@ -82,7 +119,7 @@ class VQADataset(Dataset):
         self.questions_per_image = questions_per_image
         self.image_groups = group_by_image(rows)
         self.image_tokens = {name: self._count_tokens(name, size) for name, size in sizes.items()}
-        self.prefix_ids = encode_prompt(processor, rows[0], cfg.prompt_style)[0]
+        self.prefix_ids = encode_prompt(processor, rows[0], cfg.prompt_style, cfg.data.max_listed)[0]
         self.encoded = {row["id"]: self._encode_row(row) for row in rows}
         self.set_epoch(0)
 
@@ -98,7 +135,7 @@ class VQADataset(Dataset):
 
     def _encode_row(self, row):
         """Return (branch_ids, answer_ids); answer_ids is empty without supervision."""
-        branch_ids = encode_prompt(self.processor, row, self.cfg.prompt_style)[1]
+        branch_ids = encode_prompt(self.processor, row, self.cfg.prompt_style, self.cfg.data.max_listed)[1]
         if self.processor.image_token_id in branch_ids:
             raise UserError(f"row {row['id']!r}: the question contains {self.processor.image_token!r}; remove it")
         answer_ids = encode_answer(self.processor.tokenizer, row["answer"], self.cfg.answer_prefix) if self.supervised else []
@@ -185,7 +222,7 @@ def check_supervision(batch, groups, processor, cfg):
 
 def whole_prompt_ids(processor, row, cfg, like_ids):
     """Ids of a row's prompt encoded in one piece, with as many image tokens as `like_ids` has."""
-    prompt = "".join(prompt_parts(row["question_type"], row["question"], row["answer_candidates"], cfg.prompt_style, processor))
+    prompt = "".join(prompt_parts(*prompt_fields(row, cfg.data.max_listed), cfg.prompt_style, processor))
     prompt_ids = processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
     return expand_image_token(prompt_ids, processor.image_token_id, like_ids.count(processor.image_token_id))
 

@@ -1,6 +1,7 @@
 """Answers from the model: all questions of an image step by step together, against one image prefix in the KV cache.
 
-    greedy       a question with candidates gets exactly one of them, chosen token by token in their trie
+    greedy       a question with candidates gets exactly one of them, chosen token by token in their trie; one answered with
+                 lists of labels gets exactly one valid list, in canonical order
     allowed_set  the reference: any order of the candidates' tokens, through transformers' `generate`
     free         no constraint
 
@@ -14,8 +15,8 @@ from dataclasses import dataclass, field
 import torch
 from torch.utils.data import DataLoader
 
-from constraints import AllowedTokensLogitsProcessor, CandidateTrie, allowed_token_ids
-from dataset import encode_candidates
+from constraints import AllowedTokensLogitsProcessor, CandidateTrie, TokenNode, allowed_token_ids
+from dataset import encode_candidates, label_set_grammar
 from model import tree_inputs
 
 # Instruct checkpoints come with sampling settings and a repetition penalty that re-ranks answers; none of it belongs here.
@@ -31,7 +32,7 @@ class Answer:
     """
 
     row: int
-    trie: CandidateTrie | None
+    trie: TokenNode | None
     position: int
     ids: list = field(default_factory=list)
     cached: int = 0
@@ -69,9 +70,12 @@ def answer_questions(model, dataset, cfg, decoding, max_new_tokens):
 
 
 def candidate_ids(tokenizer, row, cfg, decoding):
-    """Token ids of a row's candidates, or None where the answer is free."""
+    """Token ids of a row's candidates, the grammar of its label lists, or None where the answer is free."""
     if decoding == "free" or not row["answer_candidates"]:
         return None
+    if row["multi_label"]:
+        grammar = label_set_grammar(tokenizer, tuple(row["answer_candidates"]), cfg.answer_prefix)
+        return grammar.token_lists() if decoding == "allowed_set" else grammar
     return encode_candidates(tokenizer, row["answer_candidates"], cfg.answer_prefix)
 
 
@@ -80,7 +84,7 @@ def decode_trees(model, batch, items, candidates, tokenizer, max_new_tokens):
     """Greedy answers (Q lists of token ids, EOS last where it was reached) under each question of a batch of trees.
 
     batch: collated trees without answers, on the model's device. candidates: for each question the ids of its candidates,
-    or None. Every step runs one token of every unfinished question; a token sees its image's prefix, its own question
+    a grammar, or None. Every step runs one token of every unfinished question; a token sees its image's prefix, its own question
     and its own earlier tokens in the cache.
     """
     inputs = tree_inputs(model, batch)
@@ -91,7 +95,8 @@ def decode_trees(model, batch, items, candidates, tokenizer, max_new_tokens):
     output = model(**inputs, logits_to_keep=keep, use_cache=True)
     positions = inputs["position_ids"][0, leaf_rows, leaf_columns].tolist()
     answers = [
-        Answer(row, CandidateTrie(ids) if ids else None, position) for row, ids, position in zip(leaf_rows, candidates, positions)
+        Answer(row, CandidateTrie(ids) if isinstance(ids, list) else ids, position)
+        for row, ids, position in zip(leaf_rows, candidates, positions)
     ]
     seen = batch["attention_mask"][leaf_rows, 0, leaf_columns].cpu()  # (Q, T) bool: the cache columns of each question
     active = answers

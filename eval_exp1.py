@@ -2,6 +2,7 @@
 
     python eval_exp1.py                                      output_dir/predictions.jsonl -> metrics.json
     python eval_exp1.py --predictions PATH --show 20         any predictions file, and its first 20 mistakes
+    python eval_exp1.py --types rules                        grouped by data/schema.py's rules, as the user's table is
     python eval_exp1.py --summary outputs/metrics*.json      several evaluations in one table
 
 Reads a predictions file (rows of id, pred, gt, qtype), its sidecar if it has one, and the training rows for the blind
@@ -11,7 +12,9 @@ prior. Writes the metrics to output_dir. How answers match: metrics.py.
 from collections import Counter
 
 from config import argument_parser, load_config, resolve_path, save_run_info
-from data.preprocess import ensure_enriched, ordered_types
+from data import answer_space
+from data.preprocess import ensure_enriched, ordered_types, training_space
+from data.schema import infer_question_type
 from files import UserError, read_json, read_jsonl, run_script
 from metrics import aggregate, answer_blindly, blind_prior, judge
 
@@ -80,6 +83,23 @@ def load_sidecar(path, rows):
     return meta, [len(rows), total] if len(rows) < total else None
 
 
+def by_rules(rows, key):
+    """The rows with the literal rules' type of their question (and options) at `key`."""
+    if any(not isinstance(row.get("question"), str) for row in rows):
+        raise UserError("--types rules: a prediction row has no question to infer its type from; predict again")
+    return [{**row, key: infer_question_type(row["question"], row.get("options"))} for row in rows]
+
+
+def spellings_for(cfg, sidecar):
+    """The spellings that mean the same for one question only: from the sidecar, or from the training rows if there are any."""
+    if "spellings" in sidecar:
+        return sidecar["spellings"]
+    try:
+        return answer_space.spellings(training_space(cfg, say=lambda line: None))
+    except UserError:
+        return {}
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Output
 
@@ -129,9 +149,13 @@ def show_mismatches(judged, limit):
         print(f"Predicted: '{pred}' vs GT: '{gt}'  {where}".rstrip())
 
 
-def metrics_path(output_dir, predictions):
-    """predictions.jsonl -> metrics.json, predictions_<rest>.jsonl -> metrics_<rest>.json, else metrics_<stem>.json."""
+def metrics_path(output_dir, predictions, types="predicted"):
+    """predictions.jsonl -> metrics.json, predictions_<rest>.jsonl -> metrics_<rest>.json, else metrics_<stem>.json.
+
+    By the rules' types: metrics_rules.json and metrics_<rest>_rules.json.
+    """
     rest = predictions.stem.removeprefix("predictions").removeprefix("_")
+    rest = "_".join(filter(None, [rest, "rules" if types == "rules" else ""]))
     return output_dir / (f"metrics_{rest}.json" if rest else "metrics.json")
 
 
@@ -189,20 +213,24 @@ def _run_name(run):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def score_blind_prior(cfg, rows):
+def score_blind_prior(cfg, rows, types, spellings):
     """Return the blind prior's scores on the rows, or None, saying why, where the training rows can't be had."""
     try:
-        prior = blind_prior(ensure_enriched(cfg, "train"))
+        train = ensure_enriched(cfg, "train")
+        prior = blind_prior(by_rules(train, "question_type") if types == "rules" else train)
     except UserError as error:
         print(f"no blind prior: {error}")
         return None
-    return aggregate(judge(answer_blindly(rows, prior), cfg.eval))
+    return aggregate(judge(answer_blindly(rows, prior), cfg.eval, spellings))
 
 
 def main():
     parser = argument_parser(__doc__)
     parser.add_argument("--predictions", metavar="PATH", help="evaluate this (default: output_dir/predictions.jsonl)")
     parser.add_argument("--show", metavar="N", type=int, default=0, help="print the first N mismatches")
+    parser.add_argument(
+        "--types", choices=["predicted", "rules"], default="predicted", help="group by the file's types, or by the literal rules"
+    )
     parser.add_argument("--summary", metavar="METRICS", nargs="+", help="compare metrics files instead; goes last")
     args = parser.parse_intermixed_args()
     cfg = load_config(args.config, args.overrides)
@@ -212,17 +240,20 @@ def main():
     path = resolve_path(args.predictions, folder) if args.predictions else cfg.output_dir / "predictions.jsonl"
     rows = load_predictions(path)
     sidecar, partial = load_sidecar(path, rows)
-    judged = judge(rows, cfg.eval)
+    if args.types == "rules":
+        rows = by_rules(rows, "qtype")
+    spellings = spellings_for(cfg, sidecar)
+    judged = judge(rows, cfg.eval, spellings)
     scores = aggregate(judged)
     print(results_table(scores) + "\n")  # first on stdout, whatever follows
 
-    blind = score_blind_prior(cfg, rows)
+    blind = score_blind_prior(cfg, rows, args.types, spellings)
     if blind:
         print(blind_table(scores, blind))
     print("\n" + "\n".join(notes(scores, partial)))
     if args.show > 0:
         show_mismatches(judged, args.show)
-    out = metrics_path(cfg.output_dir, path)
+    out = metrics_path(cfg.output_dir, path, args.types)
     facts = {"predictions": str(path), **scores, "partial": partial, "blind_prior": blind}
     save_run_info(out, cfg, **facts, tolerances=cfg.eval.model_dump(), sidecar=sidecar)
     print(f"metrics: {out}")

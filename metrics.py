@@ -20,6 +20,7 @@ from collections import Counter, defaultdict
 from typing import NamedTuple
 
 from config import EvalConfig
+from data.aliases import fold_label, question_template
 from data.preprocess import DASHES, normalize_answer, ordered_types, question_key
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -165,6 +166,14 @@ def is_correct(question_type, gt, pred, tolerances=EvalConfig()):
     return bool(same) and all(map(any, same)) and all(map(any, zip(*same)))
 
 
+def fold_spelling(text, spellings):
+    """A text (str or None) with its labels in the spelling that is kept, and otherwise as it is."""
+    changed = {label: kept for label in _labels(text or "") if (kept := fold_label(label, spellings)) != label}
+    if not changed:
+        return text
+    return "; ".join(changed.get(normalize_answer(label), label) for label in text.split(";"))
+
+
 def _labels(text):
     """The labels of a list: normalised -> in the text's own spelling (normalising would cost `.5 cm` its point)."""
     return {normalized: label for label in text.split(";") if (normalized := normalize_answer(label))}
@@ -191,12 +200,18 @@ def _same_label(question_type, gt, pred, tolerances):
     return abs(gt_num - pred_num) <= tolerance + 1e-9 * abs(gt_num)  # 11.55 is within 5 % of 11 in floats too
 
 
-def judge(rows, tolerances=EvalConfig()):
-    """Return the prediction rows (dicts with `pred`, `gt`, `qtype`), each with `correct` (bool) added."""
+def judge(rows, tolerances=EvalConfig(), spellings=None):
+    """Return the prediction rows (dicts with `pred`, `gt`, `qtype`), each with `correct` (bool) added.
+
+    Spellings of data/aliases.yaml count as the same. spellings: those that hold for one question template only, as
+    `answer_space.spellings` gives them.
+    """
     judged = []
     for row in rows:
         pred, gt = row["pred"], row["gt"]
-        judged.append({**row, "correct": is_correct(row["qtype"], gt, pred, tolerances)})
+        own = (spellings or {}).get(question_template(row.get("question") or ""), {})
+        same = is_correct(row["qtype"], fold_spelling(gt, own), fold_spelling(pred, own), tolerances)
+        judged.append({**row, "correct": same})
     return judged
 
 

@@ -10,6 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from data import answer_space
 from files import UserError, read_json, write_json
 from token_tree import supervised_parents, tree_position_ids
 
@@ -115,24 +116,27 @@ def describe_parameters(model):
 
 
 def experiment_facts(cfg, answer_rules):
-    """What prediction must share with training. answer_rules: hash of what decides types and candidates."""
+    """What prediction must share with training. answer_rules: hashes of what decides types and candidates."""
     return {
         "model_name": Path(cfg.model_name).name,
         "prompt_style": cfg.prompt_style,
         "answer_prefix": cfg.answer_prefix,
         "image": cfg.image.model_dump(),
+        "valid_answers": {"answer_space": cfg.data.answer_space, "max_listed": cfg.data.max_listed},
         "answer_rules": answer_rules,
     }
 
 
-def save_adapter(model, folder, facts):
-    """Write the adapter and `facts` to `folder`, replacing what was there only when all is written."""
+def save_adapter(model, folder, facts, space=None):
+    """Write the adapter, `facts` and its answer space to `folder`, replacing what was there only when all is written."""
     folder = Path(folder)
     temporary, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for path in (temporary, old):
         _remove_folder(path)
     model.save_pretrained(str(temporary))
     write_json(temporary / EXPERIMENT_FILE, facts)
+    if space is not None:
+        answer_space.save(space, temporary / answer_space.SPACE_FILE)
     if folder.exists():
         folder.rename(old)
     temporary.rename(folder)

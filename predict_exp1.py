@@ -16,11 +16,12 @@ from tqdm import tqdm
 from transformers import set_seed
 
 from config import SPLITS, argument_parser, check_transformers, load_config, resolve_path, save_run_info
-from data.preprocess import answer_rules, ensure_enriched, ordered_types
+from data import answer_space
+from data.preprocess import answer_rules, ensure_enriched, ordered_types, training_space
 from dataset import encode_answer, load_dataset
 from decode import answer_questions
-from files import UserError, run_script, sha256, write_jsonl
-from model import check_adapter, experiment_facts, load_model, load_processor, memory_errors_explained
+from files import UserError, read_json, run_script, sha256, write_jsonl
+from model import EXPERIMENT_FILE, check_adapter, experiment_facts, load_model, load_processor, memory_errors_explained
 
 
 def adapter_folder(cfg, argument):
@@ -42,10 +43,24 @@ def output_path(cfg, split, adapter, argument):
     return cfg.output_dir / f"predictions_{split}_{adapter.name if adapter else 'none'}.jsonl"
 
 
-def free_limit(cfg, tokenizer):
-    """predict.max_new_tokens in tokens; `auto` is the longest training answer with its EOS."""
+def space_of(cfg, adapter):
+    """The answer space that the adapter's training saw; without an adapter, that of the training file.
+
+    Prediction with an adapter reads no training file: rows that were enriched with another space are enriched anew.
+    """
+    if adapter is None:
+        return training_space(cfg)
+    if not (adapter / answer_space.SPACE_FILE).is_file():
+        raise UserError(f"adapter {adapter} has no {answer_space.SPACE_FILE}; train it with train_exp1.py")
+    return answer_space.load(adapter / answer_space.SPACE_FILE)
+
+
+def free_limit(cfg, tokenizer, adapter=None):
+    """predict.max_new_tokens in tokens; `auto` is the longest training answer with its EOS, as the adapter remembers it."""
     if cfg.predict.max_new_tokens != "auto":
         return cfg.predict.max_new_tokens
+    if adapter is not None:
+        return read_json(adapter / EXPERIMENT_FILE)["longest_answer"]
     return max(len(encode_answer(tokenizer, row["answer"], cfg.answer_prefix)) for row in ensure_enriched(cfg, "train"))
 
 
@@ -53,7 +68,8 @@ def prediction_row(row, text):
     """One line of the predictions file. `gt` is the original answer; of a multiple-choice letter, the option it stands for."""
     gt = row.get("answer") if row.get("options") else row.get("answer_raw")
     first = {"id": row["id"], "pred": text, "gt": gt, "qtype": row["question_type"]}
-    return {**first, "question": row["question"], "image": row["image"], "confidence": None}
+    options = {"options": row["options"]} if row.get("options") else {}  # evaluation by the rules' types asks for them
+    return {**first, "question": row["question"], "image": row["image"], "confidence": None, **options}
 
 
 def predict(model, dataset, cfg, max_new_tokens, decoding=None):
@@ -88,14 +104,15 @@ def main():
     check_transformers()
     source = cfg.split_path(args.split)
     adapter = adapter_folder(cfg, args.adapter)
+    space = space_of(cfg, adapter)
     if adapter:
-        check_adapter(adapter, experiment_facts(cfg, answer_rules(cfg)))
+        check_adapter(adapter, experiment_facts(cfg, answer_rules(space)))
     set_seed(cfg.train.seed)
 
-    all_rows = ensure_enriched(cfg, args.split)
+    all_rows = ensure_enriched(cfg, args.split, space)
     rows = all_rows[: args.limit]
     dataset = load_dataset(rows, load_processor(cfg), cfg, supervised=False)
-    limit = free_limit(cfg, dataset.processor.tokenizer)
+    limit = free_limit(cfg, dataset.processor.tokenizer, adapter)
 
     with memory_errors_explained("lower predict.batch_size or image.max_pixels"):
         model, _ = load_model(cfg, adapter)
@@ -107,6 +124,7 @@ def main():
     facts = {"split": args.split, "source": str(source), "source_sha256": sha256(source), "limit": args.limit}
     facts |= {"rows_in_split": len(all_rows), "ids": [row["id"] for row in rows], "adapter": str(adapter or "none")}
     facts |= {"decoding": cfg.predict.decoding, "max_new_tokens": limit, "command": sys.argv}
+    facts |= {"spellings": answer_space.spellings(space)}
     save_run_info(sidecar, cfg, model.device, **facts)
     print(describe(counts, limit))
     print(f"wrote {len(predictions)} predictions to {out}")

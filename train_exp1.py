@@ -5,7 +5,7 @@
     torchrun --nproc_per_node=4 train_exp1.py train.train_bs=2 train.grad_accum=8
 
 Reads the rows of data.train_jsonl and data.val_jsonl; writes to output_dir: checkpoint-N/, adapter/ (best on validation),
-trainer_state.json (rewritten at every log), loss_curve.png, train_run.json.
+trainer_state.json (rewritten at every log), loss_curve.png, train_run.json. Warnings of data.check are printed first.
 """
 
 import re
@@ -16,7 +16,8 @@ from pathlib import Path
 from transformers import EarlyStoppingCallback, set_seed
 
 from config import argument_parser, check_transformers, load_config, resolve_path, save_run_info
-from data.preprocess import answer_rules, ensure_enriched
+from data.check import warnings_before_training
+from data.preprocess import answer_rules, ensure_enriched, training_space
 from dataset import check_supervision, first_images, load_dataset
 from files import UserError, read_json, run_script
 from model import EXPERIMENT_FILE, describe_parameters, experiment_facts, load_model, load_processor, memory_errors_explained
@@ -58,6 +59,11 @@ def long_answers_note(dataset, cfg):
         f"predict.max_new_tokens={limit} tokens with their end token, so free predictions will be cut; the longest needs "
         f"{max(lengths)}, which is what predict.max_new_tokens=auto gives"
     )
+
+
+def longest_answer(dataset):
+    """Tokens of the longest training answer with its EOS, for `predict.max_new_tokens: auto`."""
+    return max(len(answer_ids) for _, answer_ids in dataset.encoded.values())
 
 
 def checkpoint_to_resume(cfg, resume, overwrite):
@@ -110,7 +116,10 @@ def main():
     with args.main_process_first(local=False):  # one process enriches and checks images, the others read what it wrote
         resume = checkpoint_to_resume(cfg, parsed.resume_from_checkpoint, parsed.overwrite)
         processor = load_processor(cfg)
-        rows = {split: ensure_enriched(cfg, split) for split in splits}
+        space = training_space(cfg)
+        for line in warnings_before_training(cfg, splits, space) if args.process_index == 0 else ():
+            print(line)
+        rows = {split: ensure_enriched(cfg, split, space) for split in splits}
         train_set = load_dataset(rows["train"], processor, cfg, questions_per_image=cfg.train.questions_per_image)
         val_set = load_dataset(first_images(rows["val"], cfg.train.eval_images), processor, cfg) if "val" in rows else None
     items = [train_set[index] for index in range(min(8, len(train_set)))]
@@ -123,7 +132,8 @@ def main():
         if resume is None:
             remove_run(cfg)
         save_run_info(cfg.output_dir / "train_run.json", cfg, args.device, command=sys.argv, world_size=args.world_size)
-    callbacks = [ExperimentFiles(cfg.output_dir, experiment_facts(cfg, answer_rules(cfg))), GradientCheck(), RedrawGroups(train_set)]
+    facts = {**experiment_facts(cfg, answer_rules(space)), "longest_answer": longest_answer(train_set)}
+    callbacks = [ExperimentFiles(cfg.output_dir, facts, space), GradientCheck(), RedrawGroups(train_set)]
     if cfg.train.early_stopping_patience and val_set:
         callbacks.append(EarlyStoppingCallback(cfg.train.early_stopping_patience))
     trainer = build_trainer(model, train_set, val_set, args, callbacks)

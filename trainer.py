@@ -107,8 +107,8 @@ def validation_arguments(cfg):
 class ExperimentFiles(TrainerCallback):
     """Keeps what a watcher reads current: trainer_state.json, the loss curve, and the best adapter so far."""
 
-    def __init__(self, output_dir, facts):
-        self.output_dir, self.facts = Path(output_dir), facts
+    def __init__(self, output_dir, facts, space=None):
+        self.output_dir, self.facts, self.space = Path(output_dir), facts, space
 
     def on_log(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
@@ -119,13 +119,13 @@ class ExperimentFiles(TrainerCallback):
             draw_loss_curve(state.log_history, self.output_dir / "loss_curve.png")
             score = {"step": state.global_step, "exact_match": metrics["eval_exact_match"], "eval_loss": metrics["eval_loss"]}
             if _rank(score) > _rank(self._best()):
-                save_adapter(model, self.output_dir / "adapter", {**self.facts, "best": score})
+                save_adapter(model, self.output_dir / "adapter", {**self.facts, "best": score}, self.space)
 
     def on_train_end(self, args, state, control, model, **kwargs):
         if state.is_world_process_zero:
             draw_loss_curve(state.log_history, self.output_dir / "loss_curve.png")
             if args.eval_strategy == "no":  # nothing to choose by: the last adapter is the adapter
-                save_adapter(model, self.output_dir / "adapter", {**self.facts, "best": {"step": state.global_step}})
+                save_adapter(model, self.output_dir / "adapter", {**self.facts, "best": {"step": state.global_step}}, self.space)
 
     def _best(self):
         path = self.output_dir / "adapter" / EXPERIMENT_FILE

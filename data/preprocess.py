@@ -3,20 +3,22 @@
     python -m data.preprocess --config config_exp1.yaml                      all splits, to output_dir/data/
     python data/preprocess.py --src rows.jsonl --dst enriched.jsonl --train train.jsonl
 
-A constraint is decided by the question and the training rows, never by a row's own answer. Where a rule's candidates
-can't express a training answer to the same question, the question goes unconstrained everywhere.
+A constraint is decided by the question and the training rows, never by a row's own answer: data/answer_space.py. With
+`data.answer_space: rules` it is the literal rules of data/schema.py, and where a rule's candidates can't express a training
+answer to the same question, the question goes unconstrained everywhere.
 """
 
 import re
 import sys
 import unicodedata
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as `python data/preprocess.py`
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import SPLITS, argument_parser, load_config, save_run_info  # noqa: E402
+from config import SPLITS, DataConfig, argument_parser, load_config, save_run_info  # noqa: E402
 from data import schema  # noqa: E402
 from files import UserError, read_json, read_jsonl, run_script, sha256, write_jsonl  # noqa: E402
 
@@ -30,7 +32,11 @@ def normalize_answer(answer):
     A list, or text with semicolons, becomes one string joined with `; ` in the given order, without empty items.
     The same function serves enrichment and evaluation.
     """
-    text = ";".join(answer) if isinstance(answer, (list, tuple)) else answer
+    return _normalize_text(";".join(answer) if isinstance(answer, (list, tuple)) else answer)
+
+
+@lru_cache(1 << 16)  # answers repeat
+def _normalize_text(text):
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).translate(DASHES)
     items = (re.sub(r"\s+", " ", item).strip(" " + QUOTES).rstrip(" .,!?" + QUOTES) for item in text.split(";"))
     return "; ".join(item for item in items if item)
@@ -82,7 +88,7 @@ def _check_options(options, where):
 
 
 def enrich_row(row, verdict):
-    """Return the enriched row. `verdict`: what `mine_verdict` says about the training file."""
+    """Return the row enriched by the literal rules. `verdict`: what `mine_verdict` says about the training file."""
     question_type, candidates, answer = classify(row)
     key = question_key(row["question"])
     multi_label = key in verdict["multi_label"]
@@ -104,11 +110,11 @@ def classify(row):
     if row.get("answer") is not None:
         answer = normalize_answer(row["answer"])
         if row.get("options"):
-            answer = _option_text(answer, [normalize_answer(option) for option in row["options"]])
+            answer = option_text(answer, [normalize_answer(option) for option in row["options"]])
     return question_type, candidates, answer
 
 
-def _option_text(answer, options):
+def option_text(answer, options):
     """The option an answer stands for: its own text, or its letter as `B`, `b)` or `(b)`."""
     letter = answer.strip("()[]:. ")
     index = ord(letter) - ord("a") if len(letter) == 1 else -1
@@ -116,7 +122,7 @@ def _option_text(answer, options):
 
 
 def mine_verdict(train_rows):
-    """What the training answers say about each question text.
+    """What the training answers say about each question's rule; all that `data.answer_space: rules` uses.
 
     unconstrained: questions with a training answer outside their rule's candidates, with one such answer each.
     multi_label: questions that some training row answers with a list.
@@ -132,26 +138,68 @@ def mine_verdict(train_rows):
     return {"unconstrained": unconstrained, "multi_label": sorted(multi_label)}
 
 
-def enrich_jsonl(src, dst, train_jsonl=None, verdict=None):
-    """Write `src` enriched to `dst` (never the same file) and return counts.
+def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig()):
+    """Write `src` enriched to `dst` (never the same file), row by row, and return counts.
 
-    The verdict on each question comes from `train_jsonl` (default: `src` itself, being the training file), or ready-made.
-    Counts: rows, rows by type, rows whose constraint the training answers forbid (`dropped`) and their questions.
+    The answer space is mined from `train_jsonl` (default: `src` itself, being the training file) by `settings`, the data
+    section of a configuration, or given ready-made. Counts: rows, rows by type, rows with a constraint, rows whose rule has
+    candidates that the space drops (`dropped`) and their questions, spellings folded.
     """
+    from data import answer_space  # which needs this module
+
     if Path(src).resolve() == Path(dst).resolve():
         raise UserError(f"{dst}: is the input itself; choose another output")
-    verdict = verdict or mine_verdict(read_rows(train_jsonl or src))
-    types, dropped = Counter(), Counter()
+    if space is None:
+        space = mine_space(train_jsonl or src, settings)
+    types, constrained, dropped, folded = Counter(), Counter(), Counter(), Counter()
 
     def enriched_rows():
         for row in read_rows(src, need_answer=False):
-            enriched = enrich_row(row, verdict)
+            enriched = answer_space.apply(space, row, folded)
             types[enriched["question_type"]] += 1
-            dropped[row["question"]] += enriched["answer_candidates"] is None and classify(row)[1] is not None
+            if enriched["answer_candidates"]:
+                constrained[enriched["question_type"]] += 1
+            elif has_rule(row):
+                dropped[row["question"]] += 1
             yield enriched
 
     write_jsonl(dst, enriched_rows())
-    return {"rows": types.total(), "types": dict(types), "dropped": dropped.total(), "questions_dropped": dict(+dropped)}
+    counts = {"rows": types.total(), "types": dict(types), "constrained": dict(constrained)}
+    return {**counts, "dropped": dropped.total(), "questions_dropped": dict(dropped), "folded": dict(+folded)}
+
+
+def has_rule(row):
+    """Do the rules have candidates for the row?"""
+    return bool(schema.build_candidates(schema.infer_question_type(row["question"], row.get("options")), row))
+
+
+def mine_space(train_jsonl, settings, say=print):
+    """The answer space of a training file, with what it was made from. `say` gets the lines on what was found."""
+    from data import answer_space
+
+    space = answer_space.mine(read_rows(train_jsonl), settings)  # first: it names what is wrong with the file
+    space = {"made_from": space_inputs(train_jsonl, settings), **space}
+    for line in answer_space.describe(space):
+        say(line)
+    return space
+
+
+def space_inputs(train_jsonl, settings):
+    """What decides an answer space: the training file (its hash), the settings, and the code and tables."""
+    keys = ("answer_space", "max_unseen", "count_margin")
+    return {"train_sha256": sha256(train_jsonl), "code_sha256": rules_hash(), "settings": {key: getattr(settings, key) for key in keys}}
+
+
+def training_space(cfg, say=print):
+    """The answer space of the configured training file, mined anew if it, the settings or the rules have changed."""
+    from data import answer_space
+
+    path = cfg.output_dir / "data" / answer_space.SPACE_FILE
+    if path.is_file() and read_json(path).get("made_from") == space_inputs(cfg.split_path("train"), cfg.data):
+        return answer_space.load(path)
+    space = mine_space(cfg.split_path("train"), cfg.data, say)
+    answer_space.save(space, path)
+    return space
 
 
 def enriched_path(cfg, split):
@@ -159,41 +207,59 @@ def enriched_path(cfg, split):
     return cfg.output_dir / "data" / f"{split}.jsonl"
 
 
-def ensure_enriched(cfg, split):
-    """Enrich a split if its enriched file is missing or was made from other inputs or rules; return its rows (list).
+def enrich_split(cfg, split, space=None):
+    """Enrich a split if its enriched file is missing or was made from other inputs, rules or space; return its path.
 
-    The training file decides the constraints of every split, so it has to be there for all of them.
+    space: an adapter's own, which needs no training file; default: that of the configured training file.
     """
+    from data import answer_space
+
     src, dst = cfg.split_path(split), enriched_path(cfg, split)
     sidecar = dst.with_suffix(".meta.json")
-    inputs = {"source": sha256(src), "train": sha256(cfg.split_path("train")), "rules": rules_hash()}
+    space = space or training_space(cfg)
+    inputs = {"source": sha256(src), "answer_space": answer_space.fingerprint(space), "rules": rules_hash()}
     if not (dst.is_file() and sidecar.is_file() and read_json(sidecar)["inputs"] == inputs):
-        counts = enrich_jsonl(src, dst, cfg.split_path("train"))
+        counts = enrich_jsonl(src, dst, space=space)
         save_run_info(sidecar, cfg, inputs=inputs, **counts)
         print(describe(split, counts))
-    return [row for _, row in read_jsonl(dst)]
+    return dst
+
+
+def ensure_enriched(cfg, split, space=None):
+    """The rows (list) of a split's enriched file, which is made or remade as needed: see `enrich_split`."""
+    return [row for _, row in read_jsonl(enrich_split(cfg, split, space))]
 
 
 def rules_hash():
     """Hash of the files that decide what enrichment writes."""
-    return sha256(schema.__file__, __file__)
+    from data import aliases, answer_space
+
+    table = [aliases.ALIASES_FILE] * aliases.ALIASES_FILE.is_file()
+    return sha256(schema.__file__, __file__, answer_space.__file__, aliases.__file__, *table)
 
 
-def answer_rules(cfg):
-    """Hashes of what decides types and candidates, the rules and the training rows. Prediction refuses others."""
-    return {"rules": rules_hash(), "train": sha256(cfg.split_path("train"))}
+def answer_rules(space):
+    """Hashes of what decides types and candidates: the answer space, and the rules for questions it lacks.
+
+    Prediction refuses an adapter that was trained with others.
+    """
+    from data import answer_space
+
+    return {"rules": sha256(schema.__file__), "space": answer_space.fingerprint(space)}
 
 
 def describe(split, counts):
     """One line on what enrichment found, for people."""
+    from data.answer_space import folding_note
+
     types = ", ".join(f"{name} {counts['types'][name]}" for name in ordered_types(counts["types"]))
-    line = f"enriched {split}: {counts['rows']} rows ({types})"
+    line = f"enriched {split}: {counts['rows']} rows ({types}), {sum(counts['constrained'].values())} constrained"
     if counts["dropped"]:
         line += (
             f"; {counts['dropped']} rows of {len(counts['questions_dropped'])} questions go unconstrained, "
-            "because training answers lie outside their rule's candidates"
+            "because training answers or their wording rule out their rule's candidates"
         )
-    return line
+    return line + folding_note(counts["folded"])
 
 
 def ordered_types(types):
@@ -210,13 +276,12 @@ def main():
     args = parser.parse_intermixed_args()
     if bool(args.src) != bool(args.dst):
         parser.error("--src and --dst go together")
-    if args.src:
-        return print(describe(args.src, enrich_jsonl(args.src, args.dst, args.train)))
     cfg = load_config(args.config, args.overrides)
+    if args.src:
+        return print(describe(args.src, enrich_jsonl(args.src, args.dst, args.train, settings=cfg.data)))
     for split in SPLITS:
         if split == "train" or getattr(cfg.data, f"{split}_jsonl"):
-            ensure_enriched(cfg, split)
-            print(f"{split}: {enriched_path(cfg, split)}")
+            print(f"{split}: {enrich_split(cfg, split)}")
 
 
 if __name__ == "__main__":

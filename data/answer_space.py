@@ -1,0 +1,353 @@
+"""What the training rows say about each question: its type, its valid answers, and whether they are label lists.
+
+Rules that read the question alone mislabel real data ("Is this finding easy to detect?" is also answered `not relevant`).
+The space is mined from training rows only and applied unchanged to every split; it is saved beside the adapter, so that
+prediction uses the one that training saw. With `data.answer_space: rules` it holds the rules' verdict instead.
+
+A set of answers is closed when the next answer is unlikely to be a new one: the probability of an unseen kind is about
+the share of kinds seen once, N1 / N (Good 1953, "The population frequencies of species", after Turing). For label lists
+the kinds are labels, not whole lists.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from itertools import combinations
+
+from config import DataConfig
+from data import schema
+from data.aliases import ALIASES, TIGHT_LIST, fold_label, question_template, spellings_where_seen, strip_prefix
+from data.preprocess import enrich_row, mine_verdict, normalize_answer, option_text
+from files import UserError, read_json, write_json
+
+TIGHT = "; without a space"
+SPACE_FILE = "answer_space.json"
+MIN_ROWS = 30  # fewer training rows never close a question
+YES_NO = ("yes", "no")
+EXCLUSIVE = ("none", "not relevant")  # never in one list with another label
+CLOSED_TYPES = ("color", "count_numeric", "size_numeric")  # closed questions keep these types of the rules; others are mcq
+BUILT_IN = ("yes_no", *CLOSED_TYPES, "mcq", "open_ended")
+LABEL_WORDS = 5  # `a; b` is a list of labels where each is at most this long, and prose otherwise
+LARGEST_COUNT = 100  # answers to "how many" beyond this are no range to be filled
+SHOWN = 100  # labels whose counts an open question's entry lists
+# Wordings that ask for several labels, or for one of two named things: what the rules' single answers can't be.
+ASKS_FOR_LIST = re.compile(r"\b(?:(?:check|select|mark|choose|list|name) all|all that (?:are|apply)|more than one|separated? (?:with|by))\b")
+NAMES_ALTERNATIVES = re.compile(r"(?<!\byes) or (?!not?\b)")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Mining
+
+
+def mine(train_rows, settings=DataConfig()):
+    """Return the answer space of training rows (an iterable of checked rows), a dict that JSON can hold.
+
+    settings: `answer_space`, `max_unseen`, `count_margin` of the configuration's data section. `questions` has an entry for
+    every question template whose training rows say more than the rules do; the others are only counted. `given` has one for
+    every template whose candidates come from the rows' options or from a type that users added to data/schema.py.
+    """
+    if settings.answer_space == "rules":
+        return {"mode": "rules", **mine_verdict(train_rows)}
+    asked, given, tight = {}, {}, Counter()
+    for row in train_rows:
+        question_type = _rule_type(row)
+        candidates = _given_candidates(question_type, row)
+        if candidates:
+            _note_given(given, question_type, candidates, row)
+        else:
+            key = question_template(row["question"])
+            asked.setdefault(key, (question_type, Counter()))[1][normalize_answer(row["answer"])] += 1
+            if TIGHT_LIST.search(row["answer"]):
+                tight[key] += 1
+    questions, others = {}, Counter()
+    for key in sorted(asked):
+        question_type, answers = asked.pop(key)
+        entry = _describe_question(key, question_type, answers, Counter({TIGHT: tight[key]}), settings)
+        if _says_what_the_rules_say(key, entry):  # nothing to keep; a data set may ask each of its questions once
+            others.update(questions=1, rows=answers.total())
+        else:
+            questions[key] = entry
+    mined, chosen = sum(entry["rows"] for entry in questions.values()), sum(entry["rows"] for entry in given.values())
+    return {
+        "mode": "mined",
+        "rows": mined + chosen + others["rows"],
+        "questions": questions,
+        "given": dict(sorted(given.items())),
+        "as_the_rules_say": {"questions": others["questions"], "rows": others["rows"]},
+    }
+
+
+def _rule_type(row):
+    """The type by the rules. Those of users see the question as it is, the built-in ones without its `[Stage-…]` prefix."""
+    question_type = schema.infer_question_type(row["question"], row.get("options"))
+    if question_type in BUILT_IN and not row.get("options"):
+        question_type = schema.infer_question_type(strip_prefix(row["question"]))
+    return question_type
+
+
+def _given_candidates(question_type, row):
+    """Candidates that are given and not mined, normalised: a row's options, or those of a type that users added."""
+    if question_type in BUILT_IN and not row.get("options"):
+        return None
+    candidates = schema.build_candidates(question_type, row)
+    return list(dict.fromkeys(map(normalize_answer, candidates))) if candidates else None
+
+
+def _note_given(given, question_type, candidates, row):
+    empty = {"type": question_type, "rows": 0, "label_lists": 0, "outside": 0, "example_outside": None}
+    entry = given.setdefault(question_template(row["question"]), empty)
+    answer = _given_answer(row, candidates)
+    entry["rows"] += 1
+    entry["label_lists"] += "; " in answer and not row.get("options")
+    if answer not in candidates:
+        entry["outside"] += 1
+        entry["example_outside"] = entry["example_outside"] or answer
+
+
+def _given_answer(row, candidates):
+    """The normalised answer of a row with given candidates: an option's letter as its text, folded only to meet one."""
+    answer = normalize_answer(row["answer"])
+    if row.get("options"):
+        answer = option_text(answer, [normalize_answer(option) for option in row["options"]])
+    folded = fold_label(answer, {})
+    return folded if answer not in candidates and folded in candidates else answer
+
+
+def _describe_question(key, rule_type, answers, folded, settings):
+    """The entry of one question template.
+
+    answers: its normalised answers and how often each was given (Counter). folded: foldings counted so far (Counter).
+    """
+    spellings = spellings_where_seen({label for answer in answers for label in answer.split("; ")})
+    counts = Counter()
+    for answer, rows in answers.items():
+        labels = _fold(answer.split("; "), spellings, folded, rows)
+        if not set(labels) <= set(ALIASES["junk"]):
+            counts[tuple(dict.fromkeys(labels))] += rows
+    kinds = Counter()
+    for labels, rows in counts.items():
+        kinds.update(dict.fromkeys(labels, rows))
+    is_yes_no = set(kinds) <= {*YES_NO, *EXCLUSIVE} and not kinds.keys().isdisjoint(YES_NO)
+    multi_label = not is_yes_no and _are_label_lists(counts)
+    if not multi_label:
+        kinds = Counter({"; ".join(labels): rows for labels, rows in counts.items()})
+    numbers = _count_range(kinds, settings.count_margin) if rule_type == "count_numeric" and not multi_label else []
+    unseen = unseen_mass(kinds, YES_NO if is_yes_no else numbers[: -settings.count_margin - 1])
+    closed = counts.total() >= MIN_ROWS and unseen < settings.max_unseen
+    entry = {"type": _corrected_type(rule_type, is_yes_no, kinds, closed or multi_label), "rule_type": rule_type}
+    entry |= {"rows": counts.total(), "multi_label": multi_label, "closed": closed, "unseen_mass": round(unseen, 5)}
+    entry["label_lists"] = sum(rows for labels, rows in counts.items() if multi_label and len(labels) > 1)
+    entry["candidates"] = None
+    if closed:
+        entry["candidates"] = label_order(counts) if multi_label else _in_order({*kinds, *numbers, *(YES_NO * is_yes_no)})
+    elif rule_type == "yes_no" and kinds and set(kinds) <= set(YES_NO):
+        entry["candidates"] = _rule_candidates(rule_type, key)
+    entry |= {"counts": dict(kinds.most_common(None if closed else SHOWN)), "kinds": len(kinds), "spellings": spellings}
+    return {**entry, "folded": dict(+folded)}
+
+
+def unseen_mass(kinds, known=()):
+    """Good-Turing: the probability that the next answer is of a kind not seen yet, N1 / N.
+
+    kinds: Counter. known: kinds that are valid whether seen or not, and whose being seen once tells nothing.
+    """
+    return sum(rows == 1 and kind not in known for kind, rows in kinds.items()) / max(kinds.total(), 1)
+
+
+def _are_label_lists(counts):
+    """Do the answers (Counter of label tuples) hold lists of labels, and not prose or numbers with semicolons?"""
+    lists = {labels: rows for labels, rows in counts.items() if len(labels) > 1}
+    proper = [
+        rows
+        for labels, rows in lists.items()
+        if max(len(label.split()) for label in labels) <= LABEL_WORDS and not all(label.isdecimal() for label in labels)
+    ]
+    return bool(proper) and 2 * sum(proper) > sum(lists.values())
+
+
+def _count_range(kinds, margin):
+    """Every integer from 0 to `margin` above the largest answer, as text; none where no answer is a small integer."""
+    seen = [int(kind) for kind in kinds if re.fullmatch("[0-9]{1,9}", kind)]
+    return list(map(str, range(max(seen) + margin + 1))) if seen and max(seen) <= LARGEST_COUNT else []
+
+
+def _corrected_type(rule_type, is_yes_no, kinds, has_labels):
+    if rule_type not in BUILT_IN:
+        return rule_type
+    if is_yes_no:
+        return "yes_no"
+    if has_labels:
+        return rule_type if rule_type in CLOSED_TYPES else "mcq"
+    contradicted = rule_type == "yes_no" and not set(kinds) <= {*YES_NO, *EXCLUSIVE}
+    return "open_ended" if contradicted else rule_type
+
+
+def _in_order(labels):
+    """Single answers for people to read: yes and no, then by number or alphabet, then none and not relevant."""
+    last = {label: place for place, label in enumerate(EXCLUSIVE, 1)}
+    return sorted(labels, key=lambda label: (last.get(label, 0), (*YES_NO, label).index(label), _natural(label)))
+
+
+def _natural(label):
+    """Sorts `<5mm`, `5-10mm`, `11-20mm`, `>20mm` and 2, 10 by their first number; words follow, by the alphabet."""
+    number = re.match(r"([<>≤≥]?)=? ?([0-9]+(?:\.[0-9]+)?)", label)
+    return (0, float(number[2]), "<≤ ≥>".index(number[1] or " "), label) if number else (1, 0.0, 0, label)
+
+
+def label_order(counts):
+    """The labels of a label-list question in canonical order, exclusive ones last.
+
+    counts: Counter of label tuples as answered. A label stands before another where most answers with both have it so
+    (`pink; red; white`, as the annotators wrote), else by number or alphabet; labels that stand before more others come
+    first (Copeland's score, so that circles among rare pairs do no harm).
+    """
+    before = Counter()
+    for labels, rows in counts.items():
+        for pair in combinations(labels, 2):
+            before[pair] += rows
+    usual = _in_order({label for labels in counts for label in labels})
+    ordered = [label for label in usual if label not in EXCLUSIVE]
+    wins = Counter()
+    for first, second in combinations(ordered, 2):
+        wins[first if before[first, second] >= before[second, first] else second] += 1
+    return sorted(ordered, key=lambda label: -wins[label]) + [label for label in usual if label in EXCLUSIVE]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Applying
+
+
+def apply(space, row, folded=None):
+    """Return the enriched row: question_type, answer_candidates, multi_label, normalised answer, answer_raw.
+
+    The constraint comes from the question (or its options) and the space, never from the row's answer. folded: a Counter
+    of the spellings folded, to be added to.
+    """
+    if space["mode"] == "rules":
+        return enrich_row(row, space)
+    folded = Counter() if folded is None else folded
+    key, question_type = question_template(row["question"]), _rule_type(row)
+    candidates = _given_candidates(question_type, row)
+    if candidates:
+        multi_label = _has_given_lists(space, key, row)
+        answer = None if row.get("answer") is None else _given_answer(row, candidates)
+        order, candidates = [], None if multi_label else candidates
+    else:
+        entry = space["questions"].get(key) or _as_the_rules_say(question_type, key)
+        question_type, candidates, multi_label = entry["type"], entry["candidates"], entry["multi_label"]
+        answer, order = _folded_answer(row, entry["spellings"], folded), candidates or []
+    enriched = {**row, "question_type": question_type, "multi_label": multi_label, "answer_candidates": candidates}
+    if answer is not None:
+        enriched |= {"answer": _in_canonical_order(answer, order) if multi_label else answer, "answer_raw": row["answer"]}
+    return enriched
+
+
+def _has_given_lists(space, key, row):
+    """Given candidates are single answers. A question that training rows answer with lists of them goes unconstrained."""
+    return not row.get("options") and space["given"].get(key, {"label_lists": 0})["label_lists"] > 0
+
+
+def _folded_answer(row, spellings, folded):
+    if row.get("answer") is None:
+        return None
+    folded[TIGHT] += TIGHT_LIST.search(row["answer"]) is not None
+    return "; ".join(_fold(normalize_answer(row["answer"]).split("; "), spellings, folded, 1))
+
+
+def _fold(labels, spellings, folded, rows):
+    """The labels in the spelling that is kept; counts each change in `folded` as `>20 → >20mm`."""
+    kept = [fold_label(label, spellings) for label in labels]
+    for label, other in zip(labels, kept):
+        if label != other:
+            folded[f"{label} → {other}"] += rows
+    return kept
+
+
+def _in_canonical_order(answer, order):
+    """A label list without repeats, in the vocabulary's order; labels that it lacks come last, by the alphabet."""
+    place = {label: index for index, label in enumerate(order)}
+    return "; ".join(sorted(set(answer.split("; ")), key=lambda label: (place.get(label, len(place)), label)))
+
+
+def _as_the_rules_say(rule_type, key):
+    """The entry of a question that training rows never asked."""
+    candidates = _rule_candidates(rule_type, key)
+    return {"type": rule_type, "candidates": candidates, "multi_label": False, "spellings": {}}
+
+
+def _rule_candidates(rule_type, key):
+    """The rules' candidates, unless the question's wording asks for something else."""
+    candidates = schema.build_candidates(rule_type, {"question": key}) if rule_type in BUILT_IN else None
+    unfit = ASKS_FOR_LIST.search(key) or (rule_type == "yes_no" and NAMES_ALTERNATIVES.search(key))
+    return None if unfit or not candidates else list(map(normalize_answer, candidates))
+
+
+def _says_what_the_rules_say(key, entry):
+    rules = _as_the_rules_say(entry["rule_type"], key)
+    junk_only = not entry["rows"]  # as if it had not been asked
+    return junk_only or not entry["folded"] and not entry["closed"] and all(entry[name] == rules[name] for name in rules)
+
+
+def reachable(enriched):
+    """Can the row's constraint produce its answer? Always where there is none."""
+    candidates, answer = enriched["answer_candidates"], enriched["answer"]
+    if candidates is None or answer in candidates:
+        return True
+    labels = answer.split("; ")
+    return enriched["multi_label"] and set(labels) <= set(candidates) and set(labels).isdisjoint(EXCLUSIVE)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Keeping
+
+
+def save(space, path):
+    """Write a space where people and programs can read it."""
+    write_json(path, space)
+
+
+def load(path):
+    """Read a space. Raises UserError where the file is missing or holds something else."""
+    space = read_json(path)
+    if not isinstance(space, dict) or space.get("mode") not in ("mined", "rules"):
+        raise UserError(f"{path}: not an answer space; train anew, or delete it to have it mined again")
+    return space
+
+
+def fingerprint(space):
+    """Hash of what a space says."""
+    return hashlib.sha256(json.dumps(space, sort_keys=True).encode()).hexdigest()
+
+
+def spellings(space):
+    """The conditional foldings of each question template that has some: `{template: {">20": ">20mm"}}`."""
+    return {key: entry["spellings"] for key, entry in space.get("questions", {}).items() if entry["spellings"]}
+
+
+def describe(space):
+    """Lines for people: what was mined, spellings folded, and answers that lie outside given candidates."""
+    if space["mode"] == "rules":
+        return ["answer space: the rules of data/schema.py"]
+    entries, folded = space["questions"].values(), Counter()
+    for entry in entries:
+        folded.update(entry["folded"])
+    closed = [entry for entry in entries if entry["closed"]]
+    lists = sum(entry["multi_label"] for entry in closed)
+    line = f"answer space of {space['rows']} training rows: {len(closed)} questions closed ({lists} of them label lists)"
+    line += f", {len(entries) - len(closed)} open, {space['as_the_rules_say']['questions']} as the rules say"
+    lines = [line + folding_note(folded)]
+    for key, entry in space["given"].items():
+        if entry["outside"]:
+            lines.append(
+                f"WARNING: {entry['outside']} of {entry['rows']} training answers to '{key}' lie outside the candidates given "
+                f"for {entry['type']}, first '{entry['example_outside']}'; correct them or data/schema.py"
+            )
+    return lines
+
+
+def folding_note(folded):
+    """`; 62 spellings folded (lower-rigth → lower-right 56, >20 → >20mm 6)`, or nothing."""
+    folded = +Counter(folded)
+    kinds = ", ".join(f"{name} {count}" for name, count in folded.most_common())
+    return f"; {folded.total()} spellings folded ({kinds})" if folded else ""

@@ -1,0 +1,616 @@
+"""Data doctor: a counted report on the rows of an experiment, before they cost a run.
+
+    python -m data.check --config config_exp1.yaml [--no-images] [--strict] [--fix DIR]
+    python -m data.check --train train.jsonl [--val val.jsonl] [--test test.jsonl] [--image_root DIR]
+
+prints the report and writes output_dir/data/check.json. A WARNING is a finding that silently corrupts a result: splits
+that share images or groups, more than 1 % junk, more than 5 % duplicates, answers that constraints can't reach (below
+95 %), files that changed after they were split; also what training refuses: repeated ids, images missing or broken.
+--strict makes warnings exit code 1. --fix writes cleaned files to another folder: junk removed, conflicts resolved by
+majority (of a tie, all rows are removed), the first of each duplicate kept. train_exp1.py makes the same report, without
+opening images, when it starts.
+
+What is counted. Junk: question empty, `none` or `nan`; answer empty or `nan`; no image; a line that isn't a row. Two
+rows ask the same if image, question (case and spacing folded) and options agree; they are duplicates if the answers
+agree after data.preprocess.normalize_answer, label lists in any order, and in conflict otherwise. Near-duplicates: see
+data/image_copies.py. The answer space is mined from the training rows that aren't junk, and so is the blind prior.
+"""
+
+import json
+import os
+import statistics
+import sys
+from collections import Counter, defaultdict
+from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+if __package__ in (None, ""):  # run as `python data/check.py`
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from config import SPLITS, Config, argument_parser, load_config  # noqa: E402
+from data import answer_space  # noqa: E402
+from data.aliases import question_template  # noqa: E402
+from data.image_copies import BITS, MAX_DISTANCE, look_at_images, near_pairs, same_pictures  # noqa: E402
+from data.preprocess import normalize_answer, ordered_types, question_key, rules_hash  # noqa: E402
+from data.reader_formats import junk_reason  # noqa: E402
+from data.split import SPLIT_FILE, split_hash  # noqa: E402
+from files import UserError, read_json, run_script, sha256, write_json, write_jsonl  # noqa: E402
+from metrics import aggregate, answer_blindly, blind_prior, judge  # noqa: E402
+
+REPORT = "check.json"
+MAX_JUNK, MAX_DUPLICATES, MIN_REACHABLE = 0.01, 0.05, 0.95
+YELLOW, RESET = "\033[1;33m", "\033[0m"
+WARNING, NOTE = "WARNING", "note"
+
+
+class Row(NamedTuple):
+    """A line of a file. junk: why it can't be used (str), or None. pair: what makes two rows ask the same."""
+
+    line: int
+    row: dict
+    junk: str | None
+    image: str | None = None
+    pair: tuple | None = None
+    answer: tuple | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+def read_raw(path):
+    """Every non-blank line of a file as a list of Rows, whatever is wrong with it.
+
+    Raises UserError only where the file is missing, isn't UTF-8 text, or has no lines.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    rows = [_raw_row(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not rows:
+        raise UserError(f"{path}: has no rows; write one JSON object a line")
+    return rows
+
+
+def _raw_row(number, line):
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict):
+        return Row(number, {}, "not a JSON object")
+    image = row.get("image_filename") if row.get("image") is None else row["image"]
+    question, answer = row.get("question"), row.get("answer")
+    junk = junk_reason(question, answer)
+    if not isinstance(image, str) or not image.strip():
+        image, junk = None, junk or "without an image"
+    texts = [text if isinstance(text, str) else "" if text is None else json.dumps(text) for text in (question, answer)]
+    if not junk and (texts != [question, answer] or not normalize_answer(answer)):
+        junk = "without an answer" if isinstance(answer, str) else "with a value that isn't text"
+    pair = (image, question_key(texts[0]), json.dumps(row["options"]) if row.get("options") else "")
+    return Row(number, row, junk, image, pair, _labels(texts[1]))
+
+
+@lru_cache(1 << 16)  # answers repeat
+def _labels(answer):
+    return tuple(sorted(set(normalize_answer(answer).split("; "))))
+
+
+def usable(rows):
+    """The rows (dicts with `id`, `image`) that aren't junk, as data.preprocess.read_rows would give them."""
+    for index, item in enumerate(rows):
+        if not item.junk:
+            row_id = item.row.get("id")
+            yield {**item.row, "id": str(index if row_id is None else row_id), "image": item.image}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One split
+
+
+def count_rows(rows):
+    """The counts of one split's Rows that need nothing but the rows."""
+    good = [item for item in rows if not item.junk]
+    triples = Counter((item.pair, item.answer) for item in rows if item.pair)
+    conflicts = conflicting(good)
+    distinct = {(item.pair, item.answer) for item in good}
+    questions = Counter(item.pair[0] for item in {item.pair: item for item in good}.values())
+    ids = Counter(str(index if item.row.get("id") is None else item.row["id"]) for index, item in enumerate(rows))
+    return {
+        "rows": len(rows),
+        "images": len({item.image for item in rows if item.image}),
+        "groups": len({str(item.row["group"]) for item in rows if item.row.get("group") is not None}),
+        "questions_per_image": _spread(questions.values()),
+        "distinct_triples": len(triples),
+        "duplicates": triples.total() - len(triples),
+        "conflicting_pairs": len(conflicts),
+        "conflicting_rows": sum(map(sum, map(Counter.values, conflicts.values()))),
+        "junk_rows": len(rows) - len(good),
+        "junk": dict(Counter(item.junk for item in rows if item.junk).most_common()),
+        "first_junk_line": next((item.line for item in rows if item.junk), None),
+        "repeated_ids": ids.total() - len(ids),
+        **_count_questions(good, distinct),
+    }
+
+
+def conflicting(good):
+    """`{pair: Counter of its answers}` of the (image, question) pairs with more than one answer."""
+    answers = defaultdict(Counter)
+    for item in good:
+        answers[item.pair][item.answer] += 1
+    return {pair: counts for pair, counts in answers.items() if len(counts) > 1}
+
+
+def _count_questions(good, distinct):
+    answers = defaultdict(Counter)
+    for (_, question, _), answer in distinct:
+        answers[question_template(question)][answer] += 1
+    constant = {key for key, counts in answers.items() if len(counts) == 1 and counts.total() > 1}
+    rows = Counter(item.pair[1] for item in good)
+    return {
+        "questions": len(answers),
+        "constant_questions": len(constant),
+        "constant_rows": sum(count for question, count in rows.items() if question_template(question) in constant),
+        "constant_example": min(constant, default=None),
+        "questions_seen_once": sum(counts.total() == 1 for counts in answers.values()),
+    }
+
+
+def _spread(values):
+    """`{min, median, max, mean}` of numbers, or None of none."""
+    values = sorted(values)
+    if not values:
+        return None
+    middle = {"min": values[0], "median": statistics.median(values), "max": values[-1]}
+    return {**middle, "mean": round(sum(values) / len(values), 2)}
+
+
+def recorded_split(path):
+    """What the split.json beside a file says of it: its hash, and whether the files are still those; or None."""
+    record = Path(path).parent / SPLIT_FILE
+    facts = read_json(record) if record.is_file() else {}
+    own = [name for name in facts.get("splits", {}) if f"{name}.jsonl" == Path(path).name]
+    if not own or "sha256" not in facts:
+        return None
+    intact = facts["splits"][own[0]]["sha256"] == sha256(path) and facts["sha256"] == split_hash(facts["splits"])
+    return {"sha256": facts["sha256"], "intact": intact}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the answer space makes of it
+
+
+def check_answers(rows, cfg, space=None):
+    """Types, spellings folded, reachable answers, answer lengths and blind prior. rows: `{split: list of Rows}`.
+
+    Only validation is judged: nothing here is fitted to it, and the test answers stay out of sight.
+    """
+    space = space or answer_space.mine(usable(rows["train"]), cfg.data)
+    folded = {split: Counter() for split in rows}
+    enriched = {split: [answer_space.apply(space, row, folded[split]) for row in usable(rows[split])] for split in rows}
+    types = {split: Counter(row["question_type"] for row in enriched[split]) for split in rows}
+    report = {
+        "types": {split: {name: types[split][name] for name in ordered_types(types[split])} for split in rows},
+        "constrained": {split: sum(row["answer_candidates"] is not None for row in enriched[split]) for split in rows},
+        "spellings_folded": {split: dict(+folded[split]) for split in rows},
+    }
+    if enriched.get("val"):
+        report["reachable"] = _reachability(enriched["val"])
+        report["blind_prior"] = _blind_scores(enriched, cfg, answer_space.spellings(space))
+    return report, enriched
+
+
+def _reachability(enriched):
+    """`{type: rows, reachable, share}` and the question whose answers are out of reach most often."""
+    rows, found, missed = Counter(), Counter(), Counter()
+    for row in enriched:
+        rows[row["question_type"]] += 1
+        if answer_space.reachable(row):
+            found[row["question_type"]] += 1
+        else:
+            missed[row["question"], row["answer"]] += 1
+    table = {
+        name: {"rows": rows[name], "reachable": found[name], "share": found[name] / rows[name]}
+        for name in ordered_types(rows)
+    }
+    return {"per_type": table, "share": found.total() / rows.total(), "commonest_miss": missed.most_common(1)}
+
+
+def _blind_scores(enriched, cfg, spellings):
+    rows = [
+        {"gt": row["answer_raw"], "qtype": row["question_type"], "question": row["question"]} for row in enriched["val"]
+    ]
+    scores = aggregate(judge(answer_blindly(rows, blind_prior(enriched["train"])), cfg.eval, spellings))
+    return {key: scores[key] for key in ("micro", "per_type")}
+
+
+def answer_lengths(enriched, cfg):
+    """Answer lengths in tokens, the end token included, of each split; or why they aren't known (str)."""
+    tokenizer = cheap_tokenizer(cfg.model_name)
+    if tokenizer is None:
+        return f"not counted: the tokenizer of {cfg.model_name} is not on this machine"
+    answers = {cfg.answer_prefix + row["answer"] for rows in enriched.values() for row in rows}
+    tokens = {text: len(tokenizer.encode(text, add_special_tokens=False)) + 1 for text in answers}
+    length = lambda row: tokens[cfg.answer_prefix + row["answer"]]  # noqa: E731
+    limit = cfg.predict.max_new_tokens
+    if limit == "auto":
+        limit = max(map(length, enriched["train"]), default=0)
+    longer = {split: [row for row in rows if length(row) > limit] for split, rows in enriched.items()}
+    return {
+        "max_new_tokens": limit,
+        "tokens": {split: _spread(map(length, rows)) for split, rows in enriched.items()},
+        "longer": {split: len(rows) for split, rows in longer.items()},
+        "longer_unconstrained": {
+            split: sum(row["answer_candidates"] is None for row in longer[split]) for split in longer
+        },
+    }
+
+
+def cheap_tokenizer(model_name):
+    """The tokenizer of a model folder or of a model in the local cache, without torch or network; or None."""
+    from huggingface_hub import try_to_load_from_cache
+    from tokenizers import Tokenizer
+
+    path = Path(model_name) / "tokenizer.json"
+    if not path.is_file():
+        try:
+            path = try_to_load_from_cache(model_name, "tokenizer.json")
+        except ValueError:  # not a hub id
+            return None
+    return Tokenizer.from_file(str(path)) if isinstance(path, (str, Path)) else None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Between splits, and images
+
+
+def shared_between(rows, pictures=None):
+    """`{"train and val": {names, groups, rows, …}}`: what two splits have in common.
+
+    names, groups: images and groups of the same name. copies: images of the second split whose bytes another name has
+    in the first; near_duplicates: those that look like one of the first, copies and same names left out. rows: rows of
+    the second split on such images or groups.
+    """
+    found = {}
+    for one, other in combinations(rows, 2):
+        groups = {str(item.row["group"]) for item in rows[one] if item.row.get("group") is not None}
+        images = {item.image for item in rows[one]} - {None}
+        theirs = {item.image for item in rows[other]} - {None}
+        names = images & theirs
+        shared_groups = groups & {str(item.row["group"]) for item in rows[other] if item.row.get("group") is not None}
+        copies, near = _lookalikes(images, theirs - names, pictures or {})
+        leaked = names | copies | near
+        touched = [item for item in rows[other] if item.image in leaked or str(item.row.get("group")) in shared_groups]
+        facts = {"names": len(names), "groups": len(shared_groups)}
+        if pictures is not None:
+            facts |= {"copies": len(copies), "near_duplicates": len(near)}
+        example = min(leaked or shared_groups, default=None)
+        found[f"{one} and {other}"] = {**facts, "rows": len(touched), "example": example}
+    return found
+
+
+def _lookalikes(images, others, pictures):
+    """Names (two sets) of `others` that are copies and near-duplicates of some of `images`."""
+    known = {pictures[name].sha256 for name in images if name in pictures} - {None}
+    copies = {name for name in others if name in pictures and pictures[name].sha256 in known}
+    hashes = list({pictures[name].dhash for name in images if name in pictures} - {None})
+    left = sorted(name for name in others - copies if name in pictures and pictures[name].dhash is not None)
+    return copies, {left[j] for _, j in near_pairs(hashes, [pictures[name].dhash for name in left])}
+
+
+def check_pictures(pictures, cfg):
+    """Counts over all image files. pictures: `{name: Picture}`."""
+    from images import image_token_count  # imports torch
+
+    sizes = Counter(picture.size for picture in pictures.values() if picture.size)
+    problems, tokens = (
+        {name: picture.problem for name, picture in sorted(pictures.items()) if picture.problem},
+        Counter(),
+    )
+    for size, count in sizes.items():
+        try:
+            tokens[image_token_count(size, cfg.image)] += count
+        except (UserError, ValueError) as error:
+            name = next(name for name, picture in sorted(pictures.items()) if picture.size == size)
+            problems[name] = f"unusable ({error})"
+    pairs = list(same_pictures({name: picture for name, picture in pictures.items() if not picture.problem}))
+    return {
+        "read": sizes.total(),
+        "missing": sum(problem == "missing" for problem in problems.values()),
+        "unreadable": sum(problem != "missing" for problem in problems.values()),
+        "problems": dict(list(problems.items())[:20]),
+        "sizes": {f"{width}x{height}": count for (width, height), count in sizes.most_common(10)},
+        "kinds_of_size": len(sizes),
+        "megapixels": _spread(round(w * h / 1e6, 3) for (w, h), count in sizes.items() for _ in range(count)),
+        "image_tokens": _spread(tokens.elements()),
+        "near_duplicates": len({name for pair in pairs for name in pair}),
+        "max_distance": MAX_DISTANCE,
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The report
+
+
+def check(paths, cfg, image_root=None, space=None, tokens=True):
+    """Return the report on files (`{split: path}`, train among them). Images are opened if `image_root` is given."""
+    rows = {split: read_raw(path) for split, path in paths.items()}
+    report = {"made_from": inputs(paths, cfg, image_root is not None)}
+    report["splits"] = {split: {"file": str(paths[split]), **count_rows(rows[split])} for split in rows}
+    report["recorded_split"] = {split: recorded_split(path) for split, path in paths.items()}
+    if not any(not item.junk for item in rows["train"]):
+        junk = f"{len(rows['train'])} are junk ({_reasons(report['splits']['train'])})"
+        raise UserError(f"{paths['train']}: has no usable rows; {junk}")
+    report["answers"], enriched = check_answers(rows, cfg, space)
+    report["answer_tokens"] = answer_lengths(enriched, cfg) if tokens else "not counted"
+    pictures = None
+    if image_root is not None:
+        names = {item.image for items in rows.values() for item in items if item.image}
+        pictures = look_at_images(image_root, names)
+    report["images"] = pictures and check_pictures(pictures, cfg)
+    report["between"] = shared_between(rows, pictures)
+    report["findings"] = [{"severity": severity, "text": text} for severity, text in findings(report)]
+    return report
+
+
+def inputs(paths, cfg, images):
+    """What decides a report, but for the images' contents: a report of the same files need not be made again."""
+    settings = cfg.model_dump(mode="json", include={"model_name", "answer_prefix", "data", "image", "predict", "eval"})
+    code = sha256(__file__)
+    return {"files": {split: sha256(path) for split, path in paths.items()}, "rules": rules_hash(), "code": code,
+            "settings": settings, "images": images}  # fmt: skip
+
+
+def findings(report):
+    """Yield `(severity, line)` of what should be mended: warnings first."""
+    found = [*_split_findings(report), *_leaks(report), *_answer_findings(report), *_picture_findings(report)]
+    return sorted(found, key=lambda finding: finding[0] != WARNING)
+
+
+def _split_findings(report):
+    for split, facts in report["splits"].items():
+        rows, junk, duplicates = facts["rows"], facts["junk_rows"], facts["duplicates"]
+        of_rows = lambda count: f"{split}: {count} of {rows} rows ({count / rows:.1%})"  # noqa: E731
+        if junk:
+            why = f"{_reasons(facts)}; first on line {facts['first_junk_line']}"
+            yield (
+                WARNING if junk > MAX_JUNK * rows else NOTE,
+                f"{of_rows(junk)} are junk ({why}); remove them with --fix",
+            )
+        if duplicates:
+            text = f"{of_rows(duplicates)} are duplicates, which weight their questions; remove them with --fix"
+            yield WARNING if duplicates > MAX_DUPLICATES * rows else NOTE, text
+        if pairs := facts["conflicting_pairs"]:
+            yield NOTE, f"{split}: {pairs} (image, question) pairs have several answers; --fix keeps the majority's"
+        if facts["repeated_ids"]:
+            text = f"{split}: {facts['repeated_ids']} rows repeat an id, which training refuses"
+            yield WARNING, f"{text}; give every row its own"
+        if facts["constant_questions"]:
+            text = f"{of_rows(facts['constant_rows'])} ask questions that have one answer only"
+            yield NOTE, f"{text}, so accuracy on them says nothing, such as '{facts['constant_example']}'"
+        record = report["recorded_split"][split]
+        if record and not record["intact"]:
+            yield WARNING, f"{split}: {facts['file']} has changed since data.split wrote it; split anew"
+
+
+def _reasons(facts):
+    return ", ".join(f"{count} {reason}" for reason, count in facts["junk"].items())
+
+
+def _leaks(report):
+    words = {
+        "names": "images",
+        "groups": "groups",
+        "copies": "copies under another name",
+        "near_duplicates": "near-duplicate images",
+    }
+    for pair, facts in report["between"].items():
+        shared = ", ".join(f"{facts[key]} {word}" for key, word in words.items() if facts.get(key))
+        if shared:
+            text = f"{pair} share {shared} ({facts['rows']} rows of {pair.split(' and ')[1]})"
+            yield WARNING, f"{text}, such as {facts['example']}; split anew with data.split"
+
+
+def _answer_findings(report):
+    for name, facts in report["answers"].get("reachable", {"per_type": {}})["per_type"].items():
+        if facts["share"] < MIN_REACHABLE:
+            share = f"{facts['reachable']} of {facts['rows']} answers ({facts['share']:.1%})"
+            yield WARNING, f"val: the constraints reach {share} of type {name}; no model can score more"
+    lengths = report["answer_tokens"]
+    for split, longer in () if isinstance(lengths, str) else lengths["longer"].items():
+        if longer:
+            free = lengths["longer_unconstrained"][split]
+            text = f"{split}: {longer} answers need more than predict.max_new_tokens={lengths['max_new_tokens']} tokens"
+            yield NOTE, f"{text}, {free} of them unconstrained, which will be cut"
+
+
+def _picture_findings(report):
+    facts = report["images"]
+    if facts and facts["missing"] + facts["unreadable"]:
+        name, problem = next(iter(facts["problems"].items()))
+        text = f"{facts['missing']} images missing, {facts['unreadable']} unreadable, such as {name}: {problem}"
+        yield WARNING, f"{text}; training refuses them"
+
+
+def describe(report):
+    """The report as lines for people."""
+    answers, lengths = report["answers"], report["answer_tokens"]
+    for split, facts in report["splits"].items():
+        per_image = facts["questions_per_image"]
+        yield f"{split}: {facts['file']}"
+        if record := report["recorded_split"][split]:
+            yield f"  split {record['sha256'][:12]}" + ("" if record["intact"] else ", CHANGED since")
+        yield f"  rows {facts['rows']}, images {facts['images']}, groups {facts['groups']}"
+        if per_image:
+            yield f"  questions per image {per_image['mean']:.1f} ({per_image['min']}-{per_image['max']})"
+        yield f"  distinct (image, question, answer) {facts['distinct_triples']}, duplicates {facts['duplicates']}"
+        yield f"  conflicting (image, question) pairs {facts['conflicting_pairs']} ({facts['conflicting_rows']} rows)"
+        yield f"  junk rows {facts['junk_rows']}" + (f" ({_reasons(facts)})" if facts["junk"] else "")
+        constant = f"{facts['constant_questions']} ({facts['constant_rows']} rows)"
+        once = facts["questions_seen_once"]
+        yield f"  questions {facts['questions']}, seen once {once}, with one answer only {constant}"
+        yield "  types " + ", ".join(f"{name} {count}" for name, count in answers["types"][split].items())
+        yield f"  rows with a constraint {answers['constrained'][split]}"
+        folded = answers["spellings_folded"][split]
+        yield f"  spellings folded {sum(folded.values())}" + (f" ({_counts(folded)})" if folded else "")
+        if not isinstance(lengths, str) and (spread := lengths["tokens"][split]):
+            over = f"over max_new_tokens={lengths['max_new_tokens']}: {lengths['longer'][split]}"
+            yield f"  answer tokens {spread['min']}-{spread['max']} (median {spread['median']:g}), {over}"
+    if isinstance(lengths, str):
+        yield f"answer tokens: {lengths}"
+    for pair, facts in report["between"].items():
+        shared = ", ".join(
+            f"{name.replace('_', '-')} {facts[name]}" for name in facts if name not in ("rows", "example")
+        )
+        yield f"shared by {pair}: {shared}"
+    yield from _describe_pictures(report["images"])
+    if "reachable" in answers:
+        yield f"{'val, by type':<20} {'rows':>8} {'reachable':>10} {'blind prior':>12}"
+        blind, table = answers["blind_prior"], answers["reachable"]
+        for name, facts in table["per_type"].items():
+            yield f"{name:<20} {facts['rows']:>8} {facts['share']:>10.2%} {blind['per_type'][name]['accuracy']:>12.2%}"
+        total = sum(facts["rows"] for facts in table["per_type"].values())
+        yield f"{'all':<20} {total:>8} {table['share']:>10.2%} {blind['micro']:>12.2%}"
+
+
+def _counts(counts):
+    return ", ".join(f"{name} {count}" for name, count in Counter(counts).most_common())
+
+
+def _describe_pictures(facts):
+    if facts is None:
+        return (yield "images: not opened")
+    yield f"images: {facts['read']} read, {facts['missing']} missing, {facts['unreadable']} unreadable"
+    if facts["read"]:
+        sizes = ", ".join(f"{size} ({count})" for size, count in list(facts["sizes"].items())[:3])
+        yield f"  sizes of {facts['kinds_of_size']} kinds: {sizes}" + (", …" if facts["kinds_of_size"] > 3 else "")
+        if spread := facts["image_tokens"]:
+            yield f"  image tokens {spread['min']}-{spread['max']} (mean {spread['mean']:.1f})"
+        at_most = f"at most {facts['max_distance']} of {BITS} bits differ"
+        yield f"  near-duplicates {facts['near_duplicates']} (dHash, {at_most})"
+
+
+def finding_lines(report, color=False):
+    """The findings as lines; warnings in colour on a terminal."""
+    for finding in report["findings"]:
+        line = f"{finding['severity']}: {finding['text']}"
+        yield f"{YELLOW}{line}{RESET}" if color and finding["severity"] == WARNING else line
+
+
+def warnings_before_training(cfg, splits, space):
+    """The warnings (lines) on the configured files, images unopened. A saved report that still holds is reused."""
+    paths, saved = {split: cfg.split_path(split) for split in splits}, cfg.output_dir / "data" / REPORT
+    old = read_json(saved) if saved.is_file() else {}
+    if old.get("made_from") not in (inputs(paths, cfg, False), inputs(paths, cfg, True)):
+        old = check(paths, cfg, space=space)
+        write_json(saved, old)
+    return [line for line in finding_lines(old) if line.startswith(WARNING)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Cleaning
+
+
+def clean(rows):
+    """Return `(rows to keep, changes)` of a split's Rows.
+
+    Junk goes; of a conflict the answer that most rows give stays, of a tie none; of duplicates the first stays.
+    """
+    kept, seen, changes = [], set(), Counter(junk=0, conflict_minority=0, conflict_tie=0, duplicates=0)
+    majority = {
+        pair: _majority(counts) for pair, counts in conflicting([item for item in rows if not item.junk]).items()
+    }
+    for index, item in enumerate(rows):
+        if item.junk:
+            changes["junk"] += 1
+        elif majority.get(item.pair, item.answer) != item.answer:
+            changes["conflict_tie" if majority[item.pair] is None else "conflict_minority"] += 1
+        elif (item.pair, item.answer) in seen:
+            changes["duplicates"] += 1
+        else:
+            seen.add((item.pair, item.answer))
+            kept.append(item.row if item.row.get("id") is not None else {**item.row, "id": str(index)})
+    return kept, {"rows_before": len(rows), "rows_after": len(kept), "removed": dict(changes)}
+
+
+def _majority(counts):
+    """The commonest key of a Counter, or None where two are equally common."""
+    (first, most), (_, second) = counts.most_common(2)
+    return first if most > second else None
+
+
+def fix(paths, folder):
+    """Write cleaned copies of the files to a folder, with fixed.json beside them; return what changed per split."""
+    folder, changes = Path(folder), {}
+    outputs = {split: folder / f"{split}.jsonl" for split in paths}
+    for output in outputs.values():
+        if any(output.resolve() == Path(path).resolve() for path in paths.values()):
+            raise UserError(f"--fix {folder}: {output} is an input; choose another folder")
+    for split, path in paths.items():
+        kept, changes[split] = clean(read_raw(path))
+        if not kept:
+            raise UserError(f"--fix: nothing of {path} would be left; see the report")
+        changes[split]["source_sha256"] = sha256(path)
+        write_jsonl(outputs[split], kept)
+    write_json(folder / "fixed.json", changes)
+    return changes
+
+
+def describe_fix(folder, changes):
+    """One line a file."""
+    for split, facts in changes.items():
+        removed = facts["removed"]
+        answers = f"{removed['conflict_minority']} outvoted and {removed['conflict_tie']} tied answers"
+        what = f"{removed['junk']} junk, {removed['duplicates']} duplicates, {answers}"
+        yield f"{Path(folder) / split}.jsonl: {facts['rows_after']} of {facts['rows_before']} rows; removed {what}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The command
+
+
+def main():
+    parser = argument_parser("Report what is wrong with the data.", epilog=__doc__)
+    for split in SPLITS:
+        parser.add_argument(f"--{split}", metavar="JSONL", help=f"the {split} rows, instead of a configuration's")
+    parser.add_argument("--image_root", metavar="DIR", help="folder of the images, with --train")
+    parser.add_argument("--no-images", action="store_true", help="don't open images: seconds instead of minutes")
+    parser.add_argument("--no-tokens", action="store_true", help="don't count answer tokens")
+    parser.add_argument("--strict", action="store_true", help="warnings are errors: exit code 1")
+    parser.add_argument("--fix", metavar="DIR", help="write cleaned copies of the files to this folder")
+    args = parser.parse_intermixed_args()
+    paths, cfg, image_root = _what_to_check(args, parser)
+    report = check(paths, cfg, None if args.no_images else image_root, tokens=not args.no_tokens)
+    print("\n".join(describe(report)))
+    lines = list(finding_lines(report, sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+    print("\n".join(lines or ["no findings"]))
+    if not args.train:
+        write_json(cfg.output_dir / "data" / REPORT, report)
+        print(f"report: {cfg.output_dir / 'data' / REPORT}")
+    if args.fix:
+        print("\n".join(describe_fix(args.fix, fix(paths, args.fix))))
+    return int(args.strict and any(finding["severity"] == WARNING for finding in report["findings"]))
+
+
+def _what_to_check(args, parser):
+    """Return `(paths, configuration, image root or None)` from the command line."""
+    given = {split: Path(getattr(args, split)) for split in SPLITS if getattr(args, split)}
+    if given:
+        if "train" not in given:
+            parser.error("--val and --test go with --train, whose rows say what is valid")
+        cfg = load_config(args.config, args.overrides) if args.config else Config()
+        return given, cfg, args.image_root
+    if args.image_root:
+        parser.error("--image_root goes with --train; with a configuration set data.image_root")
+    cfg = load_config(args.config, args.overrides)
+    splits = [split for split in SPLITS if split == "train" or getattr(cfg.data, f"{split}_jsonl")]
+    return {split: cfg.split_path(split) for split in splits}, cfg, None if args.no_images else cfg.image_folder()
+
+
+if __name__ == "__main__":
+    run_script(main)
