@@ -59,21 +59,32 @@ def test_unordered_set_reaches_yesno_and_the_trie_does_not(processor):
 # --- label sets ---
 
 SEPARATOR, SPACE = 8, 9
-GRID = ["center", "center-left", "center-right", *(f"{row}-{column}" for row in ("lower", "upper") for column in ("center", "left", "right"))]
+GRID = [
+    "center",
+    "center-left",
+    "center-right",
+    *(f"{row}-{column}" for row in ("lower", "upper") for column in ("center", "left", "right")),
+]
 
 
 def grammar_of(labels, exclusive=()):
-    """A grammar over labels that are lists of ints; later ones start with a token of their own, as with a leading space."""
+    """A grammar over labels that are lists of ints; later ones start with one more token, as with a leading space."""
     later = [[SPACE, *ids] for ids in labels]
     middle, last = [[*ids, SEPARATOR] for ids in later], [[*ids, EOS] for ids in later]
-    return LabelSetGrammar([[*ids, EOS] for ids in labels], [[*ids, SEPARATOR] for ids in labels], middle, last, exclusive)
+    return LabelSetGrammar(
+        [[*ids, EOS] for ids in labels], [[*ids, SEPARATOR] for ids in labels], middle, last, exclusive
+    )
 
 
 def valid_lists(labels, exclusive=()):
     """Every valid list in tokens, written out."""
     joined = [ids for index, ids in enumerate(labels) if index not in exclusive]
-    lists = [[labels[index]] for index in exclusive] + [list(some) for n in range(1, len(joined) + 1) for some in combinations(joined, n)]
-    return {(*sum(([SPACE] * (i > 0) + ids + [SEPARATOR] for i, ids in enumerate(some)), [])[:-1], EOS) for some in lists}
+    lists = [[labels[index]] for index in exclusive] + [
+        list(some) for n in range(1, len(joined) + 1) for some in combinations(joined, n)
+    ]
+    return {
+        (*sum(([SPACE] * (i > 0) + ids + [SEPARATOR] for i, ids in enumerate(some)), [])[:-1], EOS) for some in lists
+    }
 
 
 def all_walks(node, begun=()):
@@ -98,7 +109,7 @@ def test_walks_of_the_grammar_are_exactly_the_valid_lists(labels, exclusive):
 
 
 def test_no_walk_gets_stuck_where_a_label_is_used_up():
-    """center; center-left: after `center;` the tokens of ` center` may come, but only as the begin of ` center-left`."""
+    """center; center-left: after `center;` the tokens of ` center` may come, but only to begin ` center-left`."""
     center, center_left = [1], [1, 2]
     node = grammar_of([center, center_left]).after([1, SEPARATOR, SPACE, 1])
     assert node.allowed() == [2] and node.after([2]).allowed() == [EOS]
@@ -119,7 +130,15 @@ def test_every_label_list_of_the_grid_and_nothing_else_in_real_tokens(processor,
     lists = [some for n in range(1, 10) for some in combinations(GRID, n)] + [("none",)]
     assert set(all_walks(grammar)) == {tuple(encode_answer(tokenizer, "; ".join(some), prefix)) for some in lists}
     assert len(lists) == 512 and grammar.longest == encode_answer(tokenizer, "; ".join(GRID), prefix)
-    for broken in ("center; center", "center-left; center", "center; none", "none; center", "center;", "center;center-left", ""):
+    for broken in (
+        "center; center",
+        "center-left; center",
+        "center; none",
+        "none; center",
+        "center;",
+        "center;center-left",
+        "",
+    ):
         with pytest.raises(KeyError):
             grammar.after(encode_answer(tokenizer, broken, prefix))
 

@@ -146,7 +146,8 @@ def test_the_answer_space_is_saved_beside_the_adapter(adapter):
     folder, lora, facts = adapter
     space = {"mode": "mined", "questions": {"is it über": {"candidates": ["ja"]}}}
     save_adapter(lora, folder, facts, space)
-    assert answer_space.load(folder / "answer_space.json") == space and "über" in (folder / "answer_space.json").read_text("utf-8")
+    path = folder / "answer_space.json"
+    assert answer_space.load(path) == space and "über" in path.read_text("utf-8")
 
 
 @pytest.mark.parametrize("damage", ["missing", "alien", "shape"])
@@ -173,11 +174,19 @@ def test_saving_replaces_an_adapter_whole(adapter):
 
 
 @pytest.mark.parametrize(
-    "change", [{"valid_answers": {"answer_space": "rules", "max_listed": 20}}, {"prompt_style": "chat"}, {"answer_prefix": " "}, {"image": {"min_pixels": 1, "max_pixels": 2}}, {"answer_rules": {}}]
+    "change",
+    [
+        {"valid_answers": {"answer_space": "rules", "max_listed": 20}},
+        {"prompt_style": "chat"},
+        {"answer_prefix": " "},
+        {"image": {"min_pixels": 1, "max_pixels": 2}},
+        {"answer_rules": {}},
+    ],
 )
 def test_another_experiment_than_trained_is_refused(adapter, change):
     folder, _, facts = adapter
     check_adapter(folder, facts)
+    assert change.keys() <= facts.keys()
     with pytest.raises(UserError, match=f"was trained with {next(iter(change))}="):
         check_adapter(folder, {**facts, **change})
 

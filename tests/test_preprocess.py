@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 
 from config import DataConfig, load_config
 from data import aliases, answer_space, preprocess, schema
-from data.preprocess import enrich_jsonl, enriched_path, ensure_enriched, mine_verdict, normalize_answer, read_rows, training_space
+from data.preprocess import (
+    enrich_jsonl,
+    enriched_path,
+    ensure_enriched,
+    mine_verdict,
+    normalize_answer,
+    read_rows,
+    training_space,
+)
 from files import UserError, sha256, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +47,8 @@ def enrich(folder, rows, train=None, settings=DataConfig()):
     write_jsonl(folder / "rows.jsonl", rows)
     if train:
         write_jsonl(folder / "train.jsonl", train)
-    counts = enrich_jsonl(folder / "rows.jsonl", folder / "enriched.jsonl", train and folder / "train.jsonl", settings=settings)
+    source, train = folder / "rows.jsonl", train and folder / "train.jsonl"
+    counts = enrich_jsonl(source, folder / "enriched.jsonl", train, settings=settings)
     return read(folder / "enriched.jsonl"), counts
 
 
@@ -196,7 +205,8 @@ def test_a_letter_beyond_the_options_drops_the_constraint_by_the_rules_and_is_wa
     assert "WARNING" not in capsys.readouterr().out
     found, counts = enrich(tmp_path, rows)
     assert (found[0]["answer"], found[0]["answer_candidates"], counts["dropped"]) == ("d", ["stomach", "colon"], 0)
-    assert "WARNING: 1 of 1 training answers to 'which organ' lie outside the candidates given for mcq" in capsys.readouterr().out
+    warning = "WARNING: 1 of 1 training answers to 'which organ' lie outside the candidates given for mcq"
+    assert warning in capsys.readouterr().out
 
 
 def test_label_lists_get_one_order_in_training_and_keep_the_original(tmp_path):
@@ -220,8 +230,9 @@ def test_a_training_answer_outside_the_candidates_drops_the_constraint_everywher
     ]
     val = [row(answer="no"), row(ABNORMALITIES, "no"), row(ABNORMALITIES.lower(), "yes"), row("Is it easy?", "yes")]
     for rows, dropped in ((train, 3), (val, 3)):
-        for settings, types in ((RULES, ["yes_no"] * 4), (DataConfig(), ["yes_no", "open_ended", "open_ended", "yes_no"])):
-            found, counts = enrich(tmp_path, rows, train, settings)
+        mined_types = ["yes_no", "open_ended", "open_ended", "yes_no"]
+        for mode, types in ((RULES, ["yes_no"] * 4), (DataConfig(), mined_types)):
+            found, counts = enrich(tmp_path, rows, train, mode)
             assert [item["question_type"] for item in found] == types
             assert [item["answer_candidates"] for item in found] == [["yes", "no"], None, None, None]
             assert (counts["dropped"], sum(counts["questions_dropped"].values())) == (dropped, dropped)
@@ -422,9 +433,10 @@ def test_command_from_another_folder(command, tmp_path):
     done = run(command, "--config", "exp 1/c.yaml", "output_dir=out", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert [item["answer_candidates"] for item in read(tmp_path / "out" / "data" / "val.jsonl")] == [None]
-    assert "enriched train: 2 rows (yes_no 1, open_ended 1), 1 constrained; 1 rows of 1 questions go unconstrained" in done.stdout
+    dropped = "1 constrained; 1 rows of 1 questions go unconstrained"
+    assert f"enriched train: 2 rows (yes_no 1, open_ended 1), {dropped}" in done.stdout
     done = run(command, "--config", "exp 1/c.yaml", "output_dir=out", "data.answer_space=rules", cwd=tmp_path)
-    assert "enriched train: 2 rows (yes_no 2), 1 constrained; 1 rows of 1 questions go unconstrained" in done.stdout
+    assert f"enriched train: 2 rows (yes_no 2), {dropped}" in done.stdout
     assert not (tmp_path / "out" / "data" / "test.jsonl").exists()
 
 
