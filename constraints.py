@@ -29,7 +29,7 @@ def allowed_token_ids(candidates_ids):
 
 
 class TokenNode:
-    """A place in a tree of answers: `children` maps a token to the node below it; EOS leads to a node without children."""
+    """A place in a tree of answers. `children` maps a token to the node below it; EOS leads to one without children."""
 
     def after(self, ids):
         """The node reached from here by `ids`. Raises KeyError where no answer continues so."""
@@ -60,8 +60,8 @@ class CandidateTrie(TokenNode):
 class LabelSetNode(TokenNode):
     """A place in a LabelSetGrammar, whose children are made when they are asked for.
 
-    paths: (token ids still to come, label after whose separator the list goes on, or None where they end in EOS). Each of
-    them leads to a valid list, so that no walk gets stuck: after `center`, `; center` goes on to `-left` or `-right` alone.
+    paths: (token ids still to come, label after whose separator the list goes on, or None where they end in EOS). Each
+    leads to a valid list, so that no walk gets stuck: after `center`, `; center` goes on to `-left` or `-right` alone.
     """
 
     def __init__(self, grammar, paths):
@@ -85,11 +85,11 @@ class LabelSetNode(TokenNode):
 class LabelSetGrammar(LabelSetNode):
     """Every list of labels in canonical order: no repeats, exclusive labels alone, EOS only after a label.
 
-    Lists that end in the same label go on in the same node, so that the 8,191 lists of 13 labels cost a few dozen nodes.
+    Lists that end in the same label go on in the same node: the 8,191 lists of 13 labels cost a few dozen nodes.
 
-    single, first, middle, last: for each label in canonical order its token ids where it is all of a list (EOS included),
-    where it begins one, stands inside (both with the separator after it) and ends one (EOS included). exclusive: indices of
-    the labels that stand alone.
+    single, first, middle, last: for each label in canonical order its token ids where it is all of a list (EOS
+    included), where it begins one, stands inside (both with the separator after it) and ends one (EOS included).
+    exclusive: indices of the labels that stand alone.
     """
 
     def __init__(self, single, first, middle, last, exclusive=()):
@@ -105,8 +105,8 @@ class LabelSetGrammar(LabelSetNode):
         """The node where a list goes on after a label (its index) and the separator."""
         if label not in self.nodes:
             later = [index for index in self.joined if index > label]
-            paths = [(self.last[index], None) for index in later] + [(self.middle[index], index) for index in later[:-1]]
-            self.nodes[label] = LabelSetNode(self, paths)
+            ending, going_on = [(self.last[i], None) for i in later], [(self.middle[i], i) for i in later[:-1]]
+            self.nodes[label] = LabelSetNode(self, ending + going_on)
         return self.nodes[label]
 
     def token_lists(self):

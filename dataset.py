@@ -40,7 +40,7 @@ def encode_candidates(tokenizer, candidates, answer_prefix=""):
 def label_set_grammar(tokenizer, labels, answer_prefix=""):
     """The grammar of label lists over a vocabulary (tuple, in canonical order) for this tokenizer.
 
-    Raises UserError where the tokens of `a; b` are not those of `a;` and ` b`: it would score lists that training never saw.
+    Raises UserError where the tokens of `a; b` are not those of `a;` and ` b`: training never saw such lists.
     """
     encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
     eos = tokenizer.eos_token
@@ -58,7 +58,8 @@ def label_set_grammar(tokenizer, labels, answer_prefix=""):
         try:
             grammar.after(ids)
         except KeyError:
-            raise UserError(f"the labels {', '.join(some)} can't be told apart in a list; rename them in the data") from None
+            names = ", ".join(some)
+            raise UserError(f"the labels {names} can't be told apart in a list; rename them in the data") from None
     return grammar
 
 

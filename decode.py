@@ -1,7 +1,7 @@
 """Answers from the model: all questions of an image step by step together, against one image prefix in the KV cache.
 
-    greedy       a question with candidates gets exactly one of them, chosen token by token in their trie; one answered with
-                 lists of labels gets exactly one valid list, in canonical order
+    greedy       a question with candidates gets exactly one of them, chosen token by token in their trie; one that is
+                 answered with lists of labels gets exactly one valid list, in canonical order
     allowed_set  the reference: any order of the candidates' tokens, through transformers' `generate`
     free         no constraint
 
@@ -84,8 +84,8 @@ def decode_trees(model, batch, items, candidates, tokenizer, max_new_tokens):
     """Greedy answers (Q lists of token ids, EOS last where it was reached) under each question of a batch of trees.
 
     batch: collated trees without answers, on the model's device. candidates: for each question the ids of its candidates,
-    a grammar, or None. Every step runs one token of every unfinished question; a token sees its image's prefix, its own question
-    and its own earlier tokens in the cache.
+    a grammar, or None. Every step runs one token of every unfinished question; a token sees its image's prefix, its own
+    question and its own earlier tokens in the cache.
     """
     inputs = tree_inputs(model, batch)
     leaf_rows = [row for row, item in enumerate(items) for _ in item["leaves"]]

@@ -91,7 +91,7 @@ def by_rules(rows, key):
 
 
 def spellings_for(cfg, sidecar):
-    """The spellings that mean the same for one question only: from the sidecar, or from the training rows if there are any."""
+    """The spellings that mean the same for one question only: from the sidecar, or else from the training rows."""
     if "spellings" in sidecar:
         return sidecar["spellings"]
     try:
@@ -228,9 +228,8 @@ def main():
     parser = argument_parser(__doc__)
     parser.add_argument("--predictions", metavar="PATH", help="evaluate this (default: output_dir/predictions.jsonl)")
     parser.add_argument("--show", metavar="N", type=int, default=0, help="print the first N mismatches")
-    parser.add_argument(
-        "--types", choices=["predicted", "rules"], default="predicted", help="group by the file's types, or by the literal rules"
-    )
+    types = "group by the file's types (predicted, the default) or by the literal rules of data/schema.py"
+    parser.add_argument("--types", choices=["predicted", "rules"], default="predicted", help=types)
     parser.add_argument("--summary", metavar="METRICS", nargs="+", help="compare metrics files instead; goes last")
     args = parser.parse_intermixed_args()
     cfg = load_config(args.config, args.overrides)

@@ -128,7 +128,7 @@ def experiment_facts(cfg, answer_rules):
 
 
 def save_adapter(model, folder, facts, space=None):
-    """Write the adapter, `facts` and its answer space to `folder`, replacing what was there only when all is written."""
+    """Write the adapter, `facts` and answer space to `folder`, replacing what was there only when all is written."""
     folder = Path(folder)
     temporary, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for path in (temporary, old):

@@ -56,7 +56,7 @@ def space_of(cfg, adapter):
 
 
 def free_limit(cfg, tokenizer, adapter=None):
-    """predict.max_new_tokens in tokens; `auto` is the longest training answer with its EOS, as the adapter remembers it."""
+    """predict.max_new_tokens in tokens; `auto` is the longest training answer with its EOS, which adapters remember."""
     if cfg.predict.max_new_tokens != "auto":
         return cfg.predict.max_new_tokens
     if adapter is not None:

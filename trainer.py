@@ -125,7 +125,8 @@ class ExperimentFiles(TrainerCallback):
         if state.is_world_process_zero:
             draw_loss_curve(state.log_history, self.output_dir / "loss_curve.png")
             if args.eval_strategy == "no":  # nothing to choose by: the last adapter is the adapter
-                save_adapter(model, self.output_dir / "adapter", {**self.facts, "best": {"step": state.global_step}}, self.space)
+                last = {**self.facts, "best": {"step": state.global_step}}
+                save_adapter(model, self.output_dir / "adapter", last, self.space)
 
     def _best(self):
         path = self.output_dir / "adapter" / EXPERIMENT_FILE

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 ALIASES_FILE = Path(__file__).with_name("aliases.yaml")
-NOTHING = {"labels": {}, "labels_where_seen": {}, "separators": [], "question_words": {}, "junk": []}  # without the file
+NOTHING = {"labels": {}, "labels_where_seen": {}, "separators": [], "question_words": {}, "junk": []}
 ALIASES = yaml.safe_load(ALIASES_FILE.read_text(encoding="utf-8")) if ALIASES_FILE.is_file() else NOTHING
 
 PREFIX = re.compile(r"^(?:\s*\[[^\[\]]{1,40}\])+\s*(?=\S)")  # `[Stage-2] Is there text?`
@@ -44,5 +44,5 @@ def spellings_where_seen(labels):
 
 
 def fold_label(label, spellings):
-    """A normalised label in the spelling that is kept. spellings: the question's own foldings, besides the general ones."""
+    """A normalised label in the spelling that is kept. spellings: the question's own foldings, beside the general."""
     return spellings.get(label) or ALIASES["labels"].get(label, label)

@@ -1,12 +1,12 @@
 """What the training rows say about each question: its type, its valid answers, and whether they are label lists.
 
-Rules that read the question alone mislabel real data ("Is this finding easy to detect?" is also answered `not relevant`).
-The space is mined from training rows only and applied unchanged to every split; it is saved beside the adapter, so that
+Rules that read the question alone mislabel real data: "Is this finding easy to detect?" is also `not relevant`.
+The space is mined from training rows only and applied unchanged to every split. It is saved beside the adapter, so that
 prediction uses the one that training saw. With `data.answer_space: rules` it holds the rules' verdict instead.
 
-A set of answers is closed when the next answer is unlikely to be a new one: the probability of an unseen kind is about
-the share of kinds seen once, N1 / N (Good 1953, "The population frequencies of species", after Turing). For label lists
-the kinds are labels, not whole lists.
+A question's answers are closed when the next one is unlikely to be new. The probability of an unseen kind is about the
+number of kinds seen once, N1, over that of all answers, N (Good 1953, "The population frequencies of species and the
+estimation of population parameters", after Turing). For label lists the kinds are labels, not whole lists.
 """
 
 import hashlib
@@ -26,13 +26,15 @@ SPACE_FILE = "answer_space.json"
 MIN_ROWS = 30  # fewer training rows never close a question
 YES_NO = ("yes", "no")
 EXCLUSIVE = ("none", "not relevant")  # never in one list with another label
-CLOSED_TYPES = ("color", "count_numeric", "size_numeric")  # closed questions keep these types of the rules; others are mcq
+CLOSED_TYPES = ("color", "count_numeric", "size_numeric")  # which the rules may give a closed question; others are mcq
 BUILT_IN = ("yes_no", *CLOSED_TYPES, "mcq", "open_ended")
 LABEL_WORDS = 5  # `a; b` is a list of labels where each is at most this long, and prose otherwise
 LARGEST_COUNT = 100  # answers to "how many" beyond this are no range to be filled
 SHOWN = 100  # labels whose counts an open question's entry lists
 # Wordings that ask for several labels, or for one of two named things: what the rules' single answers can't be.
-ASKS_FOR_LIST = re.compile(r"\b(?:(?:check|select|mark|choose|list|name) all|all that (?:are|apply)|more than one|separated? (?:with|by))\b")
+ASKS_FOR_LIST = re.compile(
+    r"\b(?:(?:check|select|mark|choose|list|name) all|all that (?:are|apply)|more than one|separated? (?:with|by))\b"
+)
 NAMES_ALTERNATIVES = re.compile(r"(?<!\byes) or (?!not?\b)")
 
 
@@ -43,9 +45,9 @@ NAMES_ALTERNATIVES = re.compile(r"(?<!\byes) or (?!not?\b)")
 def mine(train_rows, settings=DataConfig()):
     """Return the answer space of training rows (an iterable of checked rows), a dict that JSON can hold.
 
-    settings: `answer_space`, `max_unseen`, `count_margin` of the configuration's data section. `questions` has an entry for
-    every question template whose training rows say more than the rules do; the others are only counted. `given` has one for
-    every template whose candidates come from the rows' options or from a type that users added to data/schema.py.
+    settings: `answer_space`, `max_unseen`, `count_margin` of the configuration's data section. `questions` has an entry
+    for every question template whose training rows say more than the rules do; the others are only counted. `given` has
+    one for every template whose candidates come from the rows' options or from a type that users added to schema.py.
     """
     if settings.answer_space == "rules":
         return {"mode": "rules", **mine_verdict(train_rows)}
@@ -79,7 +81,7 @@ def mine(train_rows, settings=DataConfig()):
 
 
 def _rule_type(row):
-    """The type by the rules. Those of users see the question as it is, the built-in ones without its `[Stage-…]` prefix."""
+    """The type by the rules. Users' types see the question as it is, built-in ones without its `[Stage-…]` prefix."""
     question_type = schema.infer_question_type(row["question"], row.get("options"))
     if question_type in BUILT_IN and not row.get("options"):
         question_type = schema.infer_question_type(strip_prefix(row["question"]))
@@ -140,7 +142,8 @@ def _describe_question(key, rule_type, answers, folded, settings):
     entry["label_lists"] = sum(rows for labels, rows in counts.items() if multi_label and len(labels) > 1)
     entry["candidates"] = None
     if closed:
-        entry["candidates"] = label_order(counts) if multi_label else _in_order({*kinds, *numbers, *(YES_NO * is_yes_no)})
+        singles = {*kinds, *numbers, *(YES_NO * is_yes_no)}
+        entry["candidates"] = label_order(counts) if multi_label else _in_order(singles)
     elif rule_type == "yes_no" and kinds and set(kinds) <= set(YES_NO):
         entry["candidates"] = _rule_candidates(rule_type, key)
     entry |= {"counts": dict(kinds.most_common(None if closed else SHOWN)), "kinds": len(kinds), "spellings": spellings}
@@ -185,8 +188,8 @@ def _corrected_type(rule_type, is_yes_no, kinds, has_labels):
 
 def _in_order(labels):
     """Single answers for people to read: yes and no, then by number or alphabet, then none and not relevant."""
-    last = {label: place for place, label in enumerate(EXCLUSIVE, 1)}
-    return sorted(labels, key=lambda label: (last.get(label, 0), (*YES_NO, label).index(label), _natural(label)))
+    ordered = sorted(set(labels) - {*YES_NO, *EXCLUSIVE}, key=_natural)
+    return [*filter(labels.__contains__, YES_NO), *ordered, *filter(labels.__contains__, EXCLUSIVE)]
 
 
 def _natural(label):
@@ -198,9 +201,9 @@ def _natural(label):
 def label_order(counts):
     """The labels of a label-list question in canonical order, exclusive ones last.
 
-    counts: Counter of label tuples as answered. A label stands before another where most answers with both have it so
-    (`pink; red; white`, as the annotators wrote), else by number or alphabet; labels that stand before more others come
-    first (Copeland's score, so that circles among rare pairs do no harm).
+    counts: Counter of label tuples as answered. Of two labels that one comes first which does in most answers with
+    both (`pink; red; white`, as the annotators wrote); where that leaves a choice, number or alphabet decide. Next is
+    always the label that the fewest answers put behind one still to come, so that circles do no harm.
     """
     before = Counter()
     for labels, rows in counts.items():
@@ -208,10 +211,15 @@ def label_order(counts):
             before[pair] += rows
     usual = _in_order({label for labels in counts for label in labels})
     ordered = [label for label in usual if label not in EXCLUSIVE]
-    wins = Counter()
-    for first, second in combinations(ordered, 2):
-        wins[first if before[first, second] >= before[second, first] else second] += 1
-    return sorted(ordered, key=lambda label: -wins[label]) + [label for label in usual if label in EXCLUSIVE]
+    behind = {label: {other: before[other, label] - before[label, other] for other in ordered} for label in ordered}
+    waiting = {label: sum(max(rows, 0) for rows in others.values()) for label, others in behind.items()}
+    order = []
+    while waiting:
+        order.append(min(waiting, key=waiting.get))  # of equals the first, by number or alphabet
+        del waiting[order[-1]]
+        for label in waiting:
+            waiting[label] -= max(behind[label][order[-1]], 0)
+    return order + [label for label in usual if label in EXCLUSIVE]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -221,8 +229,8 @@ def label_order(counts):
 def apply(space, row, folded=None):
     """Return the enriched row: question_type, answer_candidates, multi_label, normalised answer, answer_raw.
 
-    The constraint comes from the question (or its options) and the space, never from the row's answer. folded: a Counter
-    of the spellings folded, to be added to.
+    The constraint comes from the question (or its options) and the space, never from the row's answer. folded: a
+    Counter of the spellings folded, to be added to.
     """
     if space["mode"] == "rules":
         return enrich_row(row, space)
@@ -239,12 +247,13 @@ def apply(space, row, folded=None):
         answer, order = _folded_answer(row, entry["spellings"], folded), candidates or []
     enriched = {**row, "question_type": question_type, "multi_label": multi_label, "answer_candidates": candidates}
     if answer is not None:
-        enriched |= {"answer": _in_canonical_order(answer, order) if multi_label else answer, "answer_raw": row["answer"]}
+        answer = _in_canonical_order(answer, order) if multi_label else answer
+        enriched |= {"answer": answer, "answer_raw": row["answer"]}
     return enriched
 
 
 def _has_given_lists(space, key, row):
-    """Given candidates are single answers. A question that training rows answer with lists of them goes unconstrained."""
+    """Given candidates are single answers; a question that training rows answer with lists goes unconstrained."""
     return not row.get("options") and space["given"].get(key, {"label_lists": 0})["label_lists"] > 0
 
 
@@ -284,9 +293,11 @@ def _rule_candidates(rule_type, key):
 
 
 def _says_what_the_rules_say(key, entry):
+    if not entry["rows"]:
+        return True  # only junk: as if it had not been asked
     rules = _as_the_rules_say(entry["rule_type"], key)
-    junk_only = not entry["rows"]  # as if it had not been asked
-    return junk_only or not entry["folded"] and not entry["closed"] and all(entry[name] == rules[name] for name in rules)
+    same = all(entry[name] == rules[name] for name in rules)
+    return same and not entry["closed"] and not entry["folded"]
 
 
 def reachable(enriched):
@@ -334,14 +345,16 @@ def describe(space):
         folded.update(entry["folded"])
     closed = [entry for entry in entries if entry["closed"]]
     lists = sum(entry["multi_label"] for entry in closed)
-    line = f"answer space of {space['rows']} training rows: {len(closed)} questions closed ({lists} of them label lists)"
-    line += f", {len(entries) - len(closed)} open, {space['as_the_rules_say']['questions']} as the rules say"
+    line = f"answer space of {space['rows']} training rows: {len(closed)} questions closed"
+    line += f" ({lists} of them label lists), {len(entries) - len(closed)} open"
+    line += f", {space['as_the_rules_say']['questions']} as the rules say"
     lines = [line + folding_note(folded)]
     for key, entry in space["given"].items():
         if entry["outside"]:
             lines.append(
-                f"WARNING: {entry['outside']} of {entry['rows']} training answers to '{key}' lie outside the candidates given "
-                f"for {entry['type']}, first '{entry['example_outside']}'; correct them or data/schema.py"
+                f"WARNING: {entry['outside']} of {entry['rows']} training answers to '{key}' lie outside the "
+                f"candidates given for {entry['type']}, first '{entry['example_outside']}'; "
+                "correct them or data/schema.py"
             )
     return lines
 

@@ -4,8 +4,8 @@
     python data/preprocess.py --src rows.jsonl --dst enriched.jsonl --train train.jsonl
 
 A constraint is decided by the question and the training rows, never by a row's own answer: data/answer_space.py. With
-`data.answer_space: rules` it is the literal rules of data/schema.py, and where a rule's candidates can't express a training
-answer to the same question, the question goes unconstrained everywhere.
+`data.answer_space: rules` it is the literal rules of data/schema.py, and where a rule's candidates can't express a
+training answer to the same question, the question goes unconstrained everywhere.
 """
 
 import re
@@ -141,9 +141,9 @@ def mine_verdict(train_rows):
 def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig()):
     """Write `src` enriched to `dst` (never the same file), row by row, and return counts.
 
-    The answer space is mined from `train_jsonl` (default: `src` itself, being the training file) by `settings`, the data
-    section of a configuration, or given ready-made. Counts: rows, rows by type, rows with a constraint, rows whose rule has
-    candidates that the space drops (`dropped`) and their questions, spellings folded.
+    The answer space is mined from `train_jsonl` (default: `src` itself, being the training file) by `settings`, the
+    data section of a configuration, or given ready-made. Counts: rows, rows by type, rows with a constraint by type,
+    rows whose rule has candidates that the space drops (`dropped`) and their questions, spellings folded.
     """
     from data import answer_space  # which needs this module
 
@@ -186,8 +186,8 @@ def mine_space(train_jsonl, settings, say=print):
 
 def space_inputs(train_jsonl, settings):
     """What decides an answer space: the training file (its hash), the settings, and the code and tables."""
-    keys = ("answer_space", "max_unseen", "count_margin")
-    return {"train_sha256": sha256(train_jsonl), "code_sha256": rules_hash(), "settings": {key: getattr(settings, key) for key in keys}}
+    chosen = {key: getattr(settings, key) for key in ("answer_space", "max_unseen", "count_margin")}
+    return {"train_sha256": sha256(train_jsonl), "code_sha256": rules_hash(), "settings": chosen}
 
 
 def training_space(cfg, say=print):
@@ -195,9 +195,10 @@ def training_space(cfg, say=print):
     from data import answer_space
 
     path = cfg.output_dir / "data" / answer_space.SPACE_FILE
-    if path.is_file() and read_json(path).get("made_from") == space_inputs(cfg.split_path("train"), cfg.data):
-        return answer_space.load(path)
-    space = mine_space(cfg.split_path("train"), cfg.data, say)
+    train = cfg.split_path("train")
+    if path.is_file() and (space := answer_space.load(path)).get("made_from") == space_inputs(train, cfg.data):
+        return space
+    space = mine_space(train, cfg.data, say)
     answer_space.save(space, path)
     return space
 

@@ -1,12 +1,15 @@
-"""Allowed sets and candidate tries.    python -m pytest tests/test_constraints.py -v"""
+"""Allowed sets, candidate tries and label-set grammars.    python -m pytest tests/test_constraints.py -v"""
+
+from itertools import combinations
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constraints import AllowedTokensLogitsProcessor, CandidateTrie, allowed_token_ids
-from dataset import encode_candidates
+from constraints import AllowedTokensLogitsProcessor, CandidateTrie, LabelSetGrammar, allowed_token_ids
+from dataset import encode_answer, encode_candidates, label_set_grammar
+from files import UserError
 
 EOS = 0
 CANDIDATES = [[5, EOS], [5, 6, EOS], [7, 8, EOS]]  # as in polyp, polyp snare
@@ -51,3 +54,105 @@ def test_unordered_set_reaches_yesno_and_the_trie_does_not(processor):
     assert set(yesno) <= set(allowed_token_ids(ids))
     with pytest.raises(KeyError):
         CandidateTrie(ids).after(yesno)
+
+
+# --- label sets ---
+
+SEPARATOR, SPACE = 8, 9
+GRID = [
+    "center",
+    "center-left",
+    "center-right",
+    *(f"{row}-{column}" for row in ("lower", "upper") for column in ("center", "left", "right")),
+]
+
+
+def grammar_of(labels, exclusive=()):
+    """A grammar over labels that are lists of ints; later ones start with one more token, as with a leading space."""
+    later = [[SPACE, *ids] for ids in labels]
+    middle, last = [[*ids, SEPARATOR] for ids in later], [[*ids, EOS] for ids in later]
+    return LabelSetGrammar(
+        [[*ids, EOS] for ids in labels], [[*ids, SEPARATOR] for ids in labels], middle, last, exclusive
+    )
+
+
+def valid_lists(labels, exclusive=()):
+    """Every valid list in tokens, written out."""
+    joined = [ids for index, ids in enumerate(labels) if index not in exclusive]
+    lists = [[labels[index]] for index in exclusive] + [
+        list(some) for n in range(1, len(joined) + 1) for some in combinations(joined, n)
+    ]
+    return {
+        (*sum(([SPACE] * (i > 0) + ids + [SEPARATOR] for i, ids in enumerate(some)), [])[:-1], EOS) for some in lists
+    }
+
+
+def all_walks(node, begun=()):
+    if not node.allowed():
+        yield begun
+    for token in node.allowed():
+        yield from all_walks(node.children[token], (*begun, token))
+
+
+label = st.lists(st.integers(1, 3), min_size=1, max_size=3)
+
+
+@given(st.lists(label, min_size=1, max_size=5, unique_by=tuple), st.sets(st.integers(0, 4), max_size=2))
+def test_walks_of_the_grammar_are_exactly_the_valid_lists(labels, exclusive):
+    exclusive = {index for index in exclusive if index < len(labels)}
+    walks = list(all_walks(grammar_of(labels, exclusive)))
+    assert set(walks) == valid_lists(labels, exclusive) and len(walks) == len(set(walks))
+    assert all(walk[-1] == EOS and EOS not in walk[:-1] for walk in walks)
+    lists = grammar_of(labels, exclusive).token_lists()
+    assert {token for ids in lists for token in ids} == {token for walk in walks for token in walk}
+    assert max(map(len, lists)) == max(map(len, walks))
+
+
+def test_no_walk_gets_stuck_where_a_label_is_used_up():
+    """center; center-left: after `center;` the tokens of ` center` may come, but only to begin ` center-left`."""
+    center, center_left = [1], [1, 2]
+    node = grammar_of([center, center_left]).after([1, SEPARATOR, SPACE, 1])
+    assert node.allowed() == [2] and node.after([2]).allowed() == [EOS]
+    assert grammar_of([center_left, center]).after([1, 2, SEPARATOR, SPACE, 1]).allowed() == [EOS]
+
+
+def test_nodes_are_made_when_reached_and_shared():
+    grammar = grammar_of([[number] for number in range(10, 60)])  # 2 ** 50 lists
+    assert not grammar.nodes
+    assert grammar.after([10, SEPARATOR, SPACE, 12, SEPARATOR]) is grammar.after([11, SEPARATOR, SPACE, 12, SEPARATOR])
+    assert len(grammar.nodes) == 3
+
+
+@pytest.mark.parametrize("prefix", ["", " "])
+def test_every_label_list_of_the_grid_and_nothing_else_in_real_tokens(processor, prefix):
+    tokenizer = processor.tokenizer
+    grammar = label_set_grammar(tokenizer, (*GRID, "none"), prefix)
+    lists = [some for n in range(1, 10) for some in combinations(GRID, n)] + [("none",)]
+    assert set(all_walks(grammar)) == {tuple(encode_answer(tokenizer, "; ".join(some), prefix)) for some in lists}
+    assert len(lists) == 512 and grammar.longest == encode_answer(tokenizer, "; ".join(GRID), prefix)
+    for broken in (
+        "center; center",
+        "center-left; center",
+        "center; none",
+        "none; center",
+        "center;",
+        "center;center-left",
+        "",
+    ):
+        with pytest.raises(KeyError):
+            grammar.after(encode_answer(tokenizer, broken, prefix))
+
+
+def test_labels_that_a_list_would_garble_are_refused(processor):
+    with pytest.raises(UserError, match="the labels a, b can't be told apart in a list"):
+        label_set_grammar(Garbling(processor.tokenizer), ("a", "b"))
+
+
+class Garbling:
+    """A tokenizer that joins a separator and what follows it."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.eos_token = tokenizer, tokenizer.eos_token
+
+    def __call__(self, text, **kwargs):
+        return self.tokenizer(text.replace("; ", ";"), **kwargs)

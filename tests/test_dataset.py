@@ -78,6 +78,19 @@ def test_prefix_and_branch_ids_equal_the_processors_own(experiment, processor, d
             assert expand_image_token(prefix, processor.image_token_id, tokens) + branch == list(whole)
 
 
+def test_valid_answers_are_listed_up_to_the_configured_number_and_never_in_part(experiment, processor):
+    cfg, rows = experiment
+    row = {**rows[0], "answer_candidates": ["a", "b", "c"]}
+    text = lambda most: processor.tokenizer.decode(encode_prompt(processor, row, "plain", most)[1])  # noqa: E731
+    assert all("Valid answers: a, b, c\n" in text(most) for most in (None, 3, 20))
+    assert all("Valid" not in text(most) for most in (2, 0))
+    for most, seen in ((3, True), (2, False)):
+        other = cfg.model_copy(update={"data": cfg.data.model_copy(update={"max_listed": most})})
+        dataset = load_dataset([row], processor, other)
+        assert ("Valid answers" in processor.tokenizer.decode(dataset.encoded[row["id"]][0])) == seen
+        check_supervision(dataset.collate([dataset[0]]), [[row]], processor, other)
+
+
 def test_answer_is_encoded_apart_with_eos_and_prefix(processor):
     tokenizer = processor.tokenizer
     assert encode_answer(tokenizer, "no") == [*tokenizer("no")["input_ids"], tokenizer.convert_tokens_to_ids("<|im_end|>")]

@@ -5,7 +5,7 @@ import torch
 from conftest import make_experiment, random_model, with_random_lora
 
 from constraints import CandidateTrie, allowed_token_ids
-from dataset import encode_candidates, load_dataset
+from dataset import encode_candidates, label_set_grammar, load_dataset
 from decode import GREEDY, answer_questions, decode_trees, left_padded
 
 CANDIDATES = ["yes", "no", "none", "not relevant", "polyp", "polyp snare", "center", "center-left", "11-20mm", "5-10mm", "<5mm"]
@@ -31,7 +31,8 @@ def generate(model, data, indices, processor, max_new_tokens, candidates=None):
 
     def allowed(row, ids):
         ids = ids[start:].tolist()
-        return [pad] if eos in ids else CandidateTrie(candidates).after(ids).allowed()
+        tree = CandidateTrie(candidates) if isinstance(candidates, list) else candidates
+        return [pad] if eos in ids else tree.after(ids).allowed()
 
     output = model.generate(
         **inputs,
@@ -137,3 +138,37 @@ def test_cut_answers_are_told(closed, processor):
         model.lm_head.register_forward_hook(lambda *args, bias=bias: args[2].index_add(-1, torch.tensor([eos]), torch.full((*args[2].shape[:-1], 1), bias)))
         assert {cut for *_, cut in answer_questions(model, data, cfg, "free", 3)} == expected
         model.lm_head._forward_hooks.clear()
+
+
+# --- label lists ---
+
+LABELS = ("center", "center-left", "center-right", "lower-left", "pink", "polyp", "polyp snare", "none")
+
+
+def test_greedy_label_lists_equal_generate_with_prefix_allowed_tokens(any_model, prompts, processor):
+    grammar = label_set_grammar(processor.tokenizer, LABELS)
+    expected = generate(any_model, prompts, range(4), processor, len(grammar.longest), grammar)
+    assert decode(any_model, prompts, range(4), processor, 1, grammar) == expected
+    texts = [processor.tokenizer.decode(ids, skip_special_tokens=True) for ids in expected]
+    assert len(set(texts)) > 2 and any(";" in text for text in texts)
+
+
+@pytest.mark.parametrize("decoding", ["greedy", "allowed_set", "free"])
+def test_a_label_list_question_is_answered_with_one_valid_list(closed, processor, decoding):
+    cfg, rows = closed
+    rows = [{**row, "multi_label": True, "answer_candidates": list(LABELS)} for row in rows]
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    tokens = allowed_token_ids(label_set_grammar(processor.tokenizer, LABELS).token_lists())
+    letters = set(processor.tokenizer.decode(tokens, skip_special_tokens=True))
+    lengths = set()
+    models = [random_model(processor, seed) for seed in range(6)]
+    answers = (answer for model in models for answer in answer_questions(model, data, cfg, decoding, 3))
+    for _, text, constrained, cut in answers:
+        assert constrained == (decoding != "free") and not (cut and constrained)
+        found = text.split("; ")
+        lengths.add(len(found))
+        if decoding == "greedy":
+            assert found == [label for label in LABELS if label in found] and (found == ["none"] or "none" not in found)
+        if decoding == "allowed_set":
+            assert set(text) <= letters
+    assert decoding != "greedy" or lengths & set(range(2, len(LABELS) - 1)), "neither single labels nor all together"

@@ -9,6 +9,7 @@ from conftest import TINY_MODEL, make_experiment, random_model, with_random_lora
 from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 
+from data import answer_space
 from dataset import encode_answer, load_dataset
 from files import UserError
 from images import load_image
@@ -141,6 +142,14 @@ def test_adapter_round_trip_is_exact(adapter, processor):
     assert not any(weight.requires_grad for weight in loaded.parameters())
 
 
+def test_the_answer_space_is_saved_beside_the_adapter(adapter):
+    folder, lora, facts = adapter
+    space = {"mode": "mined", "questions": {"is it über": {"candidates": ["ja"]}}}
+    save_adapter(lora, folder, facts, space)
+    path = folder / "answer_space.json"
+    assert answer_space.load(path) == space and "über" in path.read_text("utf-8")
+
+
 @pytest.mark.parametrize("damage", ["missing", "alien", "shape"])
 def test_adapter_that_does_not_fit_is_refused(adapter, processor, damage):
     folder = adapter[0]
@@ -165,11 +174,19 @@ def test_saving_replaces_an_adapter_whole(adapter):
 
 
 @pytest.mark.parametrize(
-    "change", [{"prompt_style": "chat"}, {"answer_prefix": " "}, {"image": {"min_pixels": 1, "max_pixels": 2}}, {"answer_rules": {}}]
+    "change",
+    [
+        {"valid_answers": {"answer_space": "rules", "max_listed": 20}},
+        {"prompt_style": "chat"},
+        {"answer_prefix": " "},
+        {"image": {"min_pixels": 1, "max_pixels": 2}},
+        {"answer_rules": {}},
+    ],
 )
 def test_another_experiment_than_trained_is_refused(adapter, change):
     folder, _, facts = adapter
     check_adapter(folder, facts)
+    assert change.keys() <= facts.keys()
     with pytest.raises(UserError, match=f"was trained with {next(iter(change))}="):
         check_adapter(folder, {**facts, **change})
 

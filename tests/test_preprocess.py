@@ -16,12 +16,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config import load_config
-from data import preprocess, schema
-from data.preprocess import enrich_jsonl, enriched_path, ensure_enriched, mine_verdict, normalize_answer, read_rows
+from config import DataConfig, load_config
+from data import aliases, answer_space, preprocess, schema
+from data.preprocess import (
+    enrich_jsonl,
+    enriched_path,
+    ensure_enriched,
+    mine_verdict,
+    normalize_answer,
+    read_rows,
+    training_space,
+)
 from files import UserError, sha256, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
+RULES = DataConfig(answer_space="rules")  # mined spaces have tests of their own: test_answer_space.py
 ABNORMALITIES = "Are there any abnormalities in the image? Check all that are present."
 
 
@@ -33,12 +42,13 @@ def read(path):
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
-def enrich(folder, rows, train=None):
-    """Enrich rows by the verdict of `train` (default: themselves); return (enriched rows, counts)."""
+def enrich(folder, rows, train=None, settings=DataConfig()):
+    """Enrich rows by what `train` (default: the rows themselves) says; return (enriched rows, counts)."""
     write_jsonl(folder / "rows.jsonl", rows)
     if train:
         write_jsonl(folder / "train.jsonl", train)
-    counts = enrich_jsonl(folder / "rows.jsonl", folder / "enriched.jsonl", train and folder / "train.jsonl")
+    source, train = folder / "rows.jsonl", train and folder / "train.jsonl"
+    counts = enrich_jsonl(source, folder / "enriched.jsonl", train, settings=settings)
     return read(folder / "enriched.jsonl"), counts
 
 
@@ -159,7 +169,8 @@ def test_an_enriched_row_holds_the_row_and_what_was_added(tmp_path):
             "question_type": "yes_no", "answer_candidates": ["yes", "no"], "multi_label": False,
         }
     ]  # fmt: skip
-    assert counts == {"rows": 1, "types": {"yes_no": 1}, "dropped": 0, "questions_dropped": {}}
+    expected = {"rows": 1, "types": {"yes_no": 1}, "constrained": {"yes_no": 1}, "dropped": 0, "questions_dropped": {}}
+    assert counts == {**expected, "folded": {}}
 
 
 @pytest.mark.parametrize(
@@ -187,9 +198,15 @@ def test_an_option_that_is_a_letter_is_itself(tmp_path):
     assert [item["answer"] for item in found] == ["a", "y"]
 
 
-def test_a_letter_beyond_the_options_drops_the_constraint(tmp_path):
-    found, counts = enrich(tmp_path, [row("Which organ?", "d", options=["stomach", "colon"])])
+def test_a_letter_beyond_the_options_drops_the_constraint_by_the_rules_and_is_warned_about_when_mined(tmp_path, capsys):
+    rows = [row("Which organ?", "d", options=["stomach", "colon"])]
+    found, counts = enrich(tmp_path, rows, settings=RULES)
     assert (found[0]["answer"], found[0]["answer_candidates"], counts["dropped"]) == ("d", None, 1)
+    assert "WARNING" not in capsys.readouterr().out
+    found, counts = enrich(tmp_path, rows)
+    assert (found[0]["answer"], found[0]["answer_candidates"], counts["dropped"]) == ("d", ["stomach", "colon"], 0)
+    warning = "WARNING: 1 of 1 training answers to 'which organ' lie outside the candidates given for mcq"
+    assert warning in capsys.readouterr().out
 
 
 def test_label_lists_get_one_order_in_training_and_keep_the_original(tmp_path):
@@ -213,14 +230,20 @@ def test_a_training_answer_outside_the_candidates_drops_the_constraint_everywher
     ]
     val = [row(answer="no"), row(ABNORMALITIES, "no"), row(ABNORMALITIES.lower(), "yes"), row("Is it easy?", "yes")]
     for rows, dropped in ((train, 3), (val, 3)):
-        found, counts = enrich(tmp_path, rows, train=train)
-        assert [item["question_type"] for item in found] == ["yes_no"] * 4
-        assert [item["answer_candidates"] for item in found] == [["yes", "no"], None, None, None]
-        assert (counts["dropped"], sum(counts["questions_dropped"].values())) == (dropped, dropped)
+        mined_types = ["yes_no", "open_ended", "open_ended", "yes_no"]
+        for mode, types in ((RULES, ["yes_no"] * 4), (DataConfig(), mined_types)):
+            found, counts = enrich(tmp_path, rows, train, mode)
+            assert [item["question_type"] for item in found] == types
+            assert [item["answer_candidates"] for item in found] == [["yes", "no"], None, None, None]
+            assert (counts["dropped"], sum(counts["questions_dropped"].values())) == (dropped, dropped)
 
 
 def test_a_question_not_seen_in_training_keeps_its_rule(tmp_path):
-    found, counts = enrich(tmp_path, [row("Is there blood?", "maybe"), row(ABNORMALITIES, "x; y")], train=[row()])
+    rows = [row("Is there blood?", "maybe"), row(ABNORMALITIES, "x; y")]
+    found, counts = enrich(tmp_path, rows, train=[row()])
+    assert [item["answer_candidates"] for item in found] == [["yes", "no"], None], "its wording asks for a list"
+    assert (counts["dropped"], [item["question_type"] for item in found]) == (1, ["yes_no"] * 2)
+    found, counts = enrich(tmp_path, rows, [row()], RULES)
     assert [item["answer_candidates"] for item in found] == [["yes", "no"]] * 2
     assert not any(item["multi_label"] for item in found)
     assert counts["dropped"] == 0
@@ -239,11 +262,12 @@ def test_validation_answers_never_change_a_constraint(tmp_path_factory, train, v
     val_rows = [row(*pair) for pair in val]
     changed_rows = [row(question, answer) for (question, _), answer in zip(val, other)]
     keys = ("id", "question_type", "answer_candidates", "multi_label")
-    before, after = (
-        [{key: item[key] for key in keys} for item in enrich(folder, rows, train_rows)[0]]
-        for rows in (val_rows, changed_rows)
-    )
-    assert before == after
+    for mode in (RULES, DataConfig()):
+        before, after = (
+            [{key: item[key] for key in keys} for item in enrich(folder, rows, train_rows, mode)[0]]
+            for rows in (val_rows, changed_rows)
+        )
+        assert before == after
 
 
 @given(labelled)
@@ -264,7 +288,7 @@ def test_no_constraint_forbids_a_training_answer(pairs):
 
 def test_real_rows_are_typed_and_constrained_as_their_answers_allow(shared, tmp_path):
     source = shared / "real-data" / "kvasir_vqa" / "val.jsonl"
-    counts = enrich_jsonl(source, tmp_path / "enriched.jsonl")
+    counts = enrich_jsonl(source, tmp_path / "enriched.jsonl", settings=RULES)
     expected = {"yes_no": 3012, "color": 475, "count_numeric": 1512, "size_numeric": 476, "open_ended": 3311}
     assert (counts["rows"], counts["types"]) == (8786, expected)
     answers, rows = defaultdict(set), read(tmp_path / "enriched.jsonl")
@@ -306,7 +330,10 @@ def mark(cfg, split):
 def test_enrichment_is_written_under_output_dir_and_not_repeated(cfg, tmp_path, capsys):
     assert ensure_enriched(cfg, "val") == read(tmp_path / "outputs" / "data" / "val.jsonl")
     assert enriched_path(cfg, "val") == tmp_path / "outputs" / "data" / "val.jsonl"
-    assert capsys.readouterr().out == "enriched val: 1 rows (yes_no 1)\n"
+    assert capsys.readouterr().out == (
+        "answer space of 2 training rows: 0 questions closed (0 of them label lists), 0 open, 2 as the rules say\n"
+        "enriched val: 1 rows (yes_no 1), 1 constrained\n"
+    )
     mark(cfg, "val")
     assert ensure_enriched(cfg, "val") == [{"mark": True}] and capsys.readouterr().out == ""
 
@@ -325,7 +352,7 @@ def test_enrichment_runs_again_when_the_training_rows_change(cfg, tmp_path):
         assert ensure_enriched(cfg, split)[-1]["answer_candidates"] is None
 
 
-@pytest.mark.parametrize("module", [schema, preprocess])
+@pytest.mark.parametrize("module", [schema, preprocess, answer_space, aliases])
 def test_enrichment_runs_again_when_the_rules_change(cfg, tmp_path, monkeypatch, module):
     ensure_enriched(cfg, "val")
     mark(cfg, "val")
@@ -338,14 +365,15 @@ def test_enrichment_runs_again_when_the_rules_change(cfg, tmp_path, monkeypatch,
 
 
 def test_answer_rules_change_with_training_rows_and_rules_alone(cfg, tmp_path, monkeypatch):
-    before = preprocess.answer_rules(cfg)
+    before = preprocess.answer_rules(training_space(cfg))
     write_jsonl(tmp_path / "val.jsonl", [row(answer="no")])
-    assert preprocess.answer_rules(cfg) == before
+    assert preprocess.answer_rules(training_space(cfg)) == before
     write_jsonl(tmp_path / "train.jsonl", [row()])
-    assert {key for key, value in preprocess.answer_rules(cfg).items() if value != before[key]} == {"train"}
+    changed = preprocess.answer_rules(training_space(cfg))
+    assert {key for key, value in changed.items() if value != before[key]} == {"space"}
     (tmp_path / "schema.py").write_text("# edited\n")
     monkeypatch.setattr(schema, "__file__", str(tmp_path / "schema.py"))
-    assert preprocess.answer_rules(cfg)["rules"] != before["rules"]
+    assert preprocess.answer_rules(training_space(cfg))["rules"] != before["rules"]
 
 
 def test_enrichment_runs_again_when_its_record_is_gone(cfg):
@@ -405,7 +433,10 @@ def test_command_from_another_folder(command, tmp_path):
     done = run(command, "--config", "exp 1/c.yaml", "output_dir=out", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert [item["answer_candidates"] for item in read(tmp_path / "out" / "data" / "val.jsonl")] == [None]
-    assert "enriched train: 2 rows (yes_no 2); 1 rows of 1 questions go unconstrained" in done.stdout
+    dropped = "1 constrained; 1 rows of 1 questions go unconstrained"
+    assert f"enriched train: 2 rows (yes_no 1, open_ended 1), {dropped}" in done.stdout
+    done = run(command, "--config", "exp 1/c.yaml", "output_dir=out", "data.answer_space=rules", cwd=tmp_path)
+    assert f"enriched train: 2 rows (yes_no 2), {dropped}" in done.stdout
     assert not (tmp_path / "out" / "data" / "test.jsonl").exists()
 
 
@@ -414,9 +445,11 @@ def test_command_on_one_file(command, tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", [row(ABNORMALITIES, "no")])
     write_jsonl(tmp_path / "train.jsonl", [row(ABNORMALITIES, "polyp")])
     for extra, expected in (((), ["yes", "no"]), (("--train", "train.jsonl"), None)):
-        done = run(command, "--src", "rows.jsonl", "--dst", "out/rows.jsonl", *extra, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert read(tmp_path / "out" / "rows.jsonl")[0]["answer_candidates"] == expected
+        arguments = ["--src", "rows.jsonl", "--dst", "out/rows.jsonl", *extra]
+        for mode, candidates in (([], None), (["data.answer_space=rules"], expected)):
+            done = run(command, *arguments, *mode, cwd=tmp_path)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert read(tmp_path / "out" / "rows.jsonl")[0]["answer_candidates"] == candidates
     assert run(command, "--src", "rows.jsonl", cwd=tmp_path).returncode == 2
 
 

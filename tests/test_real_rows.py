@@ -3,6 +3,7 @@
     SURGVQA_SHARED=… python -m pytest tests/test_real_rows.py -v
 """
 
+import random
 from collections import Counter
 from functools import lru_cache
 
@@ -11,7 +12,8 @@ from PIL import Image
 
 from config import load_config
 from data.preprocess import ensure_enriched, normalize_answer
-from dataset import load_dataset
+from data.schema import infer_question_type
+from dataset import encode_answer, label_set_grammar, load_dataset
 from images import load_image
 from model import load_processor
 from templates import prompt_parts
@@ -34,17 +36,43 @@ def real(tmp_path_factory, shared):
     return cfg, rows, load_dataset(rows, load_processor(cfg), cfg)
 
 
-def test_types_are_the_users(real):
-    counts = {"yes_no": 3012, "open_ended": 3311, "count_numeric": 1512, "size_numeric": 476, "color": 475}
-    assert Counter(row["question_type"] for row in real[1]) == counts
+def test_types_are_the_users_by_the_rules_and_corrected_when_mined(real):
+    by_rules = {"yes_no": 3012, "open_ended": 3311, "count_numeric": 1512, "size_numeric": 476, "color": 475}
+    assert Counter(infer_question_type(row["question"]) for row in real[1]) == by_rules
+    mined = {"yes_no": 2749, "mcq": 3565, "count_numeric": 1512, "size_numeric": 476, "color": 475, "open_ended": 9}
+    assert Counter(row["question_type"] for row in real[1]) == mined
 
 
 def test_a_constraint_never_forces_a_wrong_answer(real):
-    assert all(row["answer"] in row["answer_candidates"] for row in real[1] if row["answer_candidates"])
-    constrained = Counter(row["question"] for row in real[1] if row["answer_candidates"])
-    assert constrained == {"Is there a green/black box artefact?": 595, "Is there text?": 595}
-    unconstrained = {row["question"] for row in real[1] if row["question_type"] in ("yes_no", "color")} - constrained.keys()
-    assert "Is this finding easy to detect?" in unconstrained and len(unconstrained) == 6
+    constrained = [row for row in real[1] if row["answer_candidates"]]
+    assert all(set(row["answer"].split("; ")) <= set(row["answer_candidates"]) for row in constrained)
+    assert all(row["multi_label"] or row["answer"] in row["answer_candidates"] for row in constrained)
+    unconstrained = Counter(row["question"] for row in real[1] if not row["answer_candidates"])
+    assert unconstrained == {"none": 9, "What color is the anatomical landmark? If more than one separate with ;": 13}
+
+
+def test_every_answer_of_every_real_vocabulary_can_be_walked_and_nothing_else(real):
+    cfg, rows, dataset = real
+    tokenizer, rng = dataset.processor.tokenizer, random.Random(0)
+    answers, walked = {}, 0
+    for row in rows:
+        if row["multi_label"] and row["answer_candidates"]:
+            answers.setdefault(tuple(row["answer_candidates"]), set()).add(row["answer"])
+    for labels, seen in answers.items():
+        grammar = label_set_grammar(tokenizer, labels)
+        for answer in seen:
+            assert grammar.after(encode_answer(tokenizer, answer)).allowed() == []
+        for _ in range(300):
+            node, ids = grammar, []
+            while node.allowed():
+                ids.append(rng.choice(node.allowed()))
+                node = node.children[ids[-1]]
+            text = tokenizer.decode(ids, skip_special_tokens=True)
+            found = text.split("; ")
+            assert ids == encode_answer(tokenizer, text) and found == [label for label in labels if label in found]
+            assert len(found) == 1 or set(found).isdisjoint(("none", "not relevant"))
+            walked += len(found) > 1
+    assert len(answers) == 6 and walked > 300
 
 
 def test_every_row_is_encoded_as_the_processor_would_and_supervises_its_answer(real):

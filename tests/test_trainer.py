@@ -96,7 +96,7 @@ def test_teacher_forced_exact_match_equals_free_greedy_when_right(tmp_path, proc
 
 def test_files_follow_the_run(tmp_path, model, experiment):
     lora = with_random_lora(model, experiment[0].lora)
-    files = ExperimentFiles(tmp_path, {"prompt_style": "plain"})
+    files = ExperimentFiles(tmp_path, {"prompt_style": "plain"}, {"mode": "rules"})
     state = TrainerState(log_history=[{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0, "learning_rate": 1e-4}])
     files.on_log(None, state, None)
     assert json.loads((tmp_path / "trainer_state.json").read_text())["log_history"][1]["loss"] == 2.0
@@ -113,6 +113,7 @@ def test_files_follow_the_run(tmp_path, model, experiment):
     assert evaluated(30, 0.4, 0.1) == 20, "exact match decides"
     assert evaluated(40, 0.5, 0.9) == 40, "loss breaks ties"
     assert evaluated(50, 0.5, math.nan) == 40
+    assert json.loads((tmp_path / "adapter" / "answer_space.json").read_text()) == {"mode": "rules"}
     assert (tmp_path / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
 
 
