@@ -7,8 +7,8 @@ prints the report and writes output_dir/data/check.json. A WARNING is a finding 
 that share images or groups, more than 1 % junk, more than 5 % duplicates, answers that constraints can't reach (below
 95 %), files that changed after they were split; also what training refuses: repeated ids, images missing or broken.
 --strict makes warnings exit code 1. --fix writes cleaned files to another folder: junk removed, conflicts resolved by
-majority (of a tie, all rows are removed), the first of each duplicate kept. train_exp1.py makes the same report, without
-opening images, when it starts.
+majority (of a tie, all rows are removed), the first of each duplicate kept. train_exp1.py makes the same report,
+without opening images, when it starts.
 
 What is counted. Junk: question empty, `none` or `nan`; answer empty or `nan`; no image; a line that isn't a row. Two
 rows ask the same if image, question (case and spacing folded) and options agree; they are duplicates if the answers

@@ -120,7 +120,8 @@ def test_stratified_assignment_never_changes():
     splits = stratified(groups)
     assert [name for name in groups if splits[name] == "test"] == ["VID05", "VID16", "VID24", "VID31", "VID33"]
     assert [name for name in groups if splits[name] == "val"] == ["VID01", "VID15", "VID28", "VID38"]
-    assert sorted(name for name, split in stratified(groups, seed=1).items() if split == "test") == ["VID03", "VID06", "VID17", "VID29"]
+    test = sorted(name for name, split in stratified(groups, seed=1).items() if split == "test")
+    assert test == ["VID03", "VID06", "VID17", "VID29"]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -181,7 +182,7 @@ def test_questions_asked_once_each_do_not_disturb_the_shares():
 
 def noise_image(seed, size=(120, 90)):
     """A smooth picture like no other: 9 x 8 random greys, enlarged."""
-    greys = bytes(random.Random(seed).randrange(60, 200) for _ in range(72))
+    greys = bytes(random.Random(seed).choices(range(60, 200), k=72))
     return Image.frombytes("L", (9, 8), greys).resize(size, Image.Resampling.BICUBIC)
 
 
