@@ -87,14 +87,17 @@ def test_junk_is_counted_and_never_fatal(tmp_path):
         row(image=None),
         '{"question": "q"',
         "[1, 2]",
+        '{"image": "a.jpg", "question": "q \\ud800", "answer": "yes"}',
+        row(options="A"),
+        row(options=["x", "X"]),
         row(answer="none"),  # an answer: there is no polyp
     ]
     found = counts(tmp_path, lines)
     assert found["junk"] == {
-        "without an answer": 3, "without a question": 2, "not a JSON object": 2,
-        "with a value that isn't text": 1, "without an image": 1,
+        "without an answer": 3, "without a question": 2, "not a JSON object": 3,
+        "with options that aren't a list of different texts": 2, "with a value that isn't text": 1, "without an image": 1,
     }  # fmt: skip
-    assert (found["rows"], found["junk_rows"], found["first_junk_line"]) == (10, 9, 1)
+    assert (found["rows"], found["junk_rows"], found["first_junk_line"]) == (13, 12, 1)
 
 
 def test_constant_and_single_questions(tmp_path):
@@ -362,6 +365,8 @@ def test_warnings_before_training_reuse_a_report_that_still_holds(tmp_path):
     report["findings"] = [{"severity": "WARNING", "text": "as saved"}]
     saved.write_text(json.dumps(report))
     assert warnings_before_training(cfg, ["train", "val"], None) == ["WARNING: as saved"]
+    saved.write_text("{")
+    (tmp_path / "split.json").write_text("[]")  # another program's
     raw(tmp_path, plain_rows(3), "val.jsonl")
     assert warnings_before_training(cfg, ["train", "val"], None) == [line.replace("2 im", "3 im").replace("4 r", "6 r")]
 
