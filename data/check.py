@@ -7,8 +7,8 @@ prints the report and writes output_dir/data/check.json. A WARNING is a finding 
 that share images or groups, more than 1 % junk, more than 5 % duplicates, answers that constraints can't reach (below
 95 %), files that changed after they were split; also what training refuses: repeated ids, images missing or broken.
 --strict makes warnings exit code 1. --fix writes cleaned files to another folder: junk removed, conflicts resolved by
-majority (of a tie, all rows are removed), the first of each duplicate kept. train_exp1.py makes the same report, without
-opening images, when it starts.
+majority (of a tie, all rows are removed), the first of each duplicate kept. train_exp1.py makes the same report,
+without opening images, when it starts.
 
 What is counted. Junk: question empty, `none` or `nan`; answer empty or `nan`; no image; a line that isn't a row. Two
 rows ask the same if image, question (case and spacing folded) and options agree; they are duplicates if the answers
@@ -80,6 +80,8 @@ def read_raw(path):
 def _raw_row(number, line):
     try:
         row = json.loads(line)
+        if "\\u" in line:
+            json.dumps(row, ensure_ascii=False).encode()  # half a character, which no file can hold, is a ValueError
     except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):
@@ -92,8 +94,18 @@ def _raw_row(number, line):
     texts = [text if isinstance(text, str) else "" if text is None else json.dumps(text) for text in (question, answer)]
     if not junk and (texts != [question, answer] or not normalize_answer(answer)):
         junk = "without an answer" if isinstance(answer, str) else "with a value that isn't text"
-    pair = (image, question_key(texts[0]), json.dumps(row["options"]) if row.get("options") else "")
+    options = row.get("options")
+    if not junk and options is not None and not _are_options(options):
+        junk = "with options that aren't a list of different texts"
+    pair = (image, question_key(texts[0]), json.dumps(options) if options else "")
     return Row(number, row, junk, image, pair, _labels(texts[1]))
+
+
+def _are_options(options):
+    if not isinstance(options, list) or not options or not all(isinstance(item, str) for item in options):
+        return False
+    texts = {normalize_answer(item) for item in options}
+    return len(texts) == len(options) and "" not in texts
 
 
 @lru_cache(1 << 16)  # answers repeat
@@ -173,9 +185,12 @@ def _spread(values):
 def recorded_split(path):
     """What the split.json beside a file says of it: its hash, and whether the files are still those; or None."""
     record = Path(path).parent / SPLIT_FILE
-    facts = read_json(record) if record.is_file() else {}
-    own = [name for name in facts.get("splits", {}) if f"{name}.jsonl" == Path(path).name]
-    if not own or "sha256" not in facts:
+    try:
+        facts = read_json(record)
+        own = [name for name in facts["splits"] if f"{name}.jsonl" == Path(path).name]
+        if not own or "sha256" not in facts:
+            return None
+    except (UserError, KeyError, TypeError):  # there is none, or it is of another program
         return None
     intact = facts["splits"][own[0]]["sha256"] == sha256(path) and facts["sha256"] == split_hash(facts["splits"])
     return {"sha256": facts["sha256"], "intact": intact}
@@ -505,7 +520,10 @@ def finding_lines(report, color=False):
 def warnings_before_training(cfg, splits, space):
     """The warnings (lines) on the configured files, images unopened. A saved report that still holds is reused."""
     paths, saved = {split: cfg.split_path(split) for split in splits}, cfg.output_dir / "data" / REPORT
-    old = read_json(saved) if saved.is_file() else {}
+    try:
+        old = read_json(saved)
+    except UserError:  # none yet, or a broken one, which is no reason not to train
+        old = {}
     if old.get("made_from") not in (inputs(paths, cfg, False), inputs(paths, cfg, True)):
         old = check(paths, cfg, space=space)
         write_json(saved, old)

@@ -69,7 +69,7 @@ def dhash(image):
 
 
 def near_pairs(left, right):
-    """Yield the index pairs `(i, j)` of hashes (ints) in `left` and `right` that differ in MAX_DISTANCE bits at most."""
+    """Yield the index pairs `(i, j)` of hashes (ints) in left and right that differ in at most MAX_DISTANCE bits."""
     left, right = (
         np.array([divmod(value, 2**64) for value in side], np.uint64).reshape(-1, 2) for side in (left, right)
     )

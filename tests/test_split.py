@@ -3,19 +3,23 @@
 python -m pytest tests/test_split.py -v
 """
 
+import hashlib
 import json
 import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from data.preprocess import read_rows
+from data.readers import convert
 from data.split import assign, split_jsonl, stratified
 from files import UserError, sha256, write_jsonl
 
@@ -46,7 +50,7 @@ def split(folder, rows, **options):
 # --- which group goes where ---
 
 
-def test_assignment_never_changes():
+def test_assignment_without_stratification_never_changes():
     """Typed in by hand: a change here would move users' test rows into training."""
     groups = [
         "images/0000.jpg",
@@ -63,8 +67,6 @@ def test_assignment_never_changes():
 
 
 def test_assignment_is_the_documented_hash():
-    import hashlib
-
     for group in map(str, range(300)):
         point = int(hashlib.sha256(f"7:{group}".encode()).hexdigest()[:12], 16) / 16**12
         assert assign(group, seed=7, val=0.2, test=0.3) == (
@@ -88,6 +90,174 @@ def test_seeds_draw_independently():
 def test_a_larger_val_share_leaves_the_test_set_alone():
     small, large = ([g for g in range(2000) if assign(g, val=val) == "test"] for val in (0.1, 0.4))
     assert small == large
+
+
+# --- stratified by question ---
+
+
+def shares_of(groups, splits):
+    """`{question: {split: share of its rows}}`."""
+    totals = {}
+    for name, counts in groups.items():
+        for question, rows in counts.items():
+            totals.setdefault(question, Counter())[splits[name]] += rows
+    return {
+        question: {name: counts[name] / counts.total() for name in NAMES} for question, counts in totals.items()
+    }
+
+
+def some_groups(number):
+    """Groups that ask `a`, every third also `b` (twice), every seventh `c`; names without any order."""
+    return {
+        f"VID{number * 7919 % 10007}": Counter(a=1, b=2 * (number % 3 == 0), c=number % 7 == 0)
+        for number in range(number)
+    }
+
+
+def test_stratified_assignment_never_changes():
+    """As it came out when it was written: a change here would move users' test rows into training."""
+    groups = {f"VID{n:02}": Counter(a=1 + n % 4, b=n % 3) for n in range(1, 41)}
+    splits = stratified(groups)
+    assert [name for name in groups if splits[name] == "test"] == ["VID05", "VID16", "VID24", "VID31", "VID33"]
+    assert [name for name in groups if splits[name] == "val"] == ["VID01", "VID15", "VID28", "VID38"]
+    test = sorted(name for name, split in stratified(groups, seed=1).items() if split == "test")
+    assert test == ["VID03", "VID06", "VID17", "VID29"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_question_has_its_share(seed):
+    groups = some_groups(700)
+    splits = stratified(groups, seed, val=0.15, test=0.1)
+    for question, shares in shares_of(groups, splits).items():
+        # within two groups of the share; a draw by chance alone misses by more for one seed in three
+        slack = 2 * (2 if question == "b" else 1) / sum(counts[question] for counts in groups.values())
+        assert abs(shares["test"] - 0.1) <= slack and abs(shares["val"] - 0.15) <= slack, (question, shares)
+
+
+def test_seeds_give_other_splits():
+    groups = some_groups(700)
+    tests = [{name for name, split in stratified(groups, seed).items() if split == "test"} for seed in (0, 1)]
+    assert len(tests[0] & tests[1]) < 20  # 7 expected by chance of 70 each
+
+
+def test_a_larger_val_share_leaves_the_stratified_test_set_alone():
+    groups = some_groups(300)
+    small, large = (
+        [name for name, split in stratified(groups, val=val).items() if split == "test"] for val in (0.1, 0.4)
+    )
+    assert small == large
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 50), st.integers(0, 5)), min_size=3, max_size=12),
+    val=st.sampled_from([0.1, 0.2, 0.33]),
+    test=st.sampled_from([0.1, 0.25, 0.5]),
+    shuffle=st.randoms(use_true_random=False),
+)
+def test_few_groups_fill_every_split_in_any_order(sizes, val, test, shuffle):
+    groups = {f"video {number}": Counter(a=a, b=b) for number, (a, b) in enumerate(sizes)}
+    splits = stratified(groups, 0, val, test)
+    assert set(splits.values()) == set(NAMES) and splits.keys() == groups.keys()
+    shuffled = list(groups)
+    shuffle.shuffle(shuffled)
+    assert stratified({name: groups[name] for name in shuffled}, 0, val, test) == splits
+
+
+def test_six_videos_give_one_each_of_about_the_right_size():
+    groups = {f"video {number}": Counter(a=rows) for number, rows in enumerate((2000, 1000, 800, 600, 500, 300))}
+    splits = stratified(groups)
+    held = {name: sum(counts["a"] for video, counts in groups.items() if splits[video] == name) for name in NAMES}
+    assert 300 <= held["val"] <= 800 and 300 <= held["test"] <= 800 and held["train"] >= 3600
+
+
+def test_questions_asked_once_each_do_not_disturb_the_shares():
+    groups = {f"image {number}": Counter({f"question {number}": 1, "all": 1}) for number in range(400)}
+    counts = Counter(stratified(groups).values())
+    assert counts == {"train": 320, "val": 40, "test": 40}
+
+
+# --- near-duplicates ---
+
+
+def noise_image(seed, size=(120, 90)):
+    """A smooth picture like no other: 9 x 8 random greys, enlarged."""
+    greys = bytes(random.Random(seed).choices(range(60, 200), k=72))
+    return Image.frombytes("L", (9, 8), greys).resize(size, Image.Resampling.BICUBIC)
+
+
+def write_pictures(folder, names, copies):
+    """A picture of its own for every name, but the first of `copies` saved again smaller and coarser as the others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        noise_image(number).save(folder / name, quality=90)
+    for other in copies[1:]:
+        Image.open(folder / copies[0]).resize((80, 60)).save(folder / other, quality=50)
+
+
+def test_near_duplicates_stay_together(tmp_path):
+    rows = make_rows(images=30, per_image=1)
+    names = [row["image"] for row in rows]
+    alone = split(tmp_path, rows)
+    copies = [alone[name][0]["image"] for name in NAMES]  # one of each split, so that they have to be moved
+    write_pictures(tmp_path, names, copies)
+    splits = split(tmp_path, rows, near="on")
+    assert [sum(row["image"] in copies for row in splits[name]) for name in NAMES].count(0) == 2
+    facts = json.loads((tmp_path / "split.json").read_text())
+    assert facts["near_duplicates"] == {
+        "max_distance": 8, "images_read": 30, "images": 30, "near_duplicates": 3, "groups_joined": 2
+    }  # fmt: skip
+    assert sum(facts["splits"][name]["groups"] for name in NAMES) == 28
+    for name in NAMES:
+        assert [row["image"] for row in split(tmp_path, rows, near="off")[name]] == [r["image"] for r in alone[name]]
+
+
+def test_near_duplicates_join_whole_videos(tmp_path):
+    rows = [{**row, "group": f"video {number // 5}"} for number, row in enumerate(make_rows(images=30, per_image=1))]
+    write_pictures(tmp_path, [row["image"] for row in rows], ["0000.jpg", "0029.jpg"])
+    splits = split(tmp_path, rows)
+    owner = {row["group"]: name for name in NAMES for row in splits[name]}
+    assert owner["video 0"] == owner["video 5"] and set(owner.values()) == set(NAMES)
+
+
+def test_unreadable_images_are_an_error_only_when_asked_for(tmp_path):
+    rows = make_rows(images=30, per_image=1)
+    write_pictures(tmp_path, [row["image"] for row in rows[:20]], ["0000.jpg", "0001.jpg"])
+    split(tmp_path, rows)
+    facts = json.loads((tmp_path / "split.json").read_text())["near_duplicates"]
+    assert (facts["images_read"], facts["near_duplicates"]) == (20, 2)
+    with pytest.raises(UserError, match=r"image 0020.jpg is missing in .*; correct --image_root or the row"):
+        split(tmp_path, rows, near="on")
+
+
+def test_the_splits_hash_is_of_its_files(tmp_path):
+    hashes = []
+    for seed in (0, 0, 1):
+        split(tmp_path, make_rows(), seed=seed)
+        facts = json.loads((tmp_path / "split.json").read_text())
+        lines = "".join(f"{name} {sha256(tmp_path / f'{name}.jsonl')}\n" for name in NAMES)
+        assert facts["sha256"] == hashlib.sha256(lines.encode()).hexdigest()
+        hashes.append(facts["sha256"])
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_real_questions_keep_their_shares(tmp_path, shared):
+    source = shared / "real-data" / "kvasir_vqa" / "val.jsonl"
+    facts = split_jsonl(source, tmp_path, near="off")
+    assert abs(facts["splits"]["test"]["rows"] - 878.6) < 9 and abs(facts["splits"]["val"]["rows"] - 878.6) < 9
+    asked = {name: Counter(row["question"] for row in read(tmp_path / f"{name}.jsonl")) for name in NAMES}
+    for question in asked["train"]:
+        total = sum(asked[name][question] for name in NAMES)
+        if total >= 100:
+            assert all(abs(asked[name][question] / total - 0.1) < 0.02 for name in ("val", "test")), question
+
+
+def test_real_videos_are_split_whole(tmp_path, shared):
+    """REAL-Colon-VQA: six videos."""
+    convert("real-colon-vqa", shared / "real-data" / "real_colon_vqa" / "in_template.jsonl", tmp_path)
+    (tmp_path / "all.jsonl").rename(tmp_path / "rows.jsonl")
+    facts = split_jsonl(tmp_path / "rows.jsonl", tmp_path, near="off")
+    assert [facts["splits"][name]["groups"] for name in NAMES] == [4, 1, 1]
 
 
 # --- files ---
