@@ -22,6 +22,7 @@ WIDTH = 80
 ROW = "{:<20} {:<10} {:<10} {:<10}"
 EMPTY_WARNING = 0.05  # more empty predictions than this share point to a failure, not to a hard question
 BLIND = "commonest training answer"
+REACHABLE = "reachable answers"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -128,10 +129,12 @@ def blind_table(scores, blind):
     return "\n".join(lines)
 
 
-def notes(scores, partial):
-    """The lines under the tables: macro accuracy, empty predictions, and whether the run is partial."""
+def notes(scores, partial, reachable):
+    """The lines under the tables: macro accuracy, reachable answers, empty predictions, and whether the run is partial."""
     empty, total = scores["empty"], scores["n"]
     yield f"macro accuracy: {scores['macro']:.2%} (mean of {len(scores['per_type'])} question types)"
+    if reachable:
+        yield f"reachable answers: {reachable['micro']:.2%} of the rows have an answer that their constraint allows"
     yield f"empty predictions: {empty} of {total}, counted as wrong"
     if empty > EMPTY_WARNING * total:
         yield f"WARNING: {empty / total:.2%} OF THE PREDICTIONS ARE EMPTY. Prediction probably failed; see the file."
@@ -171,10 +174,15 @@ def summary_table(paths):
     if len(set(names)) < len(names):
         names = [path.stem.removeprefix("metrics_") for path in paths]
     lines = list(zip(names, runs))
-    for run in runs:  # one line, unless the files are about different rows
-        if run["blind_prior"] and (BLIND, run["blind_prior"]) not in lines:
-            lines.append((BLIND, run["blind_prior"]))
+    for name, key in ((BLIND, "blind_prior"), (REACHABLE, "reachable")):
+        for run in runs:  # one line, unless the files are about different rows
+            if run.get(key) and (name, _accuracies(run[key])) not in [(other, _accuracies(scores)) for other, scores in lines]:
+                lines.append((name, run[key]))
     return _aligned([["", "rows", "overall", *types], *(_summary_cells(name, run, types) for name, run in lines)])
+
+
+def _accuracies(scores):
+    return scores["n"], scores["correct"], scores["per_type"]
 
 
 def _summary_cells(name, scores, types):
@@ -213,6 +221,13 @@ def _run_name(run):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def score_reachable(rows):
+    """Scores of a model that is right wherever a row's constraint allows it, or None where the rows don't tell."""
+    if not all(isinstance(row.get("reachable"), bool) for row in rows):
+        return None
+    return aggregate([{**row, "correct": row["reachable"]} for row in rows])
+
+
 def score_blind_prior(cfg, rows, types, spellings):
     """Return the blind prior's scores on the rows, or None, saying why, where the training rows can't be had."""
     try:
@@ -249,11 +264,12 @@ def main():
     blind = score_blind_prior(cfg, rows, args.types, spellings)
     if blind:
         print(blind_table(scores, blind))
-    print("\n" + "\n".join(notes(scores, partial)))
+    reachable = score_reachable(rows)
+    print("\n" + "\n".join(notes(scores, partial, reachable)))
     if args.show > 0:
         show_mismatches(judged, args.show)
     out = metrics_path(cfg.output_dir, path, args.types)
-    facts = {"predictions": str(path), **scores, "partial": partial, "blind_prior": blind}
+    facts = {"predictions": str(path), **scores, "partial": partial, "blind_prior": blind, "reachable": reachable}
     save_run_info(out, cfg, **facts, tolerances=cfg.eval.model_dump(), sidecar=sidecar)
     print(f"metrics: {out}")
 

@@ -69,7 +69,9 @@ def prediction_row(row, text):
     gt = row.get("answer") if row.get("options") else row.get("answer_raw")
     first = {"id": row["id"], "pred": text, "gt": gt, "qtype": row["question_type"]}
     options = {"options": row["options"]} if row.get("options") else {}  # evaluation by the rules' types asks for them
-    return {**first, "question": row["question"], "image": row["image"], "confidence": None, **options}
+    reachable = answer_space.reachable(row) if gt is not None else None  # what the row's constraint allows, used or not
+    rest = {"question": row["question"], "image": row["image"], "confidence": None, "reachable": reachable}
+    return {**first, **rest, **options}
 
 
 def predict(model, dataset, cfg, max_new_tokens, decoding=None):

@@ -414,6 +414,18 @@ def test_summary(folder, evaluate):
     assert evaluate("--summary", *files[:2])[1].count("commonest training answer") == 1
 
 
+def test_reachable_answers_stand_beside_the_scores(folder, evaluate):
+    """Three of four rows have an answer that their constraint allows; a file without the field shows no such line."""
+    rows = [{**row, "reachable": row["id"] != PREDICTIONS[0]["id"]} for row in PREDICTIONS]
+    for stem, content in (("told", rows), ("untold", PREDICTIONS)):
+        write_jsonl(folder / "out" / f"predictions_{stem}.jsonl", content)
+        _, out, _ = evaluate("--predictions", f"out/predictions_{stem}.jsonl")
+        assert ("reachable answers: 75.00% of the rows" in out) == (stem == "told")
+    assert metrics_of(folder, "metrics_told.json")["reachable"]["correct"] == 3
+    _, out, _ = evaluate("--summary", "out/metrics_told.json", "out/metrics_untold.json")
+    assert [line.split("  ")[0] for line in out.splitlines()[-2:]] == ["commonest training answer", "reachable answers"]
+
+
 def test_runs_that_the_sidecars_cannot_tell_apart_go_by_their_file_names(folder, evaluate):
     for stem in ("predictions", "predictions_seed2"):
         write_jsonl(folder / "out" / f"{stem}.jsonl", PREDICTIONS)
