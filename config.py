@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 import yaml
 from packaging.version import Version
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from files import UserError, write_json
 
@@ -45,8 +45,14 @@ class Section(BaseModel):
 
 
 class ImageConfig(Section):
-    min_pixels: Count = 3136
-    max_pixels: Count = 200704
+    min_pixels: Annotated[Integer, Field(ge=784)] = 3136  # 28 x 28: one image token
+    max_pixels: Annotated[Integer, Field(ge=784)] = 200704
+
+    @model_validator(mode="after")
+    def _in_order(self):
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels={self.min_pixels} is more than max_pixels={self.max_pixels}")
+        return self
 
 
 class LoraConfig(Section):
@@ -66,7 +72,7 @@ class TrainConfig(Section):
     weight_decay: NonNegative = 0.0
     epochs: Annotated[Float, Field(gt=0)] = 1
     max_steps: Count | None = None
-    warmup_ratio: Annotated[Float, Field(ge=0, le=1)] = 0.05
+    warmup_ratio: Annotated[Float, Field(ge=0, lt=1)] = 0.05
     bf16: bool = True
     gradient_checkpointing: bool = True
     max_seq_len: Count = 2048
@@ -157,7 +163,7 @@ def load_config(path=None, overrides=()):
             del section[key]  # an empty section (`data:` with nothing below) means its defaults
     folder = path.resolve().parent
     for key in PATH_KEYS:
-        _change(values, key, lambda value: str(folder / value) if isinstance(value, str) else value)
+        _change(values, key, lambda value: str(folder / Path(value).expanduser()) if isinstance(value, str) else value)
     values.setdefault("output_dir", str(folder / "outputs"))
     for override in overrides:
         _apply_override(values, override, folder)
@@ -225,7 +231,7 @@ def _model_folder(value, folder):
     """A model folder beside the config or in the working directory as an absolute path; anything else is a hub id."""
     if not isinstance(value, str):
         return value
-    for candidate in (folder / value, Path(value).absolute()):
+    for candidate in (folder / Path(value).expanduser(), Path(value).absolute()):
         if candidate.is_dir():
             return str(candidate)
     if value.startswith((".", "/", "~")):
@@ -287,5 +293,9 @@ def environment_facts():
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = None
-    git = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], cwd=ROOT, capture_output=True, text=True)
-    return {"versions": versions, "commit": git.stdout.strip() or None}
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    except OSError:  # no git here
+        commit = None
+    return {"versions": versions, "commit": commit or None}

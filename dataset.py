@@ -117,6 +117,7 @@ class VQADataset(Dataset):
     def __init__(self, rows, processor, cfg, sizes, supervised=True, questions_per_image="all"):
         self.processor, self.cfg, self.supervised = processor, cfg, supervised
         self.image_root = cfg.image_folder()
+        self.special_tokens = list(processor.tokenizer.get_added_vocab())
         self.questions_per_image = questions_per_image
         self.image_groups = group_by_image(rows)
         self.image_tokens = {name: self._count_tokens(name, size) for name, size in sizes.items()}
@@ -136,9 +137,10 @@ class VQADataset(Dataset):
 
     def _encode_row(self, row):
         """Return (branch_ids, answer_ids); answer_ids is empty without supervision."""
+        self._refuse_special_tokens(row)
+        if self.supervised and row.get("answer") is None:
+            raise UserError(f"row {row['id']!r}: has no answer; training and validation need one")
         branch_ids = encode_prompt(self.processor, row, self.cfg.prompt_style, self.cfg.data.max_listed)[1]
-        if self.processor.image_token_id in branch_ids:
-            raise UserError(f"row {row['id']!r}: the question contains {self.processor.image_token!r}; remove it")
         answer_ids = encode_answer(self.processor.tokenizer, row["answer"], self.cfg.answer_prefix) if self.supervised else []
         length = len(self.prefix_ids) - 1 + self.image_tokens[row["image"]] + len(branch_ids) + len(answer_ids)
         if length > self.cfg.train.max_seq_len:
@@ -147,6 +149,14 @@ class VQADataset(Dataset):
                 "raise it, lower image.max_pixels or shorten the row (rows are never cut)"
             )
         return branch_ids, answer_ids
+
+    def _refuse_special_tokens(self, row):
+        """Text like `<|im_end|>` would become the token, and end an answer or stand for an image."""
+        texts = {"question": [row["question"]], "answer": [row.get("answer") or ""], "valid answers": row["answer_candidates"] or []}
+        for field, values in texts.items():
+            found = [token for token in self.special_tokens if any(token in value for value in values)]
+            if found:
+                raise UserError(f"row {row['id']!r}: the {field} contains {found[0]!r}; remove it")
 
     def __len__(self):
         return len(self.groups)
@@ -266,6 +276,8 @@ def main():
     parser.add_argument("--show", type=int, default=3, metavar="N", help="how many samples (default 3)")
     parser.add_argument("--split", default="train", choices=["train", "val", "test"])
     args = parser.parse_intermixed_args()
+    if args.show < 1:
+        parser.error("--show must be at least 1")
     check_transformers()
     cfg = load_config(args.config, args.overrides)
     rows = ensure_enriched(cfg, args.split)[: args.show]

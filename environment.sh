@@ -1,16 +1,16 @@
-# Sourced by run_exp1.sh and run_tests.sh: sets $python to an interpreter that satisfies requirements.txt.
+# Sourced by run_exp1.sh and run_tests.sh, with the repository in $here: sets $python to an interpreter that satisfies requirements.txt.
 # The active environment if it does, else .venv, made on first use.
 
 # OpenMP threads that wait should sleep: spinning, they starve whatever else runs (data loading, a neighbour), up to tenfold.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 
 satisfies() {
-  "$1" - <<'PY' 2>/dev/null
+  "$1" - "$here/requirements.txt" <<'PY' 2>/dev/null
 import sys
 from importlib.metadata import version
 from packaging.requirements import Requirement
 assert sys.version_info >= (3, 11)
-for line in open("requirements.txt"):
+for line in open(sys.argv[1]):
     line = line.strip()
     if line and not line.startswith("#"):
         requirement = Requirement(line)
@@ -23,7 +23,7 @@ make_environment() {
   for base in python3 python3.13 python3.12 python3.11 python; do
     if "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       echo "== environment: installing requirements.txt into .venv (once; torch is large)"
-      "$base" -m venv .venv && .venv/bin/python -m pip install --quiet -r requirements.txt
+      "$base" -m venv "$here/.venv" && "$here/.venv/bin/python" -m pip install --quiet -r "$here/requirements.txt"
       return
     fi
   done
@@ -31,7 +31,7 @@ make_environment() {
   return 1
 }
 
-for python in python python3 "$PWD/.venv/bin/python"; do
+for python in python python3 "$here/.venv/bin/python"; do
   if satisfies "$python"; then break; fi
 done
 satisfies "$python" || make_environment

@@ -97,6 +97,8 @@ def read_jsonl(path):
 def _parse_row(path, number, line):
     try:
         row = json.loads(line)
+    except RecursionError:
+        raise UserError(f"{path}:{number}: is nested too deeply; write one flat JSON object a line") from None
     except ValueError as error:
         hint = "; the file looks like one JSON array" if number == 1 and line.lstrip().startswith("[") else ""
         raise UserError(f"{path}:{number}: not valid JSON ({error}){hint}; write one JSON object a line") from None

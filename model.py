@@ -72,7 +72,7 @@ def check_special_tokens(model, processor):
 
 def attach_lora(model, lora_cfg):
     """Put new LoRA layers on the language model's projections, and on nothing else."""
-    names = [name for name, _ in model.named_modules()]
+    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
     missing = [target for target in lora_cfg.target_modules if not any(_is_target(name, target) for name in names)]
     if missing:
         raise UserError(f"lora.target_modules: the language model has no {', '.join(missing)}")
@@ -212,6 +212,7 @@ def memory_errors_explained(remedy):
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
+        if not memory:
             raise
         raise UserError(f"out of memory; {remedy}") from None

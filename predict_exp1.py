@@ -37,10 +37,15 @@ def adapter_folder(cfg, argument):
 def output_path(cfg, split, adapter, argument):
     """Where predictions go: `--out`, or predictions.jsonl for the default split and adapter, or a name that tells them."""
     if argument:
+        if not argument.endswith(".jsonl"):
+            raise UserError(f"--out {argument}: predictions are JSONL; let the name end in .jsonl")
         return resolve_path(argument, cfg.config_path.parent, writing=True)
     if split == "val" and adapter == cfg.output_dir / "adapter":
         return cfg.output_dir / "predictions.jsonl"
-    return cfg.output_dir / f"predictions_{split}_{adapter.name if adapter else 'none'}.jsonl"
+    name = "none" if adapter is None else adapter.name
+    if adapter is not None and adapter.parent != cfg.output_dir:  # another run's: its folder tells it from this one's
+        name = f"{adapter.parent.name}_{name}"
+    return cfg.output_dir / f"predictions_{split}_{name}.jsonl"
 
 
 def space_of(cfg, adapter):

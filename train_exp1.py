@@ -20,7 +20,7 @@ from data.check import warnings_before_training
 from data.preprocess import answer_rules, ensure_enriched, training_space
 from dataset import check_supervision, first_images, load_dataset
 from files import UserError, read_json, run_script
-from model import EXPERIMENT_FILE, describe_parameters, experiment_facts, load_model, load_processor, memory_errors_explained
+from model import EXPERIMENT_FILE, check_adapter, describe_parameters, experiment_facts, load_model, load_processor, memory_errors_explained
 from trainer import ExperimentFiles, GradientCheck, RedrawGroups, build_trainer, training_arguments, validation_arguments
 
 LOWER = (
@@ -109,6 +109,8 @@ def main():
     splits = ["train", "val"] if cfg.data.val_jsonl else ["train"]
     for split in splits:
         cfg.split_path(split)
+    if cfg.train.early_stopping_patience and "val" not in splits:
+        raise UserError("train.early_stopping_patience needs validation rows; set data.val_jsonl")
     args = training_arguments(cfg, cfg.output_dir, **validation_arguments(cfg))
     say = print if args.process_index == 0 else lambda *_: None
     set_seed(cfg.train.seed)
@@ -122,19 +124,22 @@ def main():
         rows = {split: ensure_enriched(cfg, split, space) for split in splits}
         train_set = load_dataset(rows["train"], processor, cfg, questions_per_image=cfg.train.questions_per_image)
         val_set = load_dataset(first_images(rows["val"], cfg.train.eval_images), processor, cfg) if "val" in rows else None
+    facts = {**experiment_facts(cfg, answer_rules(space)), "longest_answer": longest_answer(train_set)}
+    if resume and (cfg.output_dir / "adapter" / EXPERIMENT_FILE).is_file():
+        check_adapter(cfg.output_dir / "adapter", facts)  # the same run goes on, or none
     items = [train_set[index] for index in range(min(8, len(train_set)))]
     check_supervision(train_set.collate(items), [item["rows"] for item in items], processor, cfg)
     say("\n".join(filter(None, [describe_step(train_set, cfg, args.world_size), long_answers_note(train_set, cfg)])))
 
-    model, _ = load_model(cfg, phase="train")
+    with memory_errors_explained(LOWER):
+        model, _ = load_model(cfg, phase="train")
     say(describe_parameters(model))
     if args.process_index == 0:
         if resume is None:
             remove_run(cfg)
         save_run_info(cfg.output_dir / "train_run.json", cfg, args.device, command=sys.argv, world_size=args.world_size)
-    facts = {**experiment_facts(cfg, answer_rules(space)), "longest_answer": longest_answer(train_set)}
     callbacks = [ExperimentFiles(cfg.output_dir, facts, space), GradientCheck(), RedrawGroups(train_set)]
-    if cfg.train.early_stopping_patience and val_set:
+    if cfg.train.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(cfg.train.early_stopping_patience))
     trainer = build_trainer(model, train_set, val_set, args, callbacks)
     with memory_errors_explained(LOWER):

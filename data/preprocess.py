@@ -8,6 +8,7 @@ A constraint is decided by the question and the training rows, never by a row's 
 training answer to the same question, the question goes unconstrained everywhere.
 """
 
+import posixpath
 import re
 import sys
 import unicodedata
@@ -60,6 +61,7 @@ def read_rows(path, need_answer=True):
         row = {**row, "id": str(index if row_id is None else row_id), "image": row.get("image_filename") if image is None else image}
         _check_text(row, "question", where, "add the question as text")
         _check_text(row, "image", where, "add the image's name, relative to data.image_root")
+        row["image"] = posixpath.normpath(row["image"])  # `./a.jpg` is `a.jpg`, here and in the splits
         if need_answer or row.get("answer") is not None:
             _check_text(row, "answer", where, "write the answer as text")
         if row.get("options") is not None:
@@ -220,6 +222,7 @@ def enrich_split(cfg, split, space=None):
     space = space or training_space(cfg)
     inputs = {"source": sha256(src), "answer_space": answer_space.fingerprint(space), "rules": rules_hash()}
     if not (dst.is_file() and sidecar.is_file() and read_json(sidecar)["inputs"] == inputs):
+        sidecar.unlink(missing_ok=True)  # killed in between, the old one would vouch for the new rows
         counts = enrich_jsonl(src, dst, space=space)
         save_run_info(sidecar, cfg, inputs=inputs, **counts)
         print(describe(split, counts))

@@ -99,6 +99,7 @@ def _large_first(counts, seed, name):
 
 def _strata(groups, share):
     """What is balanced: rows, and rows of each question. Questions of too few groups to be divided count together."""
+    groups = {name: +counts for name, counts in groups.items()}  # a question asked 0 times is not asked
     asked = Counter(question for counts in groups.values() for question in counts)
     strata = {}
     for name, counts in groups.items():

@@ -234,8 +234,16 @@ def test_a_row_over_max_seq_len_is_an_error_with_id_and_length(experiment, proce
 
 def test_a_question_with_the_image_token_is_an_error(experiment, processor):
     row = {**experiment[1][0], "question": "What is <|image_pad|>?"}
-    with pytest.raises(UserError, match="contains '<|image_pad|>'"):
+    with pytest.raises(UserError, match=r"the question contains '<\|image_pad\|>'; remove it"):
         load_dataset([row], processor, experiment[0])
+
+
+def test_an_answer_with_a_special_token_is_an_error(experiment, processor):
+    row = {**experiment[1][0], "answer": "yes<|im_end|>no"}
+    with pytest.raises(UserError, match=r"the answer contains '<\|im_end\|>'; remove it"):
+        load_dataset([row], processor, experiment[0])
+    with pytest.raises(UserError, match="has no answer; training and validation need one"):
+        load_dataset([{**row, "answer": None}], processor, experiment[0])
 
 
 def test_viewer_shows_supervised_tokens_in_green_and_in_full(data, processor):

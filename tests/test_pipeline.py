@@ -175,19 +175,28 @@ def test_run_exp1_runs_everything_once(tmp_path):
         write_rows(exp1 / "rows" / f"{split}.jsonl", first_scenes(split, count))
     write_config(exp1, exp1 / "rows")
     shell = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": ""}
-    command = ["bash", "exp1/run_exp1.sh", "config_exp1.yaml", "train.max_steps=1", "train.num_workers=0"]
+    command = ["bash", "exp1/run_exp1.sh", "exp1/config_exp1.yaml", "train.max_steps=1", "train.num_workers=0"]
     first, second = (subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=shell) for _ in range(2))
     assert first.returncode == 0, first.stderr[-3000:]
-    table = first.stdout.splitlines()[-7:]
+    table = first.stdout.splitlines()[-8:]
     assert [line.split("  ")[0] for line in table[2:]] == [
         "untuned, free",
         "untuned, constrained",
         "tuned, free",
         "tuned, constrained",
         "commonest training answer",
+        "reachable answers",
     ]
     assert "EVALUATION RESULTS - EXP1" in first.stdout and ".venv" not in first.stdout
-    assert second.stdout.count("unchanged, skipped") == 6 and second.stdout.splitlines()[-7:] == table
+    assert second.stdout.count("unchanged, skipped") == 6 and second.stdout.splitlines()[-8:] == table
+    adapter = (exp1 / "outputs" / "adapter" / "adapter_model.safetensors").read_bytes()
+    with open(exp1 / "metrics.py", "a") as file:
+        file.write("# an edit that no adapter depends on\n")
+    other = subprocess.run([*command[:-2], "train.max_steps=2", "train.num_workers=0"], cwd=tmp_path, capture_output=True, text=True, env=shell)
+    assert other.returncode == 1 and "already holds a training run" in other.stderr, "a run must not be replaced unasked"
+    assert (exp1 / "outputs" / "adapter" / "adapter_model.safetensors").read_bytes() == adapter
+    third = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=shell)
+    assert "== train: unchanged, skipped" in third.stdout and "== predict_tuned_free\n" in third.stdout
 
 
 # ---- what README says about question types of one's own
