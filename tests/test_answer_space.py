@@ -443,7 +443,7 @@ def test_a_prediction_carries_the_options_that_the_rules_types_ask_for():
     row = ask(mine(rows_of("Which?", ["a"], options=["a", "b"])), "Which?", "B", options=["a", "b"])
     assert prediction_row(row, "b") == {
         "id": "x", "pred": "b", "gt": "b", "qtype": "mcq", "question": "Which?", "image": "x.jpg", "confidence": None,
-        "options": ["a", "b"],
+        "reachable": True, "options": ["a", "b"],
     }  # fmt: skip
     assert "options" not in prediction_row(ask(mine(rows_of("Which?", ["a"])), "Which?", "a"), "b")
 
