@@ -27,9 +27,13 @@ stamps=$out/.stages
 mkdir -p "$stamps"
 changed=no
 
-stage() {  # stage NAME HASH OUTPUT SCRIPT...: run unless OUTPUT is there, made from HASH, and no earlier stage ran
+finished() {  # finished NAME HASH OUTPUT: OUTPUT is there, made from HASH
+  [[ -e $3 && $(cat "$stamps/$1" 2>/dev/null) == "$2" ]]
+}
+
+stage() {  # stage NAME HASH OUTPUT SCRIPT...: run unless it is finished and no earlier stage ran
   local name=$1 hash=$2 output=$3 script=$4; shift 4
-  if [[ $changed == no && -e $output && $(cat "$stamps/$name" 2>/dev/null) == "$hash" ]]; then
+  if [[ $changed == no ]] && finished "$name" "$hash" "$output"; then
     echo "== $name: unchanged, skipped"
     return
   fi
@@ -43,13 +47,19 @@ stage() {  # stage NAME HASH OUTPUT SCRIPT...: run unless OUTPUT is there, made 
 stage enrich "$inputs" "$out/data/train.jsonl" data/preprocess.py
 changed=no  # what decides an adapter is hashed below, row by row
 
+adapter=$out/adapter/adapter_model.safetensors
 again=(${overwrite[@]+"${overwrite[@]}"})
-if [[ $(cat "$stamps/training_began" 2>/dev/null) == "$train_inputs" ]] && compgen -G "$out/checkpoint-*/trainer_state.json" > /dev/null; then
-  again=(--resume_from_checkpoint)
-elif [[ ${#again[@]} -gt 0 || ! -e $out/adapter ]]; then
+if ! finished train "$train_inputs" "$adapter"; then
+  checkpoints=$(compgen -G "$out/checkpoint-*/trainer_state.json" || true)
+  if [[ -n $checkpoints && $(cat "$stamps/training_began" 2>/dev/null) == "$train_inputs" ]]; then
+    again=(--resume_from_checkpoint)
+  elif [[ ${#again[@]} -eq 0 && ( -n $checkpoints || -e $adapter ) ]]; then
+    echo "error: $out already holds a training run, made from other inputs; add --overwrite, or set another output_dir" >&2
+    exit 1
+  fi
   echo "$train_inputs" > "$stamps/training_began"
 fi
-stage train "$train_inputs" "$out/adapter/adapter_model.safetensors" train_exp1.py ${again[@]+"${again[@]}"}
+stage train "$train_inputs" "$adapter" train_exp1.py ${again[@]+"${again[@]}"}
 
 summary=()
 for run in "untuned free" "untuned constrained" "tuned free" "tuned constrained"; do
