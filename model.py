@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from data import answer_space
 from files import UserError, read_json, write_json
-from token_tree import supervised_parents, tree_position_ids
+from token_tree import IGNORE_INDEX, supervised_parents, tree_position_ids
 
 # peft 0.21 reads an attribute that transformers 5.23 has renamed; nothing a user could do about it
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
@@ -200,7 +200,7 @@ def answer_loss(outputs, labels, num_items_in_batch=None):
     outputs.logits: (N, V) for the N supervised tokens of labels (B, T) in row order. num_items_in_batch: their number in
     the whole optimizer step (micro-batches and ranks), over which the mean goes; None for this batch alone.
     """
-    targets = labels[labels != -100]
+    targets = labels[labels != IGNORE_INDEX]
     logits = outputs.logits.reshape(-1, outputs.logits.shape[-1]).float()
     loss = torch.nn.functional.cross_entropy(logits, targets.to(logits.device), reduction="sum")
     return loss / (num_items_in_batch if num_items_in_batch is not None else len(targets))

@@ -39,7 +39,7 @@ def prompt_parts(question_type, question, answer_candidates=None, style="plain",
     puts the same fields through `processor.apply_chat_template` and needs a processor.
     """
     if style == "plain":
-        prompt = PLAIN_HEAD + IMAGE_PLACEHOLDER + question_block(question_type, question, answer_candidates) + PLAIN_TAIL
+        prompt = PLAIN_HEAD + IMAGE_PLACEHOLDER + prompt_block(question_type, question, answer_candidates).removeprefix(PLAIN_HEAD)
     else:
         user = [{"type": "image"}, {"type": "text", "text": question_block(question_type, question, answer_candidates)}]
         messages = [{"role": "system", "content": [{"type": "text", "text": SYSTEM_TEXT}]}, {"role": "user", "content": user}]
