@@ -66,6 +66,7 @@ class TrainConfig(Section):
     train_bs: Count = 4
     eval_bs: Count = 4
     questions_per_image: Count | Literal["all"] = "all"
+    tokens_per_row: Count = 4096
     grad_accum: Count = 2
     seed: Annotated[Integer, Field(ge=0)] = 42
     lr: Annotated[Float, Field(gt=0)] = 1e-4

@@ -8,7 +8,7 @@ answer's tokens and EOS elsewhere.
 
 import random
 from functools import lru_cache
-from itertools import combinations
+from itertools import chain, combinations
 
 import torch
 from torch.utils.data import Dataset
@@ -18,8 +18,10 @@ from data.answer_space import EXCLUSIVE
 from files import UserError
 from images import check_images, image_path, image_token_count, load_image
 from templates import prompt_parts
-from token_tree import IGNORE_INDEX, TokenTree, batch_trees
+from token_tree import IGNORE_INDEX, TokenTree, batch_trees, pack_rows
 
+# What a batch holds: questions, tokens without padding, tokens with it, and tokens that one row a question would have had.
+COUNTS = ("questions", "tokens", "padded_tokens", "plain_tokens")
 DIM, BLUE, GREEN, RESET = "\033[2m", "\033[34m", "\033[1;32m", "\033[0m"
 
 
@@ -94,11 +96,11 @@ def group_by_image(rows):
     return list(groups.values())
 
 
-def split_groups(groups, questions_per_image, seed):
+def split_groups(groups, questions_per_image, rng):
     """Split each image's rows into ceil(q / n) random groups of at most n rows; `all` leaves them whole."""
     if questions_per_image == "all":
         return groups
-    rng, result = random.Random(seed), []
+    result = []
     for rows in groups:
         rows = rng.sample(rows, len(rows))
         parts = -(-len(rows) // questions_per_image)
@@ -106,28 +108,59 @@ def split_groups(groups, questions_per_image, seed):
     return result
 
 
+def order_by_step(lengths, micro_batch, micro_batches, rng):
+    """A random order of images in which those of one optimizer step stand by length, so that its micro-batches pad little.
+
+    Which images meet in a step stays random, and a step's gradient does not depend on how its images are split, so this
+    changes no result. The step with the heaviest micro-batch comes first: if memory doesn't suffice, that is known at once.
+    """
+    order = rng.sample(range(len(lengths)), len(lengths))
+    size = micro_batch * micro_batches
+    steps = [sorted(order[at : at + size], key=lambda index: lengths[index]) for at in range(0, len(order), size)]
+    whole = steps[: len(order) // size]
+    if whole:  # a last, smaller step stays last
+        heaviest = max(whole, key=lambda step: sum(lengths[index] for index in step[-micro_batch:]))
+        steps.remove(heaviest)
+        steps.insert(0, heaviest)
+    return [index for step in steps for index in step]
+
+
 class VQADataset(Dataset):
     """Images with their questions as token trees.
 
     rows: enriched rows (dicts). sizes: `{image name: (width, height)}` from `images.check_images`. supervised=False
-    leaves the answers out (prediction). Every row is encoded here, so a row longer than max_seq_len is an error now and
-    not in the middle of a run.
+    leaves the answers out (prediction). training=True groups and orders the images anew each epoch (`set_epoch`) and
+    packs several into a row, as `train.*` says for `world_size` processes; else each image has its row and the order is
+    that of the rows. shared=False gives each question a row (`model.why_rows_stay_plain`). Every row is encoded here, so a
+    row longer than max_seq_len is an error now and not in the middle of a run.
     """
 
-    def __init__(self, rows, processor, cfg, sizes, supervised=True, questions_per_image="all"):
-        self.processor, self.cfg, self.supervised = processor, cfg, supervised
+    def __init__(self, rows, processor, cfg, sizes, supervised=True, training=False, shared=True, world_size=1):
+        self.processor, self.cfg, self.supervised, self.training, self.shared = processor, cfg, supervised, training, shared
+        self.micro_batches = cfg.train.grad_accum * world_size  # of an optimizer step
         self.image_root = cfg.image_folder()
         self.special_tokens = list(processor.tokenizer.get_added_vocab())
-        self.questions_per_image = questions_per_image
-        self.image_groups = group_by_image(rows)
+        self.sizes, self.image_groups = sizes, group_by_image(rows)
         self.image_tokens = {name: self._count_tokens(name, size) for name, size in sizes.items()}
         self.prefix_ids = encode_prompt(processor, rows[0], cfg.prompt_style, cfg.data.max_listed)[0]
         self.encoded = {row["id"]: self._encode_row(row) for row in rows}
         self.set_epoch(0)
 
     def set_epoch(self, epoch):
-        """Redraw the groups of a capped `questions_per_image`: each epoch covers every question once."""
-        self.groups = split_groups(self.image_groups, self.questions_per_image, f"{self.cfg.train.seed}:{epoch}")
+        """Redraw groups and order of an epoch, which covers every question once; a function of train.seed and epoch alone."""
+        rng = random.Random(f"{self.cfg.train.seed}:{epoch}")
+        cap = self.cfg.train.questions_per_image if self.training else "all"
+        self.groups = split_groups(self.image_groups, cap if self.shared else 1, rng)
+        if self.training:
+            order = order_by_step(list(map(self.count_tokens, self.groups)), self.cfg.train.train_bs, self.micro_batches, rng)
+            self.groups = [self.groups[index] for index in order]
+
+    def count_tokens(self, rows):
+        """Tokens of one image's tree."""
+        return self.prefix_length(rows[0]) + sum(map(len, chain.from_iterable(self.encoded[row["id"]] for row in rows)))
+
+    def prefix_length(self, row):
+        return len(self.prefix_ids) - 1 + self.image_tokens[row["image"]]
 
     def _count_tokens(self, name, size):
         try:
@@ -142,7 +175,7 @@ class VQADataset(Dataset):
             raise UserError(f"row {row['id']!r}: has no answer; training and validation need one")
         branch_ids = encode_prompt(self.processor, row, self.cfg.prompt_style, self.cfg.data.max_listed)[1]
         answer_ids = encode_answer(self.processor.tokenizer, row["answer"], self.cfg.answer_prefix) if self.supervised else []
-        length = len(self.prefix_ids) - 1 + self.image_tokens[row["image"]] + len(branch_ids) + len(answer_ids)
+        length = self.prefix_length(row) + len(branch_ids) + len(answer_ids)
         if length > self.cfg.train.max_seq_len:
             raise UserError(
                 f"row {row['id']!r}: is {length} tokens long, over train.max_seq_len={self.cfg.train.max_seq_len}; "
@@ -176,23 +209,38 @@ class VQADataset(Dataset):
         """One image: its rows, tree, and the processor's `pixel_values` (patches, 1176) and `image_grid_thw` (1, 3)."""
         rows = self.groups[index]
         image = load_image(image_path(self.image_root, rows[0]["image"]), self.cfg.image, patch_sizes(self.processor)[0])
-        pixels = self.processor.image_processor(images=[image], return_tensors="pt")
+        pixels = self.processor.image_processor(images=[image], do_resize=False, return_tensors="pt")
         tree, leaves = self.tree(rows)
         input_ids, labels = tree.input_ids, tree.labels
         if input_ids.count(self.processor.image_token_id) != pixels["image_grid_thw"].prod() // patch_sizes(self.processor)[1] ** 2:
             raise UserError(f"image {rows[0]['image']}: changed on disk while it was used; start again")
         return {"rows": rows, "tree": tree, "leaves": leaves, "input_ids": input_ids, "labels": labels, **pixels}
 
+    def pack(self, items):
+        """Lists of the items that share a row of the batch: in training several images up to train.tokens_per_row tokens."""
+        if not (self.training and self.shared):
+            return [[item] for item in items]
+        rows = pack_rows([len(item["tree"]) for item in items], self.cfg.train.tokens_per_row)
+        return [[items[index] for index in row] for row in rows]
+
     def collate(self, items):
         """Batch items for the model: see `token_tree.batch_trees`; plus image patches and token types.
 
-        pixel_values: (patches of all images, 1176) float32. image_grid_thw: (B, 3) int64. mm_token_type_ids: (B, T), 1 at
-        image tokens.
+        pixel_values: (patches of all images, 1176) float32, each image once. image_grid_thw: (images, 3) int64.
+        image_index: (N,) int64, the image of each tree. mm_token_type_ids: (B, T), 1 at image tokens. counts: (4,) int64,
+        see COUNTS.
         """
-        batch = batch_trees([item["tree"] for item in items], self.processor.tokenizer.pad_token_id)
+        rows = self.pack(items)
+        items = [item for row in rows for item in row]
+        batch = batch_trees([[item["tree"] for item in row] for row in rows], self.processor.tokenizer.pad_token_id)
+        images = {item["rows"][0]["image"]: item for item in items}
         batch["mm_token_type_ids"] = (batch["input_ids"] == self.processor.image_token_id).int()
-        batch["pixel_values"] = torch.cat([item["pixel_values"] for item in items])
-        batch["image_grid_thw"] = torch.cat([item["image_grid_thw"] for item in items])
+        batch["pixel_values"] = torch.cat([item["pixel_values"] for item in images.values()])
+        batch["image_grid_thw"] = torch.cat([item["image_grid_thw"] for item in images.values()])
+        batch["image_index"] = torch.tensor([list(images).index(item["rows"][0]["image"]) for item in items])
+        plain = sum(self.count_tokens([row]) for item in items for row in item["rows"])
+        unique = sum(len(item["tree"]) for item in items)
+        batch["counts"] = torch.tensor([sum(len(item["rows"]) for item in items), unique, batch["input_ids"].numel(), plain])
         return batch
 
 
@@ -211,12 +259,18 @@ def patch_sizes(processor):
     return processor.image_processor.patch_size, processor.image_processor.merge_size
 
 
+def check_first_batch(dataset, images=8):
+    """`check_supervision` of the first images of a training set: every training run begins with it."""
+    items = [dataset[index] for index in range(min(images, len(dataset)))]
+    groups = [[row for item in packed for row in item["rows"]] for packed in dataset.pack(items)]
+    check_supervision(dataset.collate(items), groups, dataset.processor, dataset.cfg)
+
+
 def check_supervision(batch, groups, processor, cfg):
     """Raise UserError unless a collated batch trains exactly the answers of `groups` (lists of rows, one per batch row).
 
-    Every training run makes this check on its first batch. It starts from the rows' text and knows nothing of how the
-    tree was built: each answer and EOS, encoded on its own, must be supervised once, at its own tokens, after the ids of
-    its whole prompt, and nothing else may be.
+    It starts from the rows' text and knows nothing of how the tree was built: each answer and EOS, encoded on its own,
+    must be supervised once, at its own tokens, after the ids of its whole prompt, and nothing else may be.
     """
     for ids, labels, mask, rows in zip(batch["input_ids"], batch["labels"], batch["attention_mask"][:, 0], groups):
         supervised = (labels != IGNORE_INDEX).nonzero()[:, 0].tolist()

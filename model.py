@@ -3,12 +3,13 @@
 import json
 import warnings
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from data import answer_space
 from files import UserError, read_json, write_json
@@ -45,6 +46,11 @@ def load_model(cfg, adapter=None, phase="eval"):
     elif adapter is not None:
         model = load_adapter(model, adapter)
     return model.to(device()).train(phase == "train"), processor
+
+
+def load_model_config(cfg):
+    """The model's config.json, without its weights."""
+    return _from_pretrained(AutoConfig, cfg.model_name)
 
 
 def device():
@@ -170,22 +176,59 @@ def base_model(model):
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
-def tree_inputs(model, batch):
-    """Turn a collated batch of trees into the model's keyword arguments.
+def why_rows_stay_plain(config):
+    """Why trees can't be flattened exactly for a model of this config: a clause, or None where they can.
 
-    The frozen tower runs here, once per image and without a graph; positions come from the model's own `get_rope_index`.
+    A flattened tree needs attention layers that take any mask, and image features that are computed beforehand.
     """
-    inner = base_model(model).model
+    layers = set(getattr(config.get_text_config(), "layer_types", None) or ["full_attention"]) - {"full_attention"}
+    if layers:
+        return f"has {', '.join(sorted(layers))} layers, which take no tree mask"
+    model_class = AutoModelForImageTextToText._model_mapping[type(config)]
+    if "mm_encoder_outputs" not in signature(model_class.forward).parameters:
+        return f"({model_class.__name__}) takes no image features computed beforehand"
+    return None
+
+
+def image_features(inner, batch):
+    """Features of the trees' images, in the order of the trees: the frozen tower runs once an image, without a graph."""
     with torch.no_grad():
         features = inner.get_image_features(batch["pixel_values"], batch["image_grid_thw"], return_dict=True)
-        rope_positions, _ = inner.get_rope_index(
-            batch["input_ids"], mm_token_type_ids=batch["mm_token_type_ids"], image_grid_thw=batch["image_grid_thw"]
-        )
+    per_tree = lambda of_images: [of_images[index] for index in batch["image_index"].tolist()]  # noqa: E731
+    features.pooler_output = per_tree(features.pooler_output)
+    if getattr(features, "deepstack_features", None):  # Qwen3-VL also feeds them into deeper layers
+        features.deepstack_features = [per_tree(layer) for layer in features.deepstack_features]
+    return features
+
+
+def tree_inputs(model, batch):
+    """Turn a collated batch of trees into the model's keyword arguments. Positions come from the model's own `get_rope_index`."""
+    inner = base_model(model).model
+    if why_rows_stay_plain(base_model(model).config):
+        return plain_inputs(batch)
+    prefix_ids = batch["prefix_ids"]
+    prefix_positions, _ = inner.get_rope_index(
+        prefix_ids,
+        mm_token_type_ids=(prefix_ids == inner.config.image_token_id).int(),
+        image_grid_thw=batch["image_grid_thw"][batch["image_index"]],
+    )
     return {
         "input_ids": batch["input_ids"],
         "attention_mask": batch["attention_mask"],
-        "position_ids": tree_position_ids(rope_positions, batch["depths"]),
-        "mm_encoder_outputs": {"image": features},
+        "position_ids": tree_position_ids(prefix_positions, batch),
+        "mm_encoder_outputs": {"image": image_features(inner, batch)},
+    }
+
+
+def plain_inputs(batch):
+    """The model's ordinary arguments for trees of one branch, each in a row of its own: the model masks and places them itself."""
+    grid, patches = batch["image_grid_thw"], batch["pixel_values"].split(batch["image_grid_thw"].prod(1).tolist())
+    return {
+        "input_ids": batch["input_ids"],
+        "attention_mask": batch["attention_mask"][:, 0, :, 0].long(),  # all but padding sees the first token
+        "mm_token_type_ids": batch["mm_token_type_ids"],
+        "pixel_values": torch.cat([patches[index] for index in batch["image_index"].tolist()]),
+        "image_grid_thw": grid[batch["image_index"]],
     }
 
 

@@ -10,10 +10,10 @@ from transformers import set_seed
 
 from config import argument_parser, check_transformers, load_config, save_run_info
 from data.preprocess import ensure_enriched, normalize_answer, question_key
-from dataset import check_supervision, group_by_image, load_dataset, show_item
+from dataset import check_first_batch, group_by_image, load_dataset, show_item
 from decode import answer_questions
 from files import run_script, write_json
-from model import load_model, load_processor, memory_errors_explained
+from model import load_model, load_model_config, load_processor, memory_errors_explained, why_rows_stay_plain
 from trainer import GradientCheck, build_trainer, training_arguments
 
 SETTINGS = ["train.max_steps=200", "train.lr=1e-3", "train.logging_steps=10", "train.num_workers=0", "train.report_to=none"]
@@ -63,10 +63,9 @@ def main():
     output_dir = cfg.output_dir / "sanity"
     rows = choose_rows(ensure_enriched(cfg, "train"), SAMPLES)
     processor = load_processor(cfg)
-    dataset = load_dataset(rows, processor, cfg, questions_per_image=cfg.train.questions_per_image)
-    items = [dataset[index] for index in range(len(dataset))]
-    print(show_item(items[0], processor).split("\n\n")[0] + "\n")
-    check_supervision(dataset.collate(items), [item["rows"] for item in items], processor, cfg)
+    dataset = load_dataset(rows, processor, cfg, training=True, shared=not why_rows_stay_plain(load_model_config(cfg)))
+    print(show_item(dataset[0], processor).split("\n\n")[0] + "\n")
+    check_first_batch(dataset)
 
     with memory_errors_explained("lower train.train_bs or image.max_pixels"):
         model, _ = load_model(cfg, phase="train")

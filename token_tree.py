@@ -3,32 +3,36 @@
 A token tree is an image prefix with branches under it. In training a branch is a question and its answer; in
 prediction answers grow under the questions, one token a step. Flattened to a row, a token attends to its ancestors
 and itself, and its M-RoPE position is that of its depth, so every branch computes what it would in a row of its own.
-A plain one-question row is the tree with one branch.
+A plain one-question row is the tree with one branch. Several trees may share a row; they don't see each other.
 
 The same idea elsewhere: message trees in Molmo (Deitke et al. 2024), shared prefixes in PrefixGrouper (2025), tree
 attention in SpecInfer (Miao et al. 2023) and Medusa (Cai et al. 2024).
 
-Shapes: B rows (images), T tokens of a row.
+Shapes: B rows, T tokens of a row, N trees (images) of a batch, P tokens of the longest prefix.
 """
+
+from itertools import count
 
 import numpy as np
 import torch
 
 IGNORE_INDEX = -100  # the label of a token without loss, as everywhere in transformers
+ATTENTION_PAR = 32_000  # tokens of a row at which attention costs as much as all matrices of a 7B layer: 2 x 233 M / (4 x 3,584)
 
 
 class TokenTree:
     """A growing tree of tokens, kept as flat lists of equal length T.
 
     input_ids: token of each node. parents: index of each node's parent, -1 at the root; a parent always stands before
-    its children. depths: 0 in the prefix, else the number of steps below it. labels: the token where it is
-    supervised, IGNORE_INDEX elsewhere.
+    its children. depths: 0 in the prefix, else the number of steps below it. anchors: place in the prefix of the node
+    itself or, below the prefix, of its last token. labels: the token where it is supervised, IGNORE_INDEX elsewhere.
     """
 
     def __init__(self, prefix_ids):
         self.input_ids = list(prefix_ids)
         self.parents = list(range(-1, len(self.input_ids) - 1))
         self.depths = [0] * len(self.input_ids)
+        self.anchors = list(range(len(self.input_ids)))
         self.labels = [IGNORE_INDEX] * len(self.input_ids)
         self.root = len(self.input_ids) - 1  # branches hang under the prefix's last token
 
@@ -41,6 +45,7 @@ class TokenTree:
             self.input_ids.append(token)
             self.labels.append(token if supervised else IGNORE_INDEX)
             self.depths.append(self.depths[parent] + 1)
+            self.anchors.append(self.anchors[parent])
             self.parents.append(parent)
             parent = len(self.input_ids) - 1
         return parent
@@ -61,36 +66,68 @@ class TokenTree:
         return torch.from_numpy(seen)
 
 
-def batch_trees(trees, pad_token_id):
-    """Pad trees on the right to a batch of B rows of T tokens.
+def pack_rows(lengths, tokens_per_row):
+    """Distribute trees over rows: lists of indices into `lengths`, each row's in order.
 
-    Returns a dict of `input_ids` (B, T) int64, `labels` (B, T) int64 with IGNORE_INDEX on everything unsupervised,
-    `depths` (B, T) int64, `attention_mask` (B, 1, T, T) bool, true where row attends to column. Padding attends to
-    itself alone, because a softmax over nothing is NaN.
+    Rows hold at most tokens_per_row tokens (a longer tree has one to itself). Among the numbers of rows that this allows,
+    the one that costs least, padding and the longer rows' attention included. Trees go longest first onto the shortest
+    row, whose balance is within 4/3 of the best (Graham 1969).
     """
-    length = max(map(len, trees))
-    pad = lambda rows, value: torch.tensor([row + [value] * (length - len(row)) for row in rows])  # noqa: E731
-    attention_mask = torch.eye(length, dtype=torch.bool).repeat(len(trees), 1, 1, 1)
-    for row, tree in enumerate(trees):
-        attention_mask[row, 0, : len(tree), : len(tree)] = tree.ancestors()
+    best, least = None, float("inf")
+    for number in range(len(lengths), 0, -1):
+        rows, used = [[] for _ in range(number)], [0] * number
+        for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+            row = used.index(min(used))
+            rows[row].append(index)
+            used[row] += lengths[index]
+        if any(len(row) > 1 and total > tokens_per_row for row, total in zip(rows, used)):
+            break  # fewer rows are fuller still
+        cost = number * max(used) * (1 + max(used) / ATTENTION_PAR)
+        if cost < least:
+            best, least = rows, cost
+    return sorted(sorted(row) for row in best)
+
+
+def batch_trees(rows, pad_token_id):
+    """Lay out B rows (lists of trees) of T tokens, padded on the right.
+
+    Returns a dict of `input_ids` (B, T) int64; `labels` (B, T) int64 with IGNORE_INDEX on everything unsupervised;
+    `attention_mask` (B, 1, T, T) bool, true where row attends to column; `depths`, `anchors` and `tree_index` (B, T)
+    int64, the last counting the N trees row by row; and `prefix_ids` (N, P) int64. Padding attends to itself alone,
+    because a softmax over nothing is NaN.
+    """
+    trees, numbers = [tree for row in rows for tree in row], count()
+    length = max(sum(map(len, row)) for row in rows)
+
+    def padded(values_of, value):
+        lists = [[item for tree in row for item in values_of(tree)] for row in rows]
+        return torch.tensor([items + [value] * (length - len(items)) for items in lists])
+
+    attention_mask = torch.eye(length, dtype=torch.bool).repeat(len(rows), 1, 1, 1)
+    for number, row in enumerate(rows):
+        start = 0
+        for tree in row:
+            end = start + len(tree)
+            attention_mask[number, 0, start:end, start:end] = tree.ancestors()
+            start = end
+    longest = max(tree.root for tree in trees) + 1
     return {
-        "input_ids": pad([tree.input_ids for tree in trees], pad_token_id),
-        "labels": pad([tree.labels for tree in trees], IGNORE_INDEX),
-        "depths": pad([tree.depths for tree in trees], 0),
+        "input_ids": padded(lambda tree: tree.input_ids, pad_token_id),
+        "labels": padded(lambda tree: tree.labels, IGNORE_INDEX),
         "attention_mask": attention_mask,
+        "depths": padded(lambda tree: tree.depths, 0),
+        "anchors": padded(lambda tree: tree.anchors, 0),
+        "tree_index": padded(lambda tree: [next(numbers)] * len(tree), 0),
+        "prefix_ids": torch.tensor([(tree.input_ids[: tree.root + 1] + [pad_token_id] * longest)[:longest] for tree in trees]),
     }
 
 
-def tree_position_ids(rope_positions, depths):
-    """M-RoPE positions of flattened trees.
+def tree_position_ids(prefix_positions, batch):
+    """(3, B, T) int64 M-RoPE positions of a batch of trees: a branch token's is that of the prefix's last token plus its depth.
 
-    rope_positions: (3, B, T) int64 from the model's own `get_rope_index` over the flattened rows, right for the prefix,
-    which ends in a text token. depths: (B, T) int64. A branch token's position is the prefix's last one plus its depth.
+    prefix_positions: (3, N, P) int64 from the model's own `get_rope_index` over `prefix_ids`; a prefix ends in a text token.
     """
-    below = depths > 0
-    last = (below.int().cumsum(1) == 0).sum(1) - 1  # index of the last prefix token of each row, padding aside
-    start = rope_positions.gather(2, last.expand(3, -1)[..., None])  # (3, B, 1)
-    return torch.where(below, start + depths, rope_positions)
+    return prefix_positions[:, batch["tree_index"], batch["anchors"]] + batch["depths"]
 
 
 def supervised_parents(labels):

@@ -18,10 +18,20 @@ from transformers import EarlyStoppingCallback, set_seed
 from config import argument_parser, check_transformers, load_config, resolve_path, save_run_info
 from data.check import warnings_before_training
 from data.preprocess import answer_rules, ensure_enriched, training_space
-from dataset import check_supervision, first_images, load_dataset
+from dataset import check_first_batch, first_images, load_dataset
 from files import UserError, read_json, run_script
-from model import EXPERIMENT_FILE, check_adapter, describe_parameters, experiment_facts, load_model, load_processor, memory_errors_explained
-from trainer import ExperimentFiles, GradientCheck, RedrawGroups, build_trainer, training_arguments, validation_arguments
+from model import (
+    EXPERIMENT_FILE,
+    check_adapter,
+    describe_parameters,
+    experiment_facts,
+    load_model,
+    load_model_config,
+    load_processor,
+    memory_errors_explained,
+    why_rows_stay_plain,
+)
+from trainer import ExperimentFiles, GradientCheck, build_trainer, training_arguments, validation_arguments
 
 LOWER = (
     "lower train.train_bs (and raise train.grad_accum), image.max_pixels or train.questions_per_image, "
@@ -32,13 +42,9 @@ LOWER = (
 def describe_step(dataset, cfg, world_size):
     """What one optimizer step holds, and what sharing the image prefix saves."""
     images_per_step = cfg.train.train_bs * cfg.train.grad_accum * world_size
-    questions = shared = separate = supervised = 0
-    for rows in dataset.groups:
-        prefix = len(dataset.prefix_ids) - 1 + dataset.image_tokens[rows[0]["image"]]
-        branches = [sum(map(len, dataset.encoded[row["id"]])) for row in rows]
-        supervised += sum(len(dataset.encoded[row["id"]][1]) for row in rows)
-        questions, shared = questions + len(rows), shared + prefix + sum(branches)
-        separate += len(rows) * prefix + sum(branches)
+    questions, supervised = len(dataset.encoded), sum(len(answer_ids) for _, answer_ids in dataset.encoded.values())
+    shared = sum(map(dataset.count_tokens, dataset.groups))
+    separate = sum(dataset.count_tokens([row]) for rows in dataset.groups for row in rows)
     scale = images_per_step / len(dataset)
     return (
         f"one optimizer step: {images_per_step} images ({cfg.train.train_bs} x {cfg.train.grad_accum} accumulated x {world_size} "
@@ -122,13 +128,16 @@ def main():
         for line in warnings_before_training(cfg, splits, space) if args.process_index == 0 else ():
             print(line)
         rows = {split: ensure_enriched(cfg, split, space) for split in splits}
-        train_set = load_dataset(rows["train"], processor, cfg, questions_per_image=cfg.train.questions_per_image)
-        val_set = load_dataset(first_images(rows["val"], cfg.train.eval_images), processor, cfg) if "val" in rows else None
+        plain = why_rows_stay_plain(load_model_config(cfg))
+        if plain:
+            say(f"note: {cfg.model_name} {plain}; every question is trained in a row of its own")
+        train_set = load_dataset(rows["train"], processor, cfg, training=True, shared=not plain, world_size=args.world_size)
+        val_rows = first_images(rows["val"], cfg.train.eval_images) if "val" in rows else None
+        val_set = load_dataset(val_rows, processor, cfg, shared=not plain) if val_rows else None
     facts = {**experiment_facts(cfg, answer_rules(space)), "longest_answer": longest_answer(train_set)}
     if resume and (cfg.output_dir / "adapter" / EXPERIMENT_FILE).is_file():
         check_adapter(cfg.output_dir / "adapter", facts)  # the same run goes on, or none
-    items = [train_set[index] for index in range(min(8, len(train_set)))]
-    check_supervision(train_set.collate(items), [item["rows"] for item in items], processor, cfg)
+    check_first_batch(train_set)
     say("\n".join(filter(None, [describe_step(train_set, cfg, args.world_size), long_answers_note(train_set, cfg)])))
 
     with memory_errors_explained(LOWER):
@@ -138,12 +147,13 @@ def main():
         if resume is None:
             remove_run(cfg)
         save_run_info(cfg.output_dir / "train_run.json", cfg, args.device, command=sys.argv, world_size=args.world_size)
-    callbacks = [ExperimentFiles(cfg.output_dir, facts, space), GradientCheck(), RedrawGroups(train_set)]
+    callbacks = [ExperimentFiles(cfg.output_dir, facts, space), GradientCheck()]
     if cfg.train.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(cfg.train.early_stopping_patience))
     trainer = build_trainer(model, train_set, val_set, args, callbacks)
     with memory_errors_explained(LOWER):
         trainer.train(resume_from_checkpoint=resume)
+    say(f"{trainer.speed.steps} steps in {trainer.speed.seconds:.1f} s (start-up, validation and saving excluded)")
     best = read_json(cfg.output_dir / "adapter" / EXPERIMENT_FILE)["best"]
     score = f" (validation exact match {best['exact_match']:.1%}, teacher-forced)" if "exact_match" in best else ""
     say(f"adapter of step {best['step']}{score}: {cfg.output_dir / 'adapter'}")

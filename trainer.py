@@ -1,5 +1,6 @@
 """The transformers Trainer on token trees: loss, validation, callbacks. Shared by training and the sanity test."""
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,17 +9,68 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from data.preprocess import ordered_types
+from dataset import COUNTS
 from files import atomic_open, read_json, write_json
 from model import EXPERIMENT_FILE, answer_loss, save_adapter, training_inputs
 from token_tree import IGNORE_INDEX
 
 
 class TreeTrainer(Trainer):
-    """The transformers Trainer on token trees: only the way from batch to model inputs and the eval logits differ."""
+    """The transformers Trainer on token trees: the way from batch to model inputs, the eval logits, and speed in the log."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.speed = SpeedMeter()
+        self.add_callback(self.speed)
 
     def _prepare_inputs(self, inputs):
         batch = super()._prepare_inputs(inputs)
+        if self.model.training:
+            self.speed.count(batch["counts"])
         return {**training_inputs(self.model, batch), "labels": batch["labels"]}
+
+    def log(self, logs, start_time=None):
+        if "loss" in logs:
+            logs = {**logs, **self.speed.rates(self.accelerator)}
+        super().log(logs, start_time)
+
+
+class SpeedMeter(TrainerCallback):
+    """What training steps compute and how long they take: waiting for data included, start-up, validation and saving not.
+
+    seconds, steps and totals are those of this process since training began.
+    """
+
+    def __init__(self):
+        self.seconds, self.steps, self.totals = 0.0, 0, torch.zeros(len(COUNTS), dtype=torch.long)
+        self.logged = (0.0, self.totals.clone())
+
+    def count(self, counts):
+        self.totals += counts.cpu()
+
+    def rates(self, accelerator):
+        """For the log, on all ranks since the last call: questions and tokens a second, the share of padding, the tokens that
+        sharing an image's prefix saved; and the seconds of training so far."""
+        seconds, totals = self.seconds - self.logged[0], self.totals - self.logged[1]
+        self.logged = (self.seconds, self.totals.clone())
+        counts = accelerator.reduce(totals.to(accelerator.device), "sum").tolist()
+        questions, tokens, padded, plain = counts
+        return {
+            "questions_per_second": round(questions / seconds, 2),
+            "tokens_per_second": round(tokens / seconds, 1),
+            "padding": round(1 - tokens / padded, 4),
+            "shared_tokens_saved": plain - tokens,
+            "training_seconds": round(self.seconds, 2),
+        }
+
+    def _skip(self, *args, **kwargs):
+        self.mark = time.perf_counter()
+
+    on_train_begin = on_evaluate = on_save = _skip
+
+    def on_step_end(self, args, state, control, **kwargs):
+        now = time.perf_counter()
+        self.seconds, self.steps, self.mark = self.seconds + now - self.mark, self.steps + 1, now
 
 
 def build_trainer(model, train_dataset, eval_dataset, args, callbacks=()):
@@ -84,6 +136,7 @@ def training_arguments(cfg, output_dir, **changes):
         save_total_limit=train.save_total_limit,
         seed=train.seed,
         dataloader_num_workers=train.num_workers,
+        train_sampling_strategy="sequential",  # the dataset orders itself (`VQADataset.set_epoch`)
         remove_unused_columns=False,  # items are trees, not columns
         label_names=["labels"],
         ddp_find_unused_parameters=False,
@@ -146,16 +199,6 @@ class GradientCheck(TrainerCallback):
         if state.global_step == 0:
             idle = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
             assert not idle, f"{len(idle)} LoRA tensors got no gradient, first {idle[0]}"
-
-
-class RedrawGroups(TrainerCallback):
-    """With a capped train.questions_per_image, an image's questions meet others every epoch."""
-
-    def __init__(self, dataset):
-        self.dataset = dataset
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.dataset.set_epoch(int((state.epoch or 0) + 1e-6))
 
 
 def draw_loss_curve(log_history, path):

@@ -66,10 +66,25 @@ def model(processor):
     return random_model(processor)
 
 
-def random_model(processor, seed=0):
-    """A two-layer Qwen2-VL with random weights, float32, that speaks the shipped tokenizer."""
+# Each family's config class and vision settings, all at the shipped processor's patch size of 14.
+FAMILIES = {
+    "qwen2_vl": ("Qwen2VLConfig", dict(depth=2, embed_dim=32, hidden_size=64, num_heads=2, mlp_ratio=2)),
+    "qwen2_5_vl": (
+        "Qwen2_5_VLConfig",
+        dict(depth=2, hidden_size=32, intermediate_size=48, num_heads=2, out_hidden_size=64, fullatt_block_indexes=[1], window_size=56),
+    ),
+    "qwen3_vl": (
+        "Qwen3VLConfig",
+        dict(depth=2, hidden_size=32, intermediate_size=48, num_heads=2, out_hidden_size=64, patch_size=14, deepstack_visual_indexes=[0, 1]),
+    ),
+    "qwen3_5": ("Qwen3_5Config", dict(depth=2, hidden_size=32, intermediate_size=48, num_heads=2, out_hidden_size=64, patch_size=14)),
+}
+
+
+def random_model(processor, seed=0, family="qwen2_vl", **text_changes):
+    """A two-layer model of a Qwen vision-language family with random weights, float32, that speaks the shipped tokenizer."""
     import torch
-    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+    import transformers
 
     tokenizer = processor.tokenizer
     special = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}_pad|>") for name in ("image", "video")}
@@ -78,11 +93,13 @@ def random_model(processor, seed=0):
     rope = {"type": "mrope", "rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
     text = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
     text |= dict(vocab_size=len(tokenizer), rope_parameters=rope, eos_token_id=tokenizer.eos_token_id, bos_token_id=None)
-    vision = dict(depth=2, embed_dim=32, hidden_size=64, num_heads=2, mlp_ratio=2)
-    config = Qwen2VLConfig(
-        text_config={**text, "pad_token_id": tokenizer.pad_token_id}, vision_config=vision, tie_word_embeddings=True, **special
+    if family.startswith("qwen3"):
+        text["head_dim"] = 16
+    class_name, vision = FAMILIES[family]
+    config = getattr(transformers, class_name)(
+        text_config={**text, "pad_token_id": tokenizer.pad_token_id, **text_changes}, vision_config=vision, tie_word_embeddings=True, **special
     )
-    model = Qwen2VLForConditionalGeneration._from_config(config, attn_implementation="sdpa").eval()
+    model = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa").eval()
     with torch.no_grad():  # sharper than the default 0.02, so that greedy choices are no ties
         for name, weight in model.named_parameters():
             if weight.ndim > 1:

@@ -1,6 +1,7 @@
 """Rows to tokens and labels: whole lists, every way to break the mask.    python -m pytest tests/test_dataset.py -v"""
 
 import json
+import random
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from dataset import (
     group_by_image,
     load_dataset,
     show_item,
+    order_by_step,
     split_groups,
 )
 from files import UserError
@@ -147,8 +149,8 @@ def prompt_supervised(monkeypatch):
 def labels_shifted(monkeypatch):
     original = dataset_module.batch_trees
 
-    def shifted(trees, pad_token_id):
-        batch = original(trees, pad_token_id)
+    def shifted(rows, pad_token_id):
+        batch = original(rows, pad_token_id)
         return {**batch, "labels": batch["labels"].roll(1, 1)}
 
     monkeypatch.setattr(dataset_module, "batch_trees", shifted)
@@ -157,8 +159,8 @@ def labels_shifted(monkeypatch):
 def eos_unsupervised(monkeypatch):
     original = dataset_module.batch_trees
 
-    def without_eos(trees, pad_token_id):
-        batch = original(trees, pad_token_id)
+    def without_eos(rows, pad_token_id):
+        batch = original(rows, pad_token_id)
         eos = batch["labels"][0][batch["labels"][0] != IGNORE_INDEX][-1]
         return {**batch, "labels": batch["labels"].masked_fill(batch["labels"] == eos, IGNORE_INDEX)}
 
@@ -205,17 +207,30 @@ def test_check_catches_a_branch_that_sees_another(data, processor, experiment):
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=8), st.integers(1, 9), st.integers(0, 99))
 def test_capped_groups_cover_every_question_once(counts, cap, seed):
     groups = [[(image, number) for number in range(count)] for image, count in enumerate(counts)]
-    parts = split_groups(groups, cap, seed)
+    parts = split_groups(groups, cap, random.Random(seed))
     assert len(parts) == sum(-(-count // cap) for count in counts)
     assert all(1 <= len(part) <= cap and len({image for image, _ in part}) == 1 for part in parts)
     assert Counter(row for part in parts for row in part) == Counter(row for group in groups for row in group)
 
 
 def test_groups_are_redrawn_each_epoch_and_repeatable(experiment, processor):
-    data = load_dataset(experiment[1], processor, experiment[0], questions_per_image=2)
+    train = experiment[0].train.model_copy(update={"questions_per_image": 2})
+    data = load_dataset(experiment[1], processor, experiment[0].model_copy(update={"train": train}), training=True)
     drawn = {epoch: data.set_epoch(epoch) or [[row["id"] for row in rows] for rows in data.groups] for epoch in (0, 1, 0)}
     data.set_epoch(0)
     assert [[row["id"] for row in rows] for rows in data.groups] == drawn[0] != drawn[1]
+
+
+@given(st.lists(st.integers(1, 999), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 4), st.integers(0, 9))
+def test_a_step_keeps_its_random_images_and_only_sorts_them(lengths, micro_batch, micro_batches, seed):
+    order = order_by_step(lengths, micro_batch, micro_batches, random.Random(seed))
+    size = micro_batch * micro_batches
+    drawn = random.Random(seed).sample(range(len(lengths)), len(lengths))
+    steps = lambda indices: [indices[at : at + size] for at in range(0, len(indices), size)]  # noqa: E731
+    assert sorted(map(sorted, steps(order))) == sorted(map(sorted, steps(drawn)))
+    assert all([lengths[index] for index in step] == sorted(lengths[index] for index in step) for step in steps(order))
+    heaviest = [sum(lengths[index] for index in step[-micro_batch:]) for step in steps(order) if len(step) == size]
+    assert not heaviest or heaviest[0] == max(heaviest)
 
 
 def test_group_by_image_keeps_order():

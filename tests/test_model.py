@@ -1,6 +1,7 @@
 """Trees against plain transformers rows, and loading that refuses what doesn't fit.    python -m pytest tests/test_model.py -v"""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -25,6 +26,7 @@ from model import (
     load_processor,
     save_adapter,
     training_inputs,
+    why_rows_stay_plain,
 )
 from templates import prompt_parts
 
@@ -62,6 +64,24 @@ def relative_difference(one, other):
     return float(difference / sum((grad**2).sum() for grad in one.values()).sqrt())
 
 
+def assert_same_objective(cfg, rows, processor, model, **dataset_arguments):
+    """One backward over the training batch of all rows against plain transformers; returns the batch."""
+    data = load_dataset(rows, processor, cfg, training=True, **dataset_arguments)
+    batch = data.collate([data[index] for index in range(len(data))])
+    packed_loss = answer_loss(model(**training_inputs(model, batch)), batch["labels"])
+    packed = gradients(model, packed_loss)
+    plain_loss = model(**plain_rows(rows, processor, cfg, data.image_root)).loss
+    plain = gradients(model, plain_loss)
+    assert abs(packed_loss - plain_loss) / plain_loss < 1e-5
+    assert len(plain) == 2 * 7 * 2 and all(grad.abs().max() > 0 for grad in plain.values())
+    assert relative_difference(plain, packed) < 1e-5
+    return batch
+
+
+def training_config(cfg, **changes):
+    return cfg.model_copy(update={"train": cfg.train.model_copy(update=changes)})
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("style", ["plain", "chat"])
 def test_one_packed_backward_equals_separate_rows(experiment, processor, checkpointing, style):
@@ -69,15 +89,46 @@ def test_one_packed_backward_equals_separate_rows(experiment, processor, checkpo
     model = with_random_lora(random_model(processor), cfg.lora).train()
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    data = load_dataset(experiment[1], processor, cfg)
+    assert_same_objective(cfg, experiment[1], processor, model)
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_several_images_share_a_row_exactly_in_every_family(tmp_path, processor, family):
+    """Images of different sizes with 1 to 20 questions: two of them in one row beside the longest."""
+    cfg, rows = make_experiment(tmp_path, questions=(20, 1, 12, 4))
+    model = with_random_lora(random_model(processor, family=family), cfg.lora).train()
+    batch = assert_same_objective(cfg, rows, processor, model)
+    assert len(batch["input_ids"]) < len(batch["prefix_ids"]) == 4
+
+
+@pytest.mark.parametrize("cap", [1, 2])
+def test_groups_of_one_image_are_exact_and_its_tower_runs_once(tmp_path, processor, cap, monkeypatch):
+    cfg, rows = make_experiment(tmp_path, questions=(5, 3))
+    model = with_random_lora(random_model(processor), cfg.lora).train()
+    inner, seen = base_model(model).model, []
+    tower = inner.get_image_features
+    monkeypatch.setattr(inner, "get_image_features", lambda pixels, grid, **kwargs: seen.append(len(grid)) or tower(pixels, grid, **kwargs))
+    batch = assert_same_objective(training_config(cfg, questions_per_image=cap), rows, processor, model)
+    assert len(batch["prefix_ids"]) == {1: 8, 2: 5}[cap]
+    assert seen == [2, 8], "two images in one call; the plain rows, which come second, encode one a question"
+
+
+@pytest.mark.parametrize("family, changes", [("qwen2_vl", {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1}), ("qwen3_5", {})])
+def test_a_family_that_cannot_be_packed_falls_back_to_plain_rows(experiment, processor, family, changes):
+    types = {"layer_types": ["linear_attention", "full_attention"]} if family == "qwen3_5" else {}
+    model = random_model(processor, family=family, **changes, **types)
+    assert re.fullmatch(r"has (sliding|linear)_attention layers, which take no tree mask", why_rows_stay_plain(model.config))
+    data = load_dataset(experiment[1], processor, experiment[0], training=True, shared=False)
     batch = data.collate([data[index] for index in range(len(data))])
-    packed_loss = answer_loss(model(**training_inputs(model, batch)), batch["labels"])
-    packed = gradients(model, packed_loss)
-    plain_loss = model(**plain_rows(experiment[1], processor, cfg, data.image_root)).loss
-    plain = gradients(model, plain_loss)
-    assert abs(packed_loss - plain_loss) / plain_loss < 1e-5
-    assert len(plain) == 2 * 7 * 2 and all(grad.abs().max() > 0 for grad in plain.values())
-    assert relative_difference(plain, packed) < 1e-5
+    assert batch["input_ids"].shape[0] == len(experiment[1])
+    loss = answer_loss(model(**training_inputs(model, batch)), batch["labels"])
+    expected = model(**plain_rows(experiment[1], processor, experiment[0], data.image_root)).loss
+    assert abs(loss - expected) / expected < 1e-5
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_families_that_can_be_packed_are_known_from_their_config(processor, family):
+    assert why_rows_stay_plain(random_model(processor, family=family).config) is None
 
 
 def test_branches_would_differ_if_they_saw_each_other(experiment, processor):

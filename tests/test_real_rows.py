@@ -13,7 +13,7 @@ from PIL import Image
 from config import load_config
 from data.preprocess import ensure_enriched, normalize_answer
 from data.schema import infer_question_type
-from dataset import encode_answer, label_set_grammar, load_dataset
+from dataset import VQADataset, encode_answer, label_set_grammar, load_dataset
 from images import load_image
 from model import load_processor
 from templates import prompt_parts
@@ -109,6 +109,20 @@ def test_one_epoch_shares_most_image_tokens(real):
     shared = sum(len(dataset.tree(group)[0]) for group in dataset.groups)
     separate = sum(len(tree.path(leaf)) for group in dataset.groups for tree, leaves in [dataset.tree(group)] for leaf in leaves)
     assert len(dataset.groups) == 975 and separate / shared > 3
+
+
+@pytest.mark.parametrize("train_bs, grad_accum", [(4, 2), (16, 1), (8, 4)])
+def test_padding_stays_below_five_percent_though_images_have_1_to_18_questions(real, train_bs, grad_accum):
+    cfg, rows, dataset = real
+    train = cfg.train.model_copy(update={"train_bs": train_bs, "grad_accum": grad_accum})
+    data = VQADataset(rows, dataset.processor, cfg.model_copy(update={"train": train}), dataset.sizes, training=True)
+    trees = [{"tree": data.tree(group)[0]} for group in data.groups]
+    unique = computed = 0
+    for at in range(0, len(trees), train_bs):
+        lengths = [sum(len(item["tree"]) for item in row) for row in data.pack(trees[at : at + train_bs])]
+        unique, computed = unique + sum(lengths), computed + len(lengths) * max(lengths)
+    assert unique == sum(len(dataset.tree(group)[0]) for group in dataset.groups)
+    assert computed <= 1.05 * unique
 
 
 def test_frames_keep_their_size_limits(real):

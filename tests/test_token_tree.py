@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from token_tree import IGNORE_INDEX, TokenTree, batch_trees, supervised_parents, tree_position_ids
+from token_tree import IGNORE_INDEX, TokenTree, batch_trees, pack_rows, supervised_parents, tree_position_ids
 
 
 def two_questions():
@@ -43,7 +43,7 @@ def test_a_branch_sees_the_prefix_and_itself_only():
 def test_batch_pads_on_the_right_and_padding_sees_only_itself():
     short = TokenTree([10, 11])
     short.grow(short.root, [99], supervised=True)
-    batch = batch_trees([two_questions(), short], pad_token_id=7)
+    batch = batch_trees([[two_questions()], [short]], pad_token_id=7)
     assert batch["input_ids"][1].tolist() == [10, 11, 99, 7, 7, 7, 7, 7, 7]
     assert batch["labels"][1].tolist() == [IGNORE_INDEX, IGNORE_INDEX, 99] + [IGNORE_INDEX] * 6
     assert batch["depths"][1].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0]
@@ -52,18 +52,46 @@ def test_batch_pads_on_the_right_and_padding_sees_only_itself():
     assert torch.equal(mask[3:], torch.eye(9, dtype=torch.int)[3:])
 
 
-def test_positions_start_anew_in_every_branch():
-    rope = torch.tensor([[0, 1, 5, 6, 7, 8, 9, 10, 11], [0, 3, 5, 6, 7, 8, 9, 10, 11], [0, 2, 5, 6, 7, 8, 9, 10, 11]])[:, None]
-    depths = torch.tensor([two_questions().depths])
-    positions = tree_position_ids(rope, depths)
-    assert positions[0, 0].tolist() == [0, 1, 5, 6, 7, 8, 9, 6, 7]
-    assert positions[1, 0].tolist() == [0, 3, 5, 6, 7, 8, 9, 6, 7]
+def small_tree(prefix, branches):
+    tree = TokenTree(prefix)
+    for ids in branches:
+        tree.grow(tree.root, ids)
+    return tree
 
 
-def test_positions_of_rows_with_prefixes_of_different_lengths():
-    rope = torch.arange(6).expand(3, 2, 6)
-    positions = tree_position_ids(rope, torch.tensor([[0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 0, 0]]))
-    assert positions[2].tolist() == [[0, 1, 2, 3, 3, 4], [0, 1, 2, 1, 4, 5]]
+def test_several_trees_in_a_row_do_not_see_each_other():
+    batch = batch_trees([[small_tree([1, 2], [[3]]), small_tree([4], [[5], [6]])], [small_tree([7, 8, 9], [[1]])]], pad_token_id=0)
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5, 6], [7, 8, 9, 1, 0, 0]]
+    assert batch["depths"].tolist() == [[0, 0, 1, 0, 1, 1], [0, 0, 0, 1, 0, 0]]
+    assert batch["anchors"].tolist() == [[0, 1, 1, 0, 0, 0], [0, 1, 2, 2, 0, 0]]
+    assert batch["tree_index"].tolist() == [[0, 0, 0, 1, 1, 1], [2, 2, 2, 2, 0, 0]]
+    assert batch["prefix_ids"].tolist() == [[1, 2, 0], [4, 0, 0], [7, 8, 9]]
+    expected = ["100000", "110000", "111000", "000100", "000110", "000101"]
+    assert batch["attention_mask"][0, 0].int().tolist() == [[int(cell) for cell in row] for row in expected]
+
+
+def test_positions_start_anew_in_every_branch_and_tree():
+    batch = batch_trees([[two_questions(), small_tree([4], [[5], [6, 7]])]], pad_token_id=0)
+    prefix_positions = torch.tensor([[[0, 1, 5], [0, 9, 9]], [[0, 3, 5], [8, 9, 9]], [[0, 2, 5], [0, 9, 9]]])
+    positions = tree_position_ids(prefix_positions, batch)
+    assert positions[0, 0].tolist() == [0, 1, 5, 6, 7, 8, 9, 6, 7] + [0, 1, 1, 2]
+    assert positions[1, 0].tolist() == [0, 3, 5, 6, 7, 8, 9, 6, 7] + [8, 9, 9, 10]
+
+
+def test_packing_of_hand_computed_cases():
+    assert pack_rows([5, 5, 5, 5], 100) == [[0], [1], [2], [3]]  # nothing to gain: the shortest attention
+    assert pack_rows([9, 3, 5], 9) == [[0], [1, 2]]
+    assert pack_rows([9, 3, 5], 7) == [[0], [1], [2]]  # 9 is longer than a row and has one to itself; 3 + 5 don't fit
+    assert pack_rows([6, 1, 1, 1, 1, 1, 1], 100) == [[0], [1, 2, 3, 4, 5, 6]]
+
+
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=12), st.integers(1, 4096))
+def test_packing_keeps_every_tree_within_the_limit_and_never_adds_tokens(lengths, limit):
+    rows = pack_rows(lengths, limit)
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+    totals = [sum(lengths[index] for index in row) for row in rows]
+    assert all(len(row) == 1 or total <= limit for row, total in zip(rows, totals))
+    assert len(rows) * max(totals) <= len(lengths) * max(lengths)
 
 
 def test_logits_are_kept_before_every_supervised_token():

@@ -2,16 +2,20 @@
 
 import json
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_experiment, random_model, with_random_lora
+from conftest import ROOT, make_experiment, random_model, with_random_lora
 from transformers import EvalPrediction, TrainerState
 
-from dataset import load_dataset
+from config import load_config
+from data.preprocess import ensure_enriched
+from dataset import load_dataset, prompt_fields
 from files import UserError
-from model import answer_loss, memory_errors_explained, training_inputs
+from model import answer_loss, base_model, memory_errors_explained, training_inputs
+from templates import prompt_parts
 from trainer import ExperimentFiles, GradientCheck, build_trainer, exact_match_by_type, predicted_tokens, training_arguments
 
 EOS = 9
@@ -29,7 +33,7 @@ class Gradients(GradientCheck):
 def first_step(tmp_path, processor, bs, accum, **changes):
     cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9), **{"train.train_bs": bs, "train.grad_accum": accum, "train.max_steps": 1, **changes})
     model = with_random_lora(random_model(processor), cfg.lora)
-    data = load_dataset(rows, processor, cfg)
+    data = load_dataset(rows, processor, cfg, training=True)
     seen = Gradients()
     args = training_arguments(cfg, tmp_path, eval_strategy="no", save_strategy="no", max_grad_norm=0.0, logging_first_step=True)
     trainer = build_trainer(model, data, None, args, [seen])
@@ -53,6 +57,55 @@ def test_logged_loss_is_the_mean_over_answer_tokens(tmp_path, processor):
     batch = data.collate([data[index] for index in range(4)])
     model = with_random_lora(random_model(processor), cfg.lora)
     assert loss == pytest.approx(float(answer_loss(model(**training_inputs(model, batch)), batch["labels"])), rel=1e-4)
+
+
+def scenes(tmp_path, count, **changes):
+    """(config, enriched rows) of the demo's first scenes, 9 questions each."""
+    demo = ROOT / "data" / "demo" / "scenes"
+    lines = [line for line in (demo / "train.jsonl").read_text().splitlines()][: 9 * count]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    settings = {"data.train_jsonl": tmp_path / "train.jsonl", "output_dir": tmp_path / "out", "train.train_bs": 4, **changes}
+    cfg = load_config(ROOT / "config_demo.yaml", [f"{key}={value}" for key, value in settings.items()])
+    return cfg, ensure_enriched(cfg, "train")
+
+
+def test_no_token_is_computed_twice(tmp_path, processor):
+    """What the language model and the tower are given, counted at their doors, against the rows' own token counts."""
+    cfg, rows = scenes(tmp_path, 20, **{"train.epochs": 1, "train.logging_steps": 1})
+    model = with_random_lora(random_model(processor), cfg.lora)
+    computed, images = [], []
+    inner = base_model(model).model
+    inner.language_model.register_forward_pre_hook(lambda module, args, kwargs: computed.append(kwargs["inputs_embeds"][..., 0].numel()), with_kwargs=True)
+    inner.visual.register_forward_pre_hook(lambda module, args, kwargs: images.append(len(kwargs["grid_thw"])), with_kwargs=True)
+    data = load_dataset(rows, processor, cfg, training=True)
+    trainer = build_trainer(model, data, None, training_arguments(cfg, tmp_path, eval_strategy="no", save_strategy="no"))
+    trainer.train()
+    encode = lambda text: len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
+    prompts = [prompt_parts(*prompt_fields(row, cfg.data.max_listed)) for row in rows]
+    prefix = encode(prompts[0][0]) - 1 + 16
+    branches = sum(encode(branch) + encode(row["answer"]) + 1 for row, (_, branch) in zip(rows, prompts))
+    unique, plain = 20 * prefix + branches, 180 * prefix + branches
+    assert images == [4] * 5, "each image once, those of a step in one call"
+    assert trainer.speed.totals.tolist() == [180, unique, sum(computed), plain]
+    assert unique <= sum(computed) <= 1.05 * unique < plain / 1.2
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert sum(entry["shared_tokens_saved"] for entry in logs) == plain - unique
+    assert all(0 <= entry["padding"] <= 0.05 and entry["tokens_per_second"] > entry["questions_per_second"] > 0 for entry in logs)
+
+
+def test_every_epoch_is_drawn_anew_and_known_from_the_seed(tmp_path, processor):
+    cfg, rows = scenes(tmp_path, 8, **{"train.epochs": 2, "train.questions_per_image": 4, "train.train_bs": 3, "train.grad_accum": 2})
+    data, seen = load_dataset(rows, processor, cfg, training=True), []
+    collate = data.collate
+    data.collate = lambda items: seen.append([[row["id"] for row in item["rows"]] for item in items]) or collate(items)
+    model = with_random_lora(random_model(processor), cfg.lora)
+    build_trainer(model, data, None, training_arguments(cfg, tmp_path, eval_strategy="no", save_strategy="no")).train()
+    epochs = [[group for batch in half for group in batch] for half in (seen[:8], seen[8:])]
+    for epoch, groups in enumerate(epochs):
+        data.set_epoch(epoch)
+        assert groups == [[row["id"] for row in rows] for rows in data.groups]
+        assert Counter(row_id for group in groups for row_id in group) == Counter(row["id"] for row in rows)
+    assert len(epochs[0]) == 24 and sorted(map(sorted, epochs[0])) != sorted(map(sorted, epochs[1]))
 
 
 def test_gradient_check_finds_idle_tensors(model, experiment):

@@ -492,15 +492,15 @@ def talk_tree(tokenizer, scene, style, rng, pairs):
 
 def talk_loss(model, heads, data, rows, trees, dense_weight):
     """Cross-entropy of the answers' tokens, and a little of the dense task so that it is not forgotten."""
-    batch = batch_trees(trees, model.config.text_config.pad_token_id)
+    batch = batch_trees([[tree] for tree in trees], model.config.text_config.pad_token_id)
     grid, labels = image_grid(len(rows)), batch["labels"]
-    is_image = (batch["input_ids"] == model.config.image_token_id).int()
-    positions, _ = model.model.get_rope_index(batch["input_ids"], mm_token_type_ids=is_image, image_grid_thw=grid)
+    is_image = (batch["prefix_ids"] == model.config.image_token_id).int()
+    positions, _ = model.model.get_rope_index(batch["prefix_ids"], mm_token_type_ids=is_image, image_grid_thw=grid)
     vision = model.model.get_image_features(data.pixel_values(rows), grid, return_dict=True)
     logits = model(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
-        position_ids=tree_position_ids(positions, batch["depths"]),
+        position_ids=tree_position_ids(positions, batch),
         mm_encoder_outputs={"image": vision},
         image_grid_thw=grid,
         logits_to_keep=supervised_parents(labels),
