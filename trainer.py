@@ -23,6 +23,14 @@ class TreeTrainer(Trainer):
         self.speed = SpeedMeter()
         self.add_callback(self.speed)
 
+    def get_train_dataloader(self):
+        self.data_collator = self.train_dataset.collate  # packs several images into a row
+        return super().get_train_dataloader()
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        self.data_collator = self.eval_dataset.collate  # an image a row, or gathering from several ranks would miscount
+        return super().get_eval_dataloader(eval_dataset)
+
     def _prepare_inputs(self, inputs):
         batch = super()._prepare_inputs(inputs)
         if self.model.training:
@@ -81,7 +89,6 @@ def build_trainer(model, train_dataset, eval_dataset, args, callbacks=()):
         args=args,
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
-        data_collator=train_dataset.collate,
         compute_loss_func=answer_loss,
         preprocess_logits_for_metrics=predicted_tokens,
         compute_metrics=lambda evaluation: exact_match_by_type(evaluation, types),
