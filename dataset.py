@@ -108,18 +108,18 @@ def split_groups(groups, questions_per_image, rng):
     return result
 
 
-def order_by_step(lengths, micro_batch, micro_batches, rng):
+def order_by_step(lengths, images_per_step, rng):
     """A random order of images in which those of one optimizer step stand by length, so that its micro-batches pad little.
 
     Which images meet in a step stays random, and a step's gradient does not depend on how its images are split, so this
-    changes no result. The step with the heaviest micro-batch comes first: if memory doesn't suffice, that is known at once.
+    changes no result. The step with the most tokens comes first: if memory doesn't suffice, that is known at once.
     """
     order = rng.sample(range(len(lengths)), len(lengths))
-    size = micro_batch * micro_batches
-    steps = [sorted(order[at : at + size], key=lambda index: lengths[index]) for at in range(0, len(order), size)]
-    whole = steps[: len(order) // size]
+    steps = [order[at : at + images_per_step] for at in range(0, len(order), images_per_step)]
+    steps = [sorted(step, key=lambda index: lengths[index]) for step in steps]
+    whole = steps[: len(order) // images_per_step]
     if whole:  # a last, smaller step stays last
-        heaviest = max(whole, key=lambda step: sum(lengths[index] for index in step[-micro_batch:]))
+        heaviest = max(whole, key=lambda step: sum(lengths[index] for index in step))
         steps.remove(heaviest)
         steps.insert(0, heaviest)
     return [index for step in steps for index in step]
@@ -137,7 +137,7 @@ class VQADataset(Dataset):
 
     def __init__(self, rows, processor, cfg, sizes, supervised=True, training=False, shared=True, world_size=1):
         self.processor, self.cfg, self.supervised, self.training, self.shared = processor, cfg, supervised, training, shared
-        self.micro_batches = cfg.train.grad_accum * world_size  # of an optimizer step
+        self.images_per_step = cfg.train.train_bs * cfg.train.grad_accum * world_size
         self.image_root = cfg.image_folder()
         self.special_tokens = list(processor.tokenizer.get_added_vocab())
         self.sizes, self.image_groups = sizes, group_by_image(rows)
@@ -152,7 +152,7 @@ class VQADataset(Dataset):
         cap = self.cfg.train.questions_per_image if self.training else "all"
         self.groups = split_groups(self.image_groups, cap if self.shared else 1, rng)
         if self.training:
-            order = order_by_step(list(map(self.count_tokens, self.groups)), self.cfg.train.train_bs, self.micro_batches, rng)
+            order = order_by_step(list(map(self.count_tokens, self.groups)), self.images_per_step, rng)
             self.groups = [self.groups[index] for index in order]
 
     def count_tokens(self, rows):

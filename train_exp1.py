@@ -41,7 +41,7 @@ LOWER = (
 
 def describe_step(dataset, cfg, world_size):
     """What one optimizer step holds, and what sharing the image prefix saves."""
-    images_per_step = cfg.train.train_bs * cfg.train.grad_accum * world_size
+    images_per_step = dataset.images_per_step
     questions, supervised = len(dataset.encoded), sum(len(answer_ids) for _, answer_ids in dataset.encoded.values())
     shared = sum(map(dataset.count_tokens, dataset.groups))
     separate = sum(dataset.count_tokens([row]) for rows in dataset.groups for row in rows)
