@@ -17,6 +17,7 @@ from constraints import LabelSetGrammar
 from data.answer_space import EXCLUSIVE
 from files import UserError
 from images import check_images, image_path, image_token_count, load_image
+from model import attention_par, load_model_config, why_rows_stay_plain
 from templates import prompt_parts
 from token_tree import IGNORE_INDEX, TokenTree, batch_trees, pack_rows
 
@@ -131,12 +132,13 @@ class VQADataset(Dataset):
     rows: enriched rows (dicts). sizes: `{image name: (width, height)}` from `images.check_images`. supervised=False
     leaves the answers out (prediction). training=True groups and orders the images anew each epoch (`set_epoch`) and
     packs several into a row, as `train.*` says for `world_size` processes; else each image has its row and the order is
-    that of the rows. shared=False gives each question a row (`model.why_rows_stay_plain`). Every row is encoded here, so a
-    row longer than max_seq_len is an error now and not in the middle of a run.
+    that of the rows. A model whose rows have to stay plain (`model.why_rows_stay_plain` of model_config) gets one row a
+    question. Every row is encoded here, so a row longer than max_seq_len is an error now and not in the middle of a run.
     """
 
-    def __init__(self, rows, processor, cfg, sizes, supervised=True, training=False, shared=True, world_size=1):
-        self.processor, self.cfg, self.supervised, self.training, self.shared = processor, cfg, supervised, training, shared
+    def __init__(self, rows, processor, cfg, sizes, model_config, supervised=True, training=False, world_size=1):
+        self.processor, self.cfg, self.supervised, self.training = processor, cfg, supervised, training
+        self.shared, self.attention_par = why_rows_stay_plain(model_config) is None, attention_par(model_config)
         self.images_per_step = cfg.train.train_bs * cfg.train.grad_accum * world_size
         self.image_root = cfg.image_folder()
         self.special_tokens = list(processor.tokenizer.get_added_vocab())
@@ -220,7 +222,7 @@ class VQADataset(Dataset):
         """Lists of the items that share a row of the batch: in training several images up to train.tokens_per_row tokens."""
         if not (self.training and self.shared):
             return [[item] for item in items]
-        rows = pack_rows([len(item["tree"]) for item in items], self.cfg.train.tokens_per_row)
+        rows = pack_rows([len(item["tree"]) for item in items], self.cfg.train.tokens_per_row, self.attention_par)
         return [[items[index] for index in row] for row in rows]
 
     def collate(self, items):
@@ -244,9 +246,10 @@ class VQADataset(Dataset):
         return batch
 
 
-def load_dataset(rows, processor, cfg, **kwargs):
-    """A VQADataset of enriched rows, after every image has been checked. kwargs go to VQADataset."""
-    return VQADataset(rows, processor, cfg, check_images(rows, cfg.image_folder(), cfg.output_dir / "data" / "images.json"), **kwargs)
+def load_dataset(rows, processor, cfg, model_config=None, **kwargs):
+    """A VQADataset of enriched rows, after every image has been checked; by default for the configured model. kwargs go to VQADataset."""
+    sizes = check_images(rows, cfg.image_folder(), cfg.output_dir / "data" / "images.json")
+    return VQADataset(rows, processor, cfg, sizes, model_config or load_model_config(cfg), **kwargs)
 
 
 def first_images(rows, count):

@@ -190,6 +190,15 @@ def why_rows_stay_plain(config):
     return None
 
 
+def attention_par(config):
+    """Tokens of a row at which a layer's attention costs as many operations as its matrices: 32,545 for Qwen2-VL-7B."""
+    text = config.get_text_config()
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    queries, keys = text.num_attention_heads * head_dim, text.num_key_value_heads * head_dim
+    matrices = text.hidden_size * (2 * queries + 2 * keys + 3 * text.intermediate_size)
+    return 2 * matrices / (4 * queries)  # two operations a weight; scores and values take two each a pair of tokens and channel
+
+
 def image_features(inner, batch):
     """Features of the trees' images, in the order of the trees: the frozen tower runs once an image, without a graph."""
     with torch.no_grad():

@@ -13,7 +13,7 @@ from data.preprocess import ensure_enriched, normalize_answer, question_key
 from dataset import check_first_batch, group_by_image, load_dataset, show_item
 from decode import answer_questions
 from files import run_script, write_json
-from model import load_model, load_model_config, load_processor, memory_errors_explained, why_rows_stay_plain
+from model import load_model, load_processor, memory_errors_explained
 from trainer import GradientCheck, build_trainer, training_arguments
 
 SETTINGS = ["train.max_steps=200", "train.lr=1e-3", "train.logging_steps=10", "train.num_workers=0", "train.report_to=none"]
@@ -63,7 +63,7 @@ def main():
     output_dir = cfg.output_dir / "sanity"
     rows = choose_rows(ensure_enriched(cfg, "train"), SAMPLES)
     processor = load_processor(cfg)
-    dataset = load_dataset(rows, processor, cfg, training=True, shared=not why_rows_stay_plain(load_model_config(cfg)))
+    dataset = load_dataset(rows, processor, cfg, training=True)
     print(show_item(dataset[0], processor).split("\n\n")[0] + "\n")
     check_first_batch(dataset)
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 IGNORE_INDEX = -100  # the label of a token without loss, as everywhere in transformers
-ATTENTION_PAR = 32_000  # tokens of a row at which attention costs as much as all matrices of a 7B layer: 2 x 233 M / (4 x 3,584)
 
 
 class TokenTree:
@@ -66,11 +65,12 @@ class TokenTree:
         return torch.from_numpy(seen)
 
 
-def pack_rows(lengths, tokens_per_row):
+def pack_rows(lengths, tokens_per_row, attention_par):
     """Distribute trees over rows: lists of indices into `lengths`, each row's in order.
 
     Rows hold at most tokens_per_row tokens (a longer tree has one to itself). Among the numbers of rows that this allows,
-    the one that costs least, padding and the longer rows' attention included. Trees go longest first onto the shortest
+    the one that costs least, padding and the longer rows' attention included; attention_par is the length of row at which
+    attention costs as much as all the rest (`model.attention_par`). Trees go longest first onto the shortest
     row, whose balance is within 4/3 of the best (Graham 1969).
     """
     best, least = None, float("inf")
@@ -82,7 +82,7 @@ def pack_rows(lengths, tokens_per_row):
             used[row] += lengths[index]
         if any(len(row) > 1 and total > tokens_per_row for row, total in zip(rows, used)):
             break  # fewer rows are fuller still
-        cost = number * max(used) * (1 + max(used) / ATTENTION_PAR)
+        cost = number * max(used) * (1 + max(used) / attention_par)
         if cost < least:
             best, least = rows, cost
     return sorted(sorted(row) for row in best)

@@ -17,6 +17,7 @@ from images import load_image
 from model import (
     answer_loss,
     attach_lora,
+    attention_par,
     base_model,
     check_adapter,
     device,
@@ -118,12 +119,19 @@ def test_a_family_that_cannot_be_packed_falls_back_to_plain_rows(experiment, pro
     types = {"layer_types": ["linear_attention", "full_attention"]} if family == "qwen3_5" else {}
     model = random_model(processor, family=family, **changes, **types)
     assert re.fullmatch(r"has (sliding|linear)_attention layers, which take no tree mask", why_rows_stay_plain(model.config))
-    data = load_dataset(experiment[1], processor, experiment[0], training=True, shared=False)
+    data = load_dataset(experiment[1], processor, experiment[0], training=True, model_config=model.config)
     batch = data.collate([data[index] for index in range(len(data))])
     assert batch["input_ids"].shape[0] == len(experiment[1])
     loss = answer_loss(model(**training_inputs(model, batch)), batch["labels"])
     expected = model(**plain_rows(experiment[1], processor, experiment[0], data.image_root)).loss
     assert abs(loss - expected) / expected < 1e-5
+
+
+def test_attention_par_of_the_real_7b(shared):
+    from transformers import AutoConfig
+
+    layer = 2 * 3584 * 3584 + 2 * 3584 * 512 + 3 * 3584 * 18944
+    assert attention_par(AutoConfig.from_pretrained(shared / "qwen2-vl-processor")) == 2 * layer / (4 * 3584)
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])

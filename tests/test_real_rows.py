@@ -15,7 +15,7 @@ from data.preprocess import ensure_enriched, normalize_answer
 from data.schema import infer_question_type
 from dataset import VQADataset, encode_answer, label_set_grammar, load_dataset
 from images import load_image
-from model import load_processor
+from model import load_model_config, load_processor
 from templates import prompt_parts
 from token_tree import IGNORE_INDEX
 
@@ -115,7 +115,7 @@ def test_one_epoch_shares_most_image_tokens(real):
 def test_padding_stays_below_five_percent_though_images_have_1_to_18_questions(real, train_bs, grad_accum):
     cfg, rows, dataset = real
     train = cfg.train.model_copy(update={"train_bs": train_bs, "grad_accum": grad_accum})
-    data = VQADataset(rows, dataset.processor, cfg.model_copy(update={"train": train}), dataset.sizes, training=True)
+    data = VQADataset(rows, dataset.processor, cfg.model_copy(update={"train": train}), dataset.sizes, load_model_config(cfg), training=True)
     trees = [{"tree": data.tree(group)[0]} for group in data.groups]
     unique = computed = 0
     for at in range(0, len(trees), train_bs):
