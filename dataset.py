@@ -19,7 +19,8 @@ from files import UserError
 from images import check_images, image_path, image_token_count, load_image
 from model import attention_par, load_model_config, why_rows_stay_plain
 from templates import prompt_parts
-from token_tree import IGNORE_INDEX, TokenTree, batch_trees, pack_rows
+from token_tree import IGNORE_INDEX, TokenTree, ancestor_mask, batch_trees, pack_rows
+from tree_attention import dense_mask, tree_layout
 
 # What a batch holds: questions, tokens without padding, tokens with it, and tokens that one row a question would have had.
 COUNTS = ("questions", "tokens", "padded_tokens", "plain_tokens")
@@ -226,7 +227,9 @@ class VQADataset(Dataset):
         return [[items[index] for index in row] for row in rows]
 
     def collate(self, items):
-        """Batch items for the model: see `token_tree.batch_trees`; plus image patches and token types.
+        """Batch items for the model: see `token_tree.batch_trees`; plus what tokens see, image patches and token types.
+
+        Supervised trees come with their `tree_attention.tree_layout`; others, whose branches will fork, with `attention_mask`.
 
         pixel_values: (patches of all images, 1176) float32, each image once. image_grid_thw: (images, 3) int64.
         image_index: (N,) int64, the image of each tree. mm_token_type_ids: (B, T), 1 at image tokens. counts: (4,) int64,
@@ -234,7 +237,9 @@ class VQADataset(Dataset):
         """
         rows = self.pack(items)
         items = [item for row in rows for item in row]
-        batch = batch_trees([[item["tree"] for item in row] for row in rows], self.processor.tokenizer.pad_token_id)
+        trees = [[item["tree"] for item in row] for row in rows]
+        batch = batch_trees(trees, self.processor.tokenizer.pad_token_id)
+        batch |= tree_layout(trees, batch["input_ids"].shape[1]) if self.supervised else {"attention_mask": ancestor_mask(trees)}
         images = {item["rows"][0]["image"]: item for item in items}
         batch["mm_token_type_ids"] = (batch["input_ids"] == self.processor.image_token_id).int()
         batch["pixel_values"] = torch.cat([item["pixel_values"] for item in images.values()])
@@ -275,7 +280,8 @@ def check_supervision(batch, groups, processor, cfg):
     It starts from the rows' text and knows nothing of how the tree was built: each answer and EOS, encoded on its own,
     must be supervised once, at its own tokens, after the ids of its whole prompt, and nothing else may be.
     """
-    for ids, labels, mask, rows in zip(batch["input_ids"], batch["labels"], batch["attention_mask"][:, 0], groups):
+    masks = dense_mask(batch, len(groups))
+    for ids, labels, mask, rows in zip(batch["input_ids"], batch["labels"], masks, groups, strict=True):
         supervised = (labels != IGNORE_INDEX).nonzero()[:, 0].tolist()
         for row in rows:
             answer = cfg.answer_prefix + row["answer"] + processor.tokenizer.eos_token

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from data import answer_space
 from files import UserError, read_json, write_json
 from token_tree import IGNORE_INDEX, supervised_parents, tree_position_ids
+from tree_attention import LAYOUT, branch_mask
 
 # peft 0.21 reads an attribute that transformers 5.23 has renamed; nothing a user could do about it
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
@@ -45,7 +46,14 @@ def load_model(cfg, adapter=None, phase="eval"):
         model = attach_lora(model, cfg.lora)
     elif adapter is not None:
         model = load_adapter(model, adapter)
-    return model.to(device()).train(phase == "train"), processor
+    return use_tree_attention(model).to(device()).train(phase == "train"), processor
+
+
+def use_tree_attention(model):
+    """Let the language model compute `tree_attention.tree_attention`; the tower keeps its own. Returns the model."""
+    if not why_rows_stay_plain(base_model(model).config):
+        base_model(model).set_attn_implementation({"text_config": "tree"})
+    return model
 
 
 def load_model_config(cfg):
@@ -221,12 +229,16 @@ def tree_inputs(model, batch):
         mm_token_type_ids=(prefix_ids == inner.config.image_token_id).int(),
         image_grid_thw=batch["image_grid_thw"][batch["image_index"]],
     )
-    return {
+    inputs = {
         "input_ids": batch["input_ids"],
-        "attention_mask": batch["attention_mask"],
         "position_ids": tree_position_ids(prefix_positions, batch),
         "mm_encoder_outputs": {"image": image_features(inner, batch)},
     }
+    if "attention_mask" in batch:
+        return {**inputs, "attention_mask": batch["attention_mask"]}
+    assert inner.config.get_text_config()._attn_implementation == "tree", "a layout needs `use_tree_attention`"
+    layout = {name: batch[name] for name in LAYOUT}
+    return {**inputs, "layout": {**layout, "mask": branch_mask(layout), "rows": len(batch["input_ids"])}}
 
 
 def plain_inputs(batch):
@@ -234,7 +246,7 @@ def plain_inputs(batch):
     grid, patches = batch["image_grid_thw"], batch["pixel_values"].split(batch["image_grid_thw"].prod(1).tolist())
     return {
         "input_ids": batch["input_ids"],
-        "attention_mask": batch["attention_mask"][:, 0, :, 0].long(),  # all but padding sees the first token
+        "attention_mask": (batch["place"] >= 0).long().view_as(batch["input_ids"]),
         "mm_token_type_ids": batch["mm_token_type_ids"],
         "pixel_values": torch.cat([patches[index] for index in batch["image_index"].tolist()]),
         "image_grid_thw": grid[batch["image_index"]],

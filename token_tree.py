@@ -57,6 +57,11 @@ class TokenTree:
             node = self.parents[node]
         return nodes[::-1]
 
+    def branches(self):
+        """(first, end) index ranges of the branches of a tree in which every branch is a chain."""
+        starts = [node for node, parent in enumerate(self.parents) if parent == self.root and node > self.root]
+        return list(zip(starts, [*starts[1:], len(self)]))
+
     def ancestors(self):
         """(T, T) bool: row t is true at t and at every ancestor of t."""
         seen = np.eye(len(self), dtype=bool)
@@ -92,9 +97,8 @@ def batch_trees(rows, pad_token_id):
     """Lay out B rows (lists of trees) of T tokens, padded on the right.
 
     Returns a dict of `input_ids` (B, T) int64; `labels` (B, T) int64 with IGNORE_INDEX on everything unsupervised;
-    `attention_mask` (B, 1, T, T) bool, true where row attends to column; `depths`, `anchors` and `tree_index` (B, T)
-    int64, the last counting the N trees row by row; and `prefix_ids` (N, P) int64. Padding attends to itself alone,
-    because a softmax over nothing is NaN.
+    `depths`, `anchors` and `tree_index` (B, T) int64, the last counting the N trees row by row; and `prefix_ids` (N, P)
+    int64. What a token sees is told by `ancestor_mask` or `tree_attention.tree_layout`.
     """
     trees, numbers = [tree for row in rows for tree in row], count()
     length = max(sum(map(len, row)) for row in rows)
@@ -103,23 +107,28 @@ def batch_trees(rows, pad_token_id):
         lists = [[item for tree in row for item in values_of(tree)] for row in rows]
         return torch.tensor([items + [value] * (length - len(items)) for items in lists])
 
-    attention_mask = torch.eye(length, dtype=torch.bool).repeat(len(rows), 1, 1, 1)
-    for number, row in enumerate(rows):
-        start = 0
-        for tree in row:
-            end = start + len(tree)
-            attention_mask[number, 0, start:end, start:end] = tree.ancestors()
-            start = end
     longest = max(tree.root for tree in trees) + 1
     return {
         "input_ids": padded(lambda tree: tree.input_ids, pad_token_id),
         "labels": padded(lambda tree: tree.labels, IGNORE_INDEX),
-        "attention_mask": attention_mask,
         "depths": padded(lambda tree: tree.depths, 0),
         "anchors": padded(lambda tree: tree.anchors, 0),
         "tree_index": padded(lambda tree: [next(numbers)] * len(tree), 0),
         "prefix_ids": torch.tensor([(tree.input_ids[: tree.root + 1] + [pad_token_id] * longest)[:longest] for tree in trees]),
     }
+
+
+def ancestor_mask(rows):
+    """(B, 1, T, T) bool, true where row attends to column. Padding attends to itself alone: a softmax over nothing is NaN."""
+    length = max(sum(map(len, row)) for row in rows)
+    mask = torch.eye(length, dtype=torch.bool).repeat(len(rows), 1, 1, 1)
+    for number, row in enumerate(rows):
+        start = 0
+        for tree in row:
+            end = start + len(tree)
+            mask[number, 0, start:end, start:end] = tree.ancestors()
+            start = end
+    return mask
 
 
 def tree_position_ids(prefix_positions, batch):

@@ -86,6 +86,8 @@ def random_model(processor, seed=0, family="qwen2_vl", **text_changes):
     import torch
     import transformers
 
+    from model import use_tree_attention
+
     tokenizer = processor.tokenizer
     special = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}_pad|>") for name in ("image", "video")}
     special |= {f"vision_{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|vision_{name}|>") for name in ("start", "end")}
@@ -104,7 +106,7 @@ def random_model(processor, seed=0, family="qwen2_vl", **text_changes):
         for name, weight in model.named_parameters():
             if weight.ndim > 1:
                 weight.normal_(std=0.15)
-    return model.requires_grad_(False)
+    return use_tree_attention(model.requires_grad_(False))
 
 
 def with_random_lora(model, lora_cfg, seed=1):

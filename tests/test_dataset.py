@@ -194,9 +194,9 @@ def test_joint_encoding_is_caught_with_the_real_tokenizer(shared, tmp_path, monk
         check_supervision(*batch_and_groups(load_dataset(rows, real, cfg)), real, cfg)
 
 
-def test_check_catches_a_branch_that_sees_another(data, processor, experiment):
+def test_check_catches_a_branch_that_sees_another(data, processor, experiment, monkeypatch):
+    monkeypatch.setattr(TokenTree, "branches", lambda tree: [(tree.root + 1, len(tree))])  # all questions as one chain
     batch, groups = batch_and_groups(data)
-    batch["attention_mask"] = torch.ones_like(batch["attention_mask"]).tril()  # plain causal: questions see each other
     with pytest.raises(UserError, match="does not see its prompt"):
         check_supervision(batch, groups, processor, experiment[0])
 

@@ -145,7 +145,8 @@ def test_branches_would_differ_if_they_saw_each_other(experiment, processor):
     data = load_dataset(experiment[1], processor, experiment[0])
     batch = data.collate([data[3]])
     loss = answer_loss(model(**training_inputs(model, batch)), batch["labels"])
-    batch["attention_mask"] = torch.ones_like(batch["attention_mask"]).tril()
+    length = batch["input_ids"].shape[1]
+    batch["attention_mask"] = torch.ones(1, 1, length, length, dtype=torch.bool).tril()
     assert abs(answer_loss(model(**training_inputs(model, batch)), batch["labels"]) - loss) > 1e-3
 
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from token_tree import IGNORE_INDEX, TokenTree, batch_trees, pack_rows, supervised_parents, tree_position_ids
+from token_tree import IGNORE_INDEX, TokenTree, ancestor_mask, batch_trees, pack_rows, supervised_parents, tree_position_ids
 
 
 def two_questions():
@@ -43,11 +43,12 @@ def test_a_branch_sees_the_prefix_and_itself_only():
 def test_batch_pads_on_the_right_and_padding_sees_only_itself():
     short = TokenTree([10, 11])
     short.grow(short.root, [99], supervised=True)
-    batch = batch_trees([[two_questions()], [short]], pad_token_id=7)
+    rows = [[two_questions()], [short]]
+    batch = batch_trees(rows, pad_token_id=7)
     assert batch["input_ids"][1].tolist() == [10, 11, 99, 7, 7, 7, 7, 7, 7]
     assert batch["labels"][1].tolist() == [IGNORE_INDEX, IGNORE_INDEX, 99] + [IGNORE_INDEX] * 6
     assert batch["depths"][1].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0]
-    mask = batch["attention_mask"][1, 0].int()
+    mask = ancestor_mask(rows)[1, 0].int()
     assert mask[2].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0]
     assert torch.equal(mask[3:], torch.eye(9, dtype=torch.int)[3:])
 
@@ -60,14 +61,15 @@ def small_tree(prefix, branches):
 
 
 def test_several_trees_in_a_row_do_not_see_each_other():
-    batch = batch_trees([[small_tree([1, 2], [[3]]), small_tree([4], [[5], [6]])], [small_tree([7, 8, 9], [[1]])]], pad_token_id=0)
+    rows = [[small_tree([1, 2], [[3]]), small_tree([4], [[5], [6]])], [small_tree([7, 8, 9], [[1]])]]
+    batch = batch_trees(rows, pad_token_id=0)
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5, 6], [7, 8, 9, 1, 0, 0]]
     assert batch["depths"].tolist() == [[0, 0, 1, 0, 1, 1], [0, 0, 0, 1, 0, 0]]
     assert batch["anchors"].tolist() == [[0, 1, 1, 0, 0, 0], [0, 1, 2, 2, 0, 0]]
     assert batch["tree_index"].tolist() == [[0, 0, 0, 1, 1, 1], [2, 2, 2, 2, 0, 0]]
     assert batch["prefix_ids"].tolist() == [[1, 2, 0], [4, 0, 0], [7, 8, 9]]
     expected = ["100000", "110000", "111000", "000100", "000110", "000101"]
-    assert batch["attention_mask"][0, 0].int().tolist() == [[int(cell) for cell in row] for row in expected]
+    assert ancestor_mask(rows)[0, 0].int().tolist() == [[int(cell) for cell in row] for row in expected]
 
 
 def test_positions_start_anew_in_every_branch_and_tree():
