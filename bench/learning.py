@@ -1,10 +1,10 @@
 """What grouping an image's questions in one step does to learning.
 
-    python bench/learning.py                             about 40 minutes on two cores; writes bench/learning.json
+    python bench/learning.py                             about half an hour on two cores; writes bench/learning.json
     python bench/learning.py --seeds 42 train.epochs=1
 
-Trains the demo with all questions of an image in one tree, with groups of three, and with one question a row; the same
-questions in all and the same per optimizer step, three seeds. Prints test accuracy with 95 % intervals (bootstrap over
+Trains the demo with all questions of an image in one tree and with one question a row: the same
+questions in all, the same number per optimizer step, three seeds. Prints test accuracy with 95 % intervals (bootstrap over
 images of the mean over seeds, scipy.stats.bootstrap), the difference to one question a row, and the seconds of training.
 """
 
@@ -26,7 +26,7 @@ from files import read_json, read_jsonl, run_script, write_json  # noqa: E402
 from metrics import judge  # noqa: E402
 
 QUESTIONS_PER_STEP = 144
-MODES = {"all": 16, 3: 48, 1: 144}  # train.questions_per_image: groups of that many questions an optimizer step holds
+MODES = {"all": 16, 1: 144}  # train.questions_per_image: groups of that many questions an optimizer step holds
 
 
 def run(script, *arguments):
