@@ -178,8 +178,8 @@ def quiet_arguments(cfg):
 
 
 def build_method(name, model, rows, processor, cfg):
-    name, _, micro_batch = name.partition("-1x")
-    micro_batch = 1 if micro_batch else 99
+    micro_batch = 1 if name.endswith("-1x") else 99
+    name = name.removesuffix("-1x")
     if name in ("packed", "one-a-row"):
         return Packed(model, rows, processor, cfg, "all" if name == "packed" else 1)
     if name == "plain":
@@ -235,7 +235,7 @@ def measure(args, questions, cfg, demo_rows, processor, lora_model):
     rows = [row for image_rows in images for row in image_rows]
     methods = {name: build_method(name, lora_model, rows, processor, cfg) for name in args.methods}
     results = defaultdict(lambda: defaultdict(list))
-    for number, image_rows in enumerate(tqdm(images, desc=f"{questions} questions, rounds", disable=None)):
+    for number, image_rows in enumerate(tqdm(images, desc=f"{questions} questions, rounds")):
         for name, method in methods.items():
             computed.clear()
             limit = args.peer_rows if name.endswith("-1x") else None
