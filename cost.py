@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoModelForImageTextToText
 
-from model import attach_lora, base_model, use_tree_attention, why_rows_stay_plain
+from dataset import patch_sizes
+from model import attach_lora, base_model, use_tree_attention
 from token_tree import IGNORE_INDEX
 
 # Dense bf16 tensor peaks in TFLOP/s with fp32 accumulation, from the vendors' data sheets (NVIDIA: A100, A10, A30, A40, L4, L40,
@@ -81,6 +82,28 @@ class MicroBatch:
         return count * prefix**2 + branches * branch * (prefix + branch)
 
 
+def epoch_micro_batches(dataset):
+    """The MicroBatch of every micro-batch of a training VQADataset's epoch, from token counts alone: no image is opened."""
+    size = dataset.cfg.train.train_bs
+    return [_micro_batch(dataset, dataset.groups[at : at + size]) for at in range(0, len(dataset.groups), size)]
+
+
+def _micro_batch(dataset, groups):
+    packed = dataset.pack([{"tree": range(dataset.count_tokens(rows))} for rows in groups])  # a range is as long as its tree
+    merge = patch_sizes(dataset.processor)[1] ** 2
+    patches = [(rows[0]["image"], merge * dataset.image_tokens[rows[0]["image"]]) for rows in groups]
+    encoded = [dataset.encoded[row["id"]] for rows in groups for row in rows]
+    prefixes, branches = [dataset.prefix_length(rows[0]) for rows in groups], [len(one) + len(other) for one, other in encoded]
+    return MicroBatch(
+        rows=len(packed),
+        length=max(sum(len(item["tree"]) for item in row) for row in packed),
+        supervised=sum(len(answer_ids) for _, answer_ids in encoded),
+        patches=tuple(dict(patches).values()) if dataset.shared else tuple(count for _, count in patches),
+        prefixes=(len(groups), max(prefixes)) if dataset.shared else None,
+        branches=(len(branches), max(branches)) if dataset.shared else None,
+    )
+
+
 @dataclass(frozen=True)
 class Shape:
     """A model with LoRA in numbers. Weights are counted in parameters, widths in channels."""
@@ -115,40 +138,40 @@ def model_on_meta(config, lora_cfg):
 
 
 def model_shape(model):
-    """The Shape of a model with LoRA, real or on the meta device."""
+    """The Shape of a model with LoRA, real or on the meta device. Layers of other kinds than attention count as if they were."""
     config = base_model(model).config
     text, vision = config.get_text_config(), config.vision_config
     linears = {name: module for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, torch.nn.Conv3d))}
-    first = {}
+    projections = {}
     for name, module in linears.items():
-        found = re.search(r"language_model\.layers\.0\..*?(\w+_proj)(\.base_layer)?$", name)
-        if found:
-            first[found[1]] = (module.in_features, module.out_features)
+        found = re.search(r"language_model\.layers\..*\.(\w+_proj)(\.base_layer)?$", name)
+        if found and found[1] in STAGES:
+            projections.setdefault(found[1], (module.in_features, module.out_features))
     tower = {name: module.weight.numel() for name, module in linears.items() if ".visual." in name}
     merged = sum(count for name, count in tower.items() if "merger" in name)
     adapted = {re.search(r"(\w+)\.lora_A", name)[1]: module.out_features for name, module in linears.items() if ".lora_A." in name}
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    mlp = max(module.out_features for name, module in linears.items() if ".visual.blocks.0.mlp" in name)
+    wide = lambda part: max(module.weight.shape[0] for name, module in linears.items() if part in name)  # noqa: E731
     return Shape(
         parameters=sum(weight.numel() for weight in model.parameters()) - trainable,
         trainable=trainable,
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
-        intermediate=first["down_proj"][0],
+        intermediate=projections["down_proj"][0],
         heads=text.num_attention_heads,
         key_heads=text.num_key_value_heads,
-        queries=first["o_proj"][0],
-        keys=first["k_proj"][1],
+        queries=projections["o_proj"][0],
+        keys=projections["k_proj"][1],
         head_norms=any(name.endswith("q_norm") for name, _ in model.named_modules()),
-        vocabulary=linears[next(name for name in linears if name.endswith("lm_head"))].out_features,
+        vocabulary=wide("lm_head"),
         rank=max(adapted.values(), default=0),
         targets=tuple(adapted),
-        projections=first,
+        projections=projections,
         patch_weights=sum(tower.values()) - merged,
         merged_weights=merged,
         merge=vision.spatial_merge_size**2,
-        vision_width=next(module.weight.shape[0] for name, module in linears.items() if "patch_embed" in name),
-        vision_mlp=mlp,
+        vision_width=wide(".visual.patch_embed"),
+        vision_mlp=wide(".visual.blocks.0.mlp"),
         windows=_windows(vision),
     )
 
@@ -177,6 +200,11 @@ def step_flops(shape, batch, checkpointing=False):
     flops["vision"] = vision_flops(shape, batch.patches)
     flops["recomputation"] = forward["language"] + forward["attention"] + forward["lora"] if checkpointing else 0
     return flops
+
+
+def model_flops(shape, batch):
+    """FLOPs of a micro-batch without recomputation: what model FLOPs utilisation divides by seconds and peak."""
+    return sum(step_flops(shape, batch).values())
 
 
 def _numel(sizes):
