@@ -6,9 +6,9 @@ loaded. The arithmetic is in cost.py; this is its text.
 
 import math
 from collections import Counter
+from datetime import timedelta
 
 import cost
-from files import UserError
 from model import describe_parameters, load_model_config
 
 PARTS = {  # of cost.step_memory
@@ -24,20 +24,20 @@ PARTS = {  # of cost.step_memory
 
 
 def dry_run_arguments(parser):
-    parser.add_argument("--dry-run", action="store_true", help="print what training will cost, from data and config.json alone")
-    parser.add_argument("--gpu", default="A100", metavar="NAME", help=f"for --dry-run: one of {', '.join(cost.PEAK_TFLOPS)} (default A100)")
-    parser.add_argument(
-        "--utilisation", type=float, default=0.4, metavar="SHARE", help="for --dry-run: share of the GPU's peak that is reached (default 0.4)"
-    )
+    group = parser.add_argument_group("before training")
+    group.add_argument("--dry-run", action="store_true", help="print what training will cost, from data and config.json alone, and stop")
+    group.add_argument("--gpu", default="A100", choices=cost.PEAK_TFLOPS, metavar="NAME", help=f"{', '.join(cost.PEAK_TFLOPS)} (default A100)")
+    group.add_argument("--utilisation", type=_share, default=0.4, metavar="SHARE", help="of the GPU's peak that is reached (default 0.4)")
+
+
+def _share(text):
+    if not 0 < float(text) <= 1:  # argparse turns a ValueError into a line that names the argument
+        raise ValueError
+    return float(text)
 
 
 def dry_run(dataset, cfg, world_size, gpu, utilisation):
-    """What training will cost, as text. Raises UserError for an unknown GPU or a share that can't be."""
-    peak = cost.device_peak_flops(gpu)
-    if peak is None:
-        raise UserError(f"--gpu: {gpu!r} is unknown; give one of {', '.join(cost.PEAK_TFLOPS)}")
-    if not 0 < utilisation <= 1:
-        raise UserError(f"--utilisation: {utilisation} is no share of a peak; give a number above 0 and up to 1")
+    """What training will cost on world_size GPUs of cost.PEAK_TFLOPS at a share of their peak, recomputation included, as text."""
     model = cost.model_on_meta(load_model_config(cfg), cfg.lora)
     shape, batches = cost.model_shape(model), cost.epoch_micro_batches(dataset)
     per_epoch = math.ceil(len(batches) / (cfg.train.grad_accum * world_size))
@@ -46,7 +46,7 @@ def dry_run(dataset, cfg, world_size, gpu, utilisation):
     for batch in batches:
         flops.update(cost.step_flops(shape, batch, cfg.train.gradient_checkpointing))
     done, useful = sum(flops.values()), sum(flops.values()) - flops["recomputation"]
-    hours = done * steps / per_epoch / (peak * utilisation * world_size) / 3600
+    seconds = done * steps / per_epoch / (1e12 * cost.PEAK_TFLOPS[gpu] * utilisation * world_size)
     return "\n".join(
         [
             "dry run: from data and config.json; no weights loaded, nothing trained",
@@ -55,8 +55,8 @@ def dry_run(dataset, cfg, world_size, gpu, utilisation):
             f"parameters: {describe_parameters(model)}",
             f"FLOPs an epoch: {done:.3g} = " + " + ".join(f"{name} {count:.3g}" for name, count in flops.items() if count),
             describe_memory(shape, batches, cfg),
-            f"time: {hours:.2f} h for {steps:,} steps on {world_size} x {gpu} at {utilisation:.0%} of its {peak / 1e12:g} TFLOP/s (dense bf16); "
-            f"model FLOPs utilisation, which leaves recomputation out, is then {utilisation * useful / done:.0%}",
+            f"time: {timedelta(seconds=math.ceil(seconds))} for {steps:,} steps on {world_size} x {gpu} at {utilisation:.0%} of its "
+            f"{cost.PEAK_TFLOPS[gpu]:g} TFLOP/s (dense bf16); without recomputation, as `mfu` in the log, that is {utilisation * useful / done:.0%}",
         ]
     )
 

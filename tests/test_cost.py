@@ -54,8 +54,10 @@ def ready(processor, checkpointing=False, dtype=torch.float32, lora=LoraConfig(d
     return model
 
 
-def train_step(model, batch):
-    answer_loss(model(**training_inputs(model, batch)), batch["labels"]).backward()
+def train_step(model, batch, autocast=False):
+    with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
+        loss = answer_loss(model(**training_inputs(model, batch)), batch["labels"])
+    loss.backward()
 
 
 def counted_flops(function, *args):
@@ -143,13 +145,14 @@ def allocated_peak(function, *args):
 
 
 @pytest.mark.parametrize("text", [dict(num_hidden_layers=12), dict(intermediate_size=1024)], ids=["deep", "wide"])
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("dtype, autocast, dropout", [("fp32", False, 0.0), ("bf16", False, 0.0), ("bf16", True, 0.1)])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_peak_memory_of_a_step(processor, batch, checkpointing, dtype, text):
-    model = ready(processor, checkpointing, {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype], **text)
-    memory = step_memory(model_shape(model), MicroBatch.of(batch), Precision(dtype, autocast=False), checkpointing)
+def test_peak_memory_of_a_step(processor, batch, checkpointing, dtype, autocast, dropout, text):
+    torch_dtype, lora = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype], LoraConfig(dropout=dropout)
+    model, precision = ready(processor, checkpointing, torch_dtype, lora, **text), Precision(dtype, autocast, dropout, fused_dropout=False)
+    memory = step_memory(model_shape(model), MicroBatch.of(batch), precision, checkpointing)
     estimate = memory["peak"] - memory["weights"] - memory["lora"] - memory["batch"]
-    assert estimate == pytest.approx(allocated_peak(train_step, model, batch), rel=0.1)
+    assert estimate == pytest.approx(allocated_peak(train_step, model, batch, autocast), rel=0.1)
 
 
 def test_fixed_memory_is_that_of_the_tensors(processor, batch):
@@ -231,10 +234,12 @@ def test_dry_run_of_the_real_experiment_needs_seconds_and_no_weights(tmp_path, s
     count = lambda part: len(AutoTokenizer.from_pretrained(folder)(part)["input_ids"])  # noqa: E731
     saved = 20 * 8 * (count(before_image) + 64 + count(after_image))  # of every image's 9 prefixes 8
     assert f"sharing saves {saved:,} tokens" in text
-    assert re.search(r"peak memory.* frozen weights 16\.58 16\.58 .* peak (\d+\.\d+) ", text)
+    assert re.search(r"peak memory in GB, bf16 .* frozen weights 16\.58 16\.58 ", text)
     assert "of its 756.5 TFLOP/s" in text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["data"]
 
 
 def test_dry_run_refuses_what_it_cannot_know(tmp_path):
-    assert "--gpu: 'V100' is unknown" in dry_run(tmp_path, "--gpu", "V100", "model_name=" + str(ROOT / "data/demo/tiny-qwen2-vl")).stderr
+    for arguments, said in ((["--gpu", "V100"], "argument --gpu: invalid choice"), (["--utilisation", "40"], "argument --utilisation: invalid")):
+        done = dry_run(tmp_path, *arguments)
+        assert done.returncode == 2 and said in done.stderr
