@@ -32,7 +32,7 @@ PEAK_TFLOPS = {
 OTHER_DEVICES = {"MIG", "Laptop", "Ti", "D", "SUPER", "Max"}  # words of names that mean another chip, or a part of one
 
 STAGES = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}  # in a layer's order
-INPUTS = {"q_proj": "attention", "k_proj": "attention", "v_proj": "attention", "o_proj": "heads", "gate_proj": "mlp", "up_proj": "mlp", "down_proj": "product"}
+INPUTS = {"q_proj": "x", "k_proj": "x", "v_proj": "x", "o_proj": "heads", "gate_proj": "y", "up_proj": "y", "down_proj": "product"}  # shared ones
 
 
 def device_peak_flops(device_name):
@@ -122,6 +122,7 @@ class Shape:
     rank: int
     targets: tuple[str, ...]
     projections: dict  # name -> (in, out) of a language layer's matrices
+    patch_values: int  # pixels x colours x frames of a patch
     patch_weights: int  # of the tower, applied to each patch
     merged_weights: int  # and to each image token
     merge: int  # patches of an image token
@@ -167,6 +168,7 @@ def model_shape(model):
         rank=max(adapted.values(), default=0),
         targets=tuple(adapted),
         projections=projections,
+        patch_values=next(module.weight[0].numel() for name, module in linears.items() if ".visual.patch_embed" in name),
         patch_weights=sum(tower.values()) - merged,
         merged_weights=merged,
         merge=vision.spatial_merge_size**2,
@@ -254,17 +256,16 @@ def step_memory(shape, batch, precision, checkpointing=False):
     """Bytes of a training step by part, and "peak", their sum at the worst moment.
 
     weights, lora (float32 weight, gradient and Adam's two moments), activations (kept for the backward), layer (one layer at a
-    time: recomputed, with checkpointing, and gradients in flight), logits, vision (the tower's transient) and batch. Vision
+    time: recomputed, with checkpointing, and gradients in flight), logits, vision (the tower's transient) and batch (pixels). Vision
     comes before activations, and logits before layer, so the peak holds the greater of each pair. Not counted: the CUDA
     context, kernels' workspaces and fragmentation, together 1-2 GB on a GPU.
     """
     one_layer, size = layer_bytes(shape, batch, precision), precision.size
     kept = batch.tokens * shape.hidden * size if checkpointing else one_layer
-    per_pixel = 2 * 3 * 14 * 14 * 4  # two frames a patch, three colours, float32
     memory = {
         "weights": size * shape.parameters,
         "lora": 16 * shape.trainable,
-        "batch": sum(batch.patches) * per_pixel,
+        "batch": 4 * shape.patch_values * sum(batch.patches),
         "activations": shape.layers * kept + outside_bytes(shape, batch, precision),
         "layer": (one_layer if checkpointing else 0) + gradient_bytes(shape, batch, precision),
         "logits": batch.supervised * shape.vocabulary * 12,  # float32: the log-softmax, its gradient and the logits'
@@ -289,7 +290,7 @@ def layer_bytes(shape, batch, precision):
 def _lora_bytes(shape, tokens, precision):
     """Inputs of LoRA's A and B; under autocast also both cast to bf16, once a step."""
     size = precision.lora_size
-    mask = 0 if not precision.dropout else 1 if precision.fused_dropout else size if not precision.autocast else 4
+    mask = 0 if not precision.dropout else 1 if precision.fused_dropout else 4
     if precision.dropout or precision.dtype == "bf16":  # every projection has a copy of its own
         inputs = sum(shape.projections[name][0] * (size + mask) for name in shape.targets)
     else:  # float32: no copies; projections share their input, and the heads' output is kept by nothing else

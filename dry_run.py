@@ -27,13 +27,14 @@ def dry_run_arguments(parser):
     group = parser.add_argument_group("before training")
     group.add_argument("--dry-run", action="store_true", help="print what training will cost, from data and config.json alone, and stop")
     group.add_argument("--gpu", default="A100", choices=cost.PEAK_TFLOPS, metavar="NAME", help=f"{', '.join(cost.PEAK_TFLOPS)} (default A100)")
-    group.add_argument("--utilisation", type=_share, default=0.4, metavar="SHARE", help="of the GPU's peak that is reached (default 0.4)")
+    group.add_argument("--utilisation", type=share, default=0.4, metavar="SHARE", help="of the GPU's peak that is reached (default 0.4)")
 
 
-def _share(text):
-    if not 0 < float(text) <= 1:  # argparse turns a ValueError into a line that names the argument
-        raise ValueError
-    return float(text)
+def share(text):
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ValueError  # argparse makes it a line that names the argument
+    return value
 
 
 def dry_run(dataset, cfg, world_size, gpu, utilisation):
