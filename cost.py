@@ -31,8 +31,7 @@ PEAK_TFLOPS = {
 }  # fmt: skip
 OTHER_DEVICES = {"MIG", "Laptop", "Ti", "D", "SUPER", "Max"}  # words of names that mean another chip, or a part of one
 
-STAGES = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}  # in a layer's order
-INPUTS = {"q_proj": "x", "k_proj": "x", "v_proj": "x", "o_proj": "heads", "gate_proj": "y", "up_proj": "y", "down_proj": "product"}  # shared ones
+STAGES = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}  # of a layer: what shares an input
 
 
 def device_peak_flops(device_name):
@@ -294,7 +293,7 @@ def _lora_bytes(shape, tokens, precision):
     if precision.dropout or precision.dtype == "bf16":  # every projection has a copy of its own
         inputs = sum(shape.projections[name][0] * (size + mask) for name in shape.targets)
     else:  # float32: no copies; projections share their input, and the heads' output is kept by nothing else
-        inputs = size * sum({INPUTS[name]: shape.projections[name][0] for name in shape.targets}.values())
+        inputs = size * sum({STAGES[name]: shape.projections[name][0] for name in shape.targets}.values())
     cast = 2 * sum(shape.rank * sum(shape.projections[name]) for name in shape.targets) if size == 2 else 0
     return tokens * (inputs + len(shape.targets) * shape.rank * size) + cast
 

@@ -26,7 +26,8 @@ PARTS = {  # of cost.step_memory
 def dry_run_arguments(parser):
     group = parser.add_argument_group("before training")
     group.add_argument("--dry-run", action="store_true", help="print what training will cost, from data and config.json alone, and stop")
-    group.add_argument("--gpu", default="A100", choices=cost.PEAK_TFLOPS, metavar="NAME", help=f"{', '.join(cost.PEAK_TFLOPS)} (default A100)")
+    names = ", ".join(cost.PEAK_TFLOPS)
+    group.add_argument("--gpu", default="A100", choices=cost.PEAK_TFLOPS, metavar="NAME", help=f"{names} (default A100)")
     group.add_argument("--utilisation", type=share, default=0.4, metavar="SHARE", help="of the GPU's peak that is reached (default 0.4)")
 
 
@@ -56,8 +57,8 @@ def dry_run(dataset, cfg, world_size, gpu, utilisation):
             f"parameters: {describe_parameters(model)}",
             f"FLOPs an epoch: {done:.3g} = " + " + ".join(f"{name} {count:.3g}" for name, count in flops.items() if count),
             describe_memory(shape, batches, cfg),
-            f"time: {timedelta(seconds=math.ceil(seconds))} for {steps:,} steps on {world_size} x {gpu} at {utilisation:.0%} of its "
-            f"{cost.PEAK_TFLOPS[gpu]:g} TFLOP/s (dense bf16); without recomputation, as `mfu` in the log, that is {utilisation * useful / done:.0%}",
+            f"time: {timedelta(seconds=math.ceil(seconds))} for {steps:,} steps on {world_size} x {gpu} at {utilisation:.0%} of its {cost.PEAK_TFLOPS[gpu]:g} "
+            f"TFLOP/s (dense bf16); without recomputation, as `mfu` in the log, that is {utilisation * useful / done:.0%}",
         ]
     )
 
@@ -69,8 +70,9 @@ def describe_epoch(dataset, batches):
     plain = sum(dataset.count_tokens([row]) for rows in dataset.groups for row in rows)
     padding = 1 - unique / sum(batch.tokens for batch in batches)
     return (
-        f"an epoch: {len(dataset.image_groups):,} images, {len(dataset.encoded):,} questions; {image:,} image tokens + {unique - image:,} text "
-        f"tokens, and {padding:.1%} padding; sharing saves {plain - unique:,} tokens, {1 - unique / plain:.0%} of {plain:,} with one question a row"
+        f"an epoch: {len(dataset.image_groups):,} images, {len(dataset.encoded):,} questions; {image:,} image tokens + "
+        f"{unique - image:,} text tokens, and {padding:.1%} padding; sharing saves {plain - unique:,} tokens, "
+        f"{1 - unique / plain:.0%} of {plain:,} with one question a row"
     )
 
 
