@@ -6,6 +6,8 @@
 
 Reads the rows of data.train_jsonl and data.val_jsonl; writes to output_dir: checkpoint-N/, adapter/ (best on validation),
 trainer_state.json (rewritten at every log), loss_curve.png, train_run.json. Warnings of data.check are printed first.
+
+    python train_exp1.py --dry-run --gpu "H100 PCIe"           tokens, steps, FLOPs, memory and time; no weights, no training
 """
 
 import re
@@ -19,6 +21,7 @@ from config import argument_parser, check_transformers, load_config, resolve_pat
 from data.check import warnings_before_training
 from data.preprocess import answer_rules, ensure_enriched, training_space
 from dataset import check_first_batch, first_images, load_dataset
+from dry_run import dry_run, dry_run_arguments
 from files import UserError, read_json, run_script
 from model import (
     EXPERIMENT_FILE,
@@ -109,6 +112,7 @@ def main():
         "--resume_from_checkpoint", nargs="?", const="newest", metavar="PATH", help="continue a run (no path: its newest checkpoint)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the run in output_dir")
+    dry_run_arguments(parser)
     parsed = parser.parse_intermixed_args()
     cfg = load_config(parsed.config, parsed.overrides)
     check_transformers()
@@ -122,7 +126,7 @@ def main():
     set_seed(cfg.train.seed)
 
     with args.main_process_first(local=False):  # one process enriches and checks images, the others read what it wrote
-        resume = checkpoint_to_resume(cfg, parsed.resume_from_checkpoint, parsed.overwrite)
+        resume = None if parsed.dry_run else checkpoint_to_resume(cfg, parsed.resume_from_checkpoint, parsed.overwrite)
         processor = load_processor(cfg)
         space = training_space(cfg)
         for line in warnings_before_training(cfg, splits, space) if args.process_index == 0 else ():
@@ -138,6 +142,9 @@ def main():
         check_adapter(cfg.output_dir / "adapter", facts)  # the same run goes on, or none
     check_first_batch(train_set)
     say("\n".join(filter(None, [describe_step(train_set, cfg, args.world_size), long_answers_note(train_set, cfg)])))
+    if parsed.dry_run:
+        say(dry_run(train_set, cfg, args.world_size, parsed.gpu, parsed.utilisation))
+        return
 
     with memory_errors_explained(LOWER):
         model, _ = load_model(cfg, phase="train")
