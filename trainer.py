@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from cost import MicroBatch, device_peak_flops, model_flops, model_shape
 from data.preprocess import ordered_types
 from dataset import COUNTS
 from files import atomic_open, read_json, write_json
-from model import EXPERIMENT_FILE, answer_loss, save_adapter, training_inputs
+from model import EXPERIMENT_FILE, answer_loss, base_model, save_adapter, training_inputs, why_rows_stay_plain
 from token_tree import IGNORE_INDEX
 
 
@@ -20,7 +21,7 @@ class TreeTrainer(Trainer):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.speed = SpeedMeter()
+        self.speed = SpeedMeter(self.model, self.args.device)
         self.add_callback(self.speed)
 
     def get_train_dataloader(self):
@@ -34,7 +35,7 @@ class TreeTrainer(Trainer):
     def _prepare_inputs(self, inputs):
         batch = super()._prepare_inputs(inputs)
         if self.model.training:
-            self.speed.count(batch["counts"])
+            self.speed.count(batch)
         return {**training_inputs(self.model, batch), "labels": batch["labels"]}
 
     def log(self, logs, start_time=None):
@@ -46,30 +47,39 @@ class TreeTrainer(Trainer):
 class SpeedMeter(TrainerCallback):
     """What training steps compute and how long they take: waiting for data included, start-up, validation and saving not.
 
-    seconds, steps and totals are those of this process since training began.
+    seconds, steps and totals are those of this process since training began; totals are COUNTS and, where the device's peak
+    is known, model FLOPs (`cost.model_flops`).
     """
 
-    def __init__(self):
-        self.seconds, self.steps, self.totals = 0.0, 0, torch.zeros(len(COUNTS), dtype=torch.long)
+    def __init__(self, model, device):
+        self.seconds, self.steps, self.totals = 0.0, 0, torch.zeros(len(COUNTS) + 1, dtype=torch.double)
         self.logged = (0.0, self.totals.clone())
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        self.peak_flops, self.shared = device_peak_flops(name), not why_rows_stay_plain(base_model(model).config)
+        self.shape = model_shape(model) if self.peak_flops else None
 
-    def count(self, counts):
-        self.totals += counts.cpu()
+    def count(self, batch):
+        flops = model_flops(self.shape, MicroBatch.of(batch, self.shared)) if self.shape else 0
+        self.totals += torch.tensor([*batch["counts"].tolist(), flops])
 
     def rates(self, accelerator):
         """For the log, on all ranks since the last call: questions and tokens a second, the share of padding, the tokens that
-        sharing an image's prefix saved; and the seconds of training so far."""
+        sharing an image's prefix saved, model FLOPs utilisation where the peak is known; and the seconds of training so far."""
         seconds, totals = self.seconds - self.logged[0], self.totals - self.logged[1]
         self.logged = (self.seconds, self.totals.clone())
-        counts = accelerator.reduce(totals.to(accelerator.device), "sum").tolist()
-        questions, tokens, padded, plain = counts
-        return {
+        device = accelerator.device
+        counts = accelerator.reduce(totals.to(device, torch.float32 if device.type == "mps" else torch.double), "sum").tolist()
+        questions, tokens, padded, plain, flops = counts
+        rates = {
             "questions_per_second": round(questions / seconds, 2),
             "tokens_per_second": round(tokens / seconds, 1),
             "padding": round(1 - tokens / padded, 4),
-            "shared_tokens_saved": plain - tokens,
+            "shared_tokens_saved": int(plain - tokens),
             "training_seconds": round(self.seconds, 2),
         }
+        if self.peak_flops:
+            rates["mfu"] = round(flops / (seconds * self.peak_flops * accelerator.num_processes), 4)
+        return rates
 
     def _skip(self, *args, **kwargs):
         self.mark = time.perf_counter()

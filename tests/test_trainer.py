@@ -7,16 +7,18 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from conftest import ROOT, make_experiment, random_model, with_random_lora
 from transformers import EvalPrediction, TrainerState
 
 from config import load_config
+from cost import MicroBatch, model_flops, model_shape
 from data.preprocess import ensure_enriched
 from dataset import load_dataset, prompt_fields
 from files import UserError
 from model import answer_loss, base_model, memory_errors_explained, training_inputs
 from templates import prompt_parts
-from trainer import ExperimentFiles, GradientCheck, build_trainer, exact_match_by_type, predicted_tokens, training_arguments
+from trainer import ExperimentFiles, GradientCheck, SpeedMeter, build_trainer, exact_match_by_type, predicted_tokens, training_arguments
 
 EOS = 9
 
@@ -86,11 +88,29 @@ def test_no_token_is_computed_twice(tmp_path, processor):
     branches = sum(encode(branch) + encode(row["answer"]) + 1 for row, (_, branch) in zip(rows, prompts))
     unique, plain = 20 * prefix + branches, 180 * prefix + branches
     assert images == [4] * 5, "each image once, those of a step in one call"
-    assert trainer.speed.totals.tolist() == [180, unique, sum(computed), plain]
+    assert trainer.speed.totals.tolist() == [180, unique, sum(computed), plain, 0], "no FLOPs on a CPU, whose peak is not known"
     assert unique <= sum(computed) <= 1.05 * unique < plain / 1.2
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert sum(entry["shared_tokens_saved"] for entry in logs) == plain - unique
     assert all(0 <= entry["padding"] <= 0.05 and entry["tokens_per_second"] > entry["questions_per_second"] > 0 for entry in logs)
+
+
+def test_utilisation_is_model_flops_by_seconds_and_peak(experiment, processor, monkeypatch):
+    """The figure itself, on a device whose peak is told: `cost.model_flops`, tested against torch's counting, a second a peak."""
+    monkeypatch.setattr("trainer.device_peak_flops", lambda name: 1e9)
+    model = with_random_lora(random_model(processor), experiment[0].lora)
+    data = load_dataset(experiment[1], processor, experiment[0], training=True)
+    batch = data.collate([data[0], data[1]])
+    meter = SpeedMeter(model, torch.device("cpu"))
+    meter.count(batch)
+    meter.count(batch)
+    meter.seconds = 4.0
+    flops = model_flops(model_shape(model), MicroBatch.of(batch))
+    accelerator = Accelerator(cpu=True)
+    assert flops > 1e6 and meter.rates(accelerator)["mfu"] == round(2 * flops / 4e9, 4) > 0
+    meter.count(batch)
+    meter.seconds = 5.0
+    assert meter.rates(accelerator)["mfu"] == round(flops / 1e9, 4), "since the last log line"
 
 
 def test_every_epoch_is_drawn_anew_and_known_from_the_seed(tmp_path, processor):
