@@ -17,6 +17,7 @@ from files import run_script, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = os.environ.get("SURGVQA_SHARED")
+REPORT_NONE = ("--report", "none")  # a report takes seconds: tests/test_report.py has its tests
 
 TRAIN = [
     {"question": "Is there a polyp?", "answer": "yes", "image": "a.png"},
@@ -93,7 +94,7 @@ def evaluate(folder, monkeypatch, capsys):
     """Run the script in this process; return (exit code, stdout, stderr), as a shell would see them."""
 
     def run(*args):
-        monkeypatch.setattr(sys, "argv", ["eval_exp1.py", "--config", str(folder / "config.yaml"), *map(str, args)])
+        monkeypatch.setattr(sys, "argv", ["eval_exp1.py", "--config", str(folder / "config.yaml"), *REPORT_NONE, *map(str, args)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as stopped:
             run_script(eval_exp1.main)
@@ -106,7 +107,7 @@ def evaluate(folder, monkeypatch, capsys):
 
 
 def run_process(*args, cwd=None):
-    command = [sys.executable, str(ROOT / "eval_exp1.py"), *map(str, args)]
+    command = [sys.executable, str(ROOT / "eval_exp1.py"), *REPORT_NONE, *map(str, args)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, encoding="utf-8")
 
 
@@ -155,7 +156,7 @@ def test_torch_is_never_imported(folder):
     code = (
         "import runpy, sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        f"sys.argv = ['eval_exp1.py', '--config', {str(folder / 'config.yaml')!r}]\n"
+        f"sys.argv = ['eval_exp1.py', '--config', {str(folder / 'config.yaml')!r}, '--text-metrics']\n"  # and with a report
         "try:\n    runpy.run_path(sys.path[0] + '/eval_exp1.py', run_name='__main__')\n"
         "except SystemExit as stopped:\n    assert not stopped.code, stopped.code\n"
         "print('HEAVY', sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))\n"
