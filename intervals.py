@@ -63,7 +63,7 @@ def bootstrap_interval(values, estimate, influence):
     """
     below = (np.count_nonzero(values < estimate) + np.count_nonzero(values <= estimate)) / (2 * len(values))
     bias = ndtri(np.clip(below, 0.5 / len(values), 1 - 0.5 / len(values)))
-    skew = (influence**3).sum() / (6 * (influence**2).sum() ** 1.5)
+    skew = (influence**3).sum() / (6 * (influence**2).sum() ** 1.5) if influence.any() else 0.0
     width = stdtrit(max(len(influence) - 1, 1), (1 + LEVEL) / 2)
     ends = bias + np.array([-width, width])
     low, high = np.quantile(values, ndtr(bias + ends / np.maximum(1 - skew * ends, 1e-3)))
