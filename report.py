@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from PIL import Image
 
-from compare import changed_rows, short_p
+from compare import changed_rows, short_p, unit_of
 from config import ROOT, environment_facts
 from data.preprocess import ordered_types
 from files import UserError, atomic_open, read_json, sha256
@@ -47,6 +47,7 @@ def write_report(out, cfg, run):
         run=run,
         figures=figures,
         rows=headline_rows(run),
+        unit=unit_of(run["judged"]),
         examples=example_cards(run, thumbnails),
         changed=changed_cards(run, thumbnails),
         facts=run_facts(cfg, run),
@@ -58,7 +59,7 @@ def write_report(out, cfg, run):
 
 def percent(share, digits=2):
     """A share of 1 as text, or a dash for None."""
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+    return "–" if share is None else f"{share:.{digits}%}"
 
 
 def headline_rows(run):

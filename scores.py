@@ -172,12 +172,12 @@ def classification(gold, pred):
 def confusion(items, limit=CONFUSION_LABELS):
     """Confusion matrix: {"rows": labels of the truth, "columns": labels of the predictions, "counts": rows of ints}.
 
-    The `limit` commonest labels by count, then alphabet; rarer ones share a row and a column. The last column is
-    `invalid`: empty predictions and those that are no label of the truth.
+    The `limit` commonest labels, numbers in their order and the rest by count; rarer ones share a row and a column. The
+    last column is `invalid`: empty predictions and those that are no label of the truth.
     """
     gold, pred = matched_labels(items)
     counts = Counter(gold)
-    shown = sorted(counts, key=lambda label: (-counts[label], label))[:limit]
+    shown = sorted(sorted(counts, key=lambda label: (-counts[label], label))[:limit], key=_number_order)
     rows = [*shown, *[OTHER] * (len(counts) > limit)]
     columns = [*rows, INVALID]
     place = {label: index for index, label in enumerate(shown)}
@@ -185,6 +185,11 @@ def confusion(items, limit=CONFUSION_LABELS):
     for true, said in zip(gold, pred):
         matrix[place.get(true, limit), -1 if said is None else place.get(said, limit)] += 1
     return {"rows": rows, "columns": columns, "counts": matrix.tolist()}
+
+
+def _number_order(label):
+    quantity = parse_quantity(label)
+    return (0, quantity.lo, quantity.hi) if quantity else (1, 0.0, 0.0)
 
 
 def label_lists(items):
