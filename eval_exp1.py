@@ -20,9 +20,9 @@ from pathlib import Path
 from compare import compare, comparison_table, conclusion, over_seeds, seeds_table
 from config import argument_parser, load_config, resolve_path, save_run_info
 from data import answer_space
-from data.preprocess import ensure_enriched, ordered_types, training_space
+from data.preprocess import enrich_split, ordered_types, training_space
 from data.schema import infer_question_type
-from files import UserError, read_json, run_script, write_json
+from files import UserError, read_json, read_jsonl, run_script, write_json
 from metrics import aggregate, answer_blindly, blind_prior, judge
 from predictions import check_same_configuration, check_same_rows, load_predictions, load_sidecar, with_data
 from scores import greedy_comparison, measure, template_of, text_scores
@@ -255,12 +255,13 @@ def score_reachable(rows):
 def score_blind_prior(cfg, rows, types, spellings):
     """Return the blind prior's judged rows, or None, saying why, where the training rows can't be had."""
     try:
-        train = ensure_enriched(cfg, "train")
-        prior = blind_prior(by_rules(train, "question_type") if types == "rules" else train)
+        train = (row for _, row in read_jsonl(enrich_split(cfg, "train")))
+        prior = blind_prior(by_rules(list(train), "question_type") if types == "rules" else train)
     except UserError as error:
         print(f"no blind prior: {error}")
         return None
-    return judge(answer_blindly(rows, prior), cfg.eval, spellings)
+    bare = [{key: row.get(key) for key in ("id", "qtype", "gt", "question")} for row in rows]
+    return judge(answer_blindly(bare, prior), cfg.eval, spellings)
 
 
 def score_texts(judged):

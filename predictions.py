@@ -4,6 +4,7 @@ A repeated or missing row, an answer of another split or a NaN would each give a
 """
 
 import posixpath
+import sys
 from collections import Counter, defaultdict
 
 from data.aliases import fold_label
@@ -22,14 +23,15 @@ def load_predictions(path):
     """
     if not path.exists():
         raise UserError(f"{path} does not exist; run predict_exp1.py first")
-    rows = []
+    rows = []  # with names and questions interned: json makes a new copy for every row
     for line, row in read_jsonl(path):
         for key in ("id", "pred", "gt", "qtype"):
             if key not in row:
                 raise UserError(f"{path}:{line}: has no {key}; a prediction row needs id, pred, gt and qtype")
             _check_value(key, row[key], f"{path}:{line}")
         _check_optional(row, f"{path}:{line}")
-        rows.append({**row, "id": str(row["id"])})
+        rows.append({sys.intern(key): sys.intern(value) if key in ("qtype", "question") else value for key, value in row.items()})
+        rows[-1]["id"] = str(row["id"])
     repeated = [row_id for row_id, count in Counter(row["id"] for row in rows).items() if count > 1]
     if repeated:
         raise UserError(f"{path}: repeats {_listed(repeated)}; give every row its own id, or predict again")

@@ -337,8 +337,9 @@ def greedy_comparison(judged, tolerances, spellings=None):
     both = [row for row in judged if isinstance(row.get("greedy"), str)]
     if not both:
         return None
-    greedy = judge([{**row, "pred": row["greedy"]} for row in both], tolerances, spellings)
-    pairs = Counter((row["correct"], other["correct"]) for row, other in zip(both, greedy) if normalize_answer(row["pred"] or "") != normalize_answer(other["pred"]))
+    differ = [row for row in both if normalize_answer(row["pred"] or "") != normalize_answer(row["greedy"])]
+    greedy = judge([{**row, "pred": row["greedy"]} for row in differ], tolerances, spellings)
+    pairs = Counter((row["correct"], other["correct"]) for row, other in zip(differ, greedy))
     return {"count": len(both), "disagree": pairs.total(), "only_exact_right": pairs[True, False], "only_greedy_right": pairs[False, True]}
 
 
