@@ -63,6 +63,7 @@ def bootstrap_interval(values, estimate, influence):
     """
     below = (np.count_nonzero(values < estimate) + np.count_nonzero(values <= estimate)) / (2 * len(values))
     bias = ndtri(np.clip(below, 0.5 / len(values), 1 - 0.5 / len(values)))
+    influence = np.sort(influence)  # so that the order of clusters doesn't change the last bits
     skew = (influence**3).sum() / (6 * (influence**2).sum() ** 1.5) if influence.any() else 0.0
     width = stdtrit(max(len(influence) - 1, 1), (1 + LEVEL) / 2)
     ends = bias + np.array([-width, width])
@@ -109,9 +110,12 @@ def difference_interval(sums):
     """Interval of a paired difference in accuracy. sums: (clusters, 2), rows and (right by B) - (right by A) of each.
 
     Where all clusters differ alike (not at all, say), resamples are all the same: then Wilson's bound for the share of
-    clusters that would do otherwise, of which none was seen, stands for the width.
+    clusters that would do otherwise, of which none was seen, stands for the width. Exchanging the files mirrors it.
     """
     rows, gained = sums.T
+    if gained.sum() < 0:
+        low, high, method = difference_interval(sums * [1, -1])
+        return Interval(-high, -low, method)
     if np.all(gained * rows.sum() == rows * gained.sum()):
         difference, bound = gained.sum() / rows.sum(), wilson(0, len(sums)).high
         return Interval(max(-1.0, difference - bound * (1 + difference)), min(1.0, difference + bound * (1 - difference)), "Wilson")
