@@ -399,7 +399,7 @@ def report_path(cfg, run, args):
         return None
     if args.report:
         return resolve_path(args.report, cfg.config_path.parent, writing=True)
-    return Path(str(run["metrics"]).replace("metrics", "report")).with_suffix(".html")
+    return run["metrics"].with_name(run["metrics"].name.replace("metrics", "report", 1)).with_suffix(".html")
 
 
 def parse_arguments():

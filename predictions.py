@@ -56,10 +56,18 @@ def _check_optional(row, where):
             raise UserError(f"{where}: {key} is {row[key]!r}, not text; write it as text, or leave it out")
     if row.get("abstained") is not None and not isinstance(row["abstained"], bool):
         raise UserError(f"{where}: abstained is {row['abstained']!r}, not true or false")
+    check_references(row, where)
     top = row.get("candidates_top") or []
     pairs = isinstance(top, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in top)
     if not pairs or not all(isinstance(text, str) and share is not None and _is_probability(share) for text, share in top):
         raise UserError(f"{where}: candidates_top is {top!r}; write a list of [candidate, probability]")
+
+
+def check_references(row, where):
+    """`answers`, where a row has it, is a list of texts: several references for --text-metrics."""
+    answers = row.get("answers")
+    if answers is not None and not (isinstance(answers, list) and answers and all(isinstance(text, str) for text in answers)):
+        raise UserError(f"{where}: answers is {answers!r}; write a list of texts, or leave it out")
 
 
 def _is_probability(value):
@@ -103,6 +111,8 @@ def with_data(rows, path, source, partial):
     """The rows checked against a data file, with its `group` (patient or video) and `answers` (references) where it has them."""
     keys = ("question", "image", "answer", "answer_raw", "options", "group", "answers")
     data_rows = {row["id"]: {key: row[key] for key in keys if row.get(key) is not None} for row in read_rows(source, need_answer=False)}
+    for row_id, row in data_rows.items():
+        check_references(row, f"{source}: row {row_id!r}")
     check_against(rows, path, data_rows, source, partial)
     extra = {row_id: {key: row[key] for key in ("group", "answers") if key in row} for row_id, row in data_rows.items()}
     return [{**row, **extra[row["id"]]} if extra[row["id"]] else row for row in rows]

@@ -27,10 +27,11 @@ from scores import compare_rows, template_of
 
 EXAMPLES = 240  # cards in the gallery, two thirds of them mistakes
 CHANGED = 80  # cards of questions that changed
+CLIPPED = 400  # letters of a text on a card
 THUMBNAIL = 320  # pixels on the longer side
 IMAGE_BYTES = 16_000_000  # of base64 in all; cards beyond it name their image instead
 MAX_BARS = 30  # questions in the figure; the table has more
-MATRICES = 8  # confusion matrices of single questions
+MATRICES = 8  # confusion matrices, of types and of single questions
 STYLE = {"text.parse_math": False, "svg.hashsalt": "report", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 BLUE, GREY, RED, GREEN = "#2b6cb0", "#8a94a0", "#c0392b", "#2f855a"
 
@@ -38,7 +39,7 @@ BLUE, GREY, RED, GREEN = "#2b6cb0", "#8a94a0", "#c0392b", "#2f855a"
 def write_report(out, cfg, run):
     """Write the report of an evaluated run (what `eval_exp1.evaluate` returns, perhaps with a comparison) to `out`."""
     environment = jinja2.Environment(autoescape=True, loader=jinja2.FileSystemLoader(ROOT), trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": percent, "points": lambda share: f"{100 * share:+.2f}", "short_p": short_p}
+    environment.filters |= {"clip": clip, "percent": percent, "points": lambda share: f"{100 * share:+.2f}", "short_p": short_p}
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for letters that the font lacks
         figures = draw_figures(cfg, run)
@@ -84,7 +85,7 @@ def draw_figures(cfg, run):
     details, blind, reachable = run["details"], run["blind_prior"], run["reachable"]
     types = [
         (name, item["accuracy"], item["interval"], item["count"], *(other and other["per_type"][name]["accuracy"] for other in (blind, reachable)))
-        for name, item in details["per_type"].items()
+        for name, item in list(details["per_type"].items())[:MAX_BARS]
     ]
     questions = [
         (item["question"], item["accuracy"], item["interval"], item["count"], item["blind"], item["reachable"])
@@ -97,7 +98,7 @@ def draw_figures(cfg, run):
     return {
         "types": accuracy_bars(types),
         "questions": accuracy_bars(questions) if questions else None,
-        "matrices": [(title, confusion_matrix(matrix)) for title, matrix in matrices],
+        "matrices": [(title, confusion_matrix(matrix)) for title, matrix in matrices[:MATRICES]],
         "question_matrices": [(title, confusion_matrix(matrix)) for title, matrix in asked[:MATRICES]],
         "calibration": reliability(fit) if fit else None,
         "coverage": risk_coverage_curve(fit) if fit else None,
@@ -305,12 +306,18 @@ def _card(row, thumbnails, before=None):
     """What the template shows of a row. before: the other file's row, when comparing."""
     top = row.get("candidates_top") or []
     return {
-        **{key: row.get(key) for key in ("id", "qtype", "question", "image", "pred", "gt", "correct", "confidence", "abstained", "runner_up")},
-        "question_key": template_of(row) or "",
+        **{key: row.get(key) for key in ("correct", "confidence", "abstained")},
+        **{key: clip(row.get(key)) for key in ("id", "qtype", "question", "image", "pred", "gt")},
+        "question_key": clip(template_of(row) or ""),
         "thumbnail": thumbnails.get(row.get("image")),
-        "top": [(text, min(1.0, share)) for text, share in top],
-        "before": before and before["pred"],
+        "top": [(clip(text), min(1.0, share)) for text, share in top[:5]],
+        "before": before and clip(before["pred"] or ""),
     }
+
+
+def clip(text):
+    """A text (or None) cut to what a card can hold, so that an essay in every row doesn't make the report grow."""
+    return text if text is None or len(text) <= CLIPPED else text[:CLIPPED] + "…"
 
 
 def changed_cards(run, thumbnails):

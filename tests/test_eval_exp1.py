@@ -577,7 +577,7 @@ def test_confidences_that_are_no_probabilities_are_counted_and_listed(folder, ev
 
 
 @pytest.mark.parametrize(
-    "key, value", [("question", 3), ("image", ["a"]), ("abstained", "no"), ("candidates_top", [["yes"]]), ("candidates_top", [["yes", float("nan")]]), ("greedy", 1)]
+    "key, value", [("question", 3), ("image", ["a"]), ("abstained", "no"), ("answers", "yes"), ("candidates_top", [["yes"]]), ("candidates_top", [["yes", float("nan")]]), ("greedy", 1)]
 )
 def test_other_fields_of_the_wrong_kind_are_named(folder, evaluate, key, value):
     write_jsonl(folder / "out" / "predictions.jsonl", [PREDICTIONS[0], {**PREDICTIONS[1], key: value}])

@@ -135,6 +135,12 @@ def test_the_gallery_does_not_grow_with_the_rows():
     assert {card["qtype"] for card in cards if card["correct"]} == set(TYPES)
 
 
+def test_essays_are_cut():
+    rows = [{**row, "pred": "word " * 20_000, "question": "why " * 20_000, "correct": False} for row in make_rows(300)]
+    cards = report.example_cards({"judged": rows, "spellings": {}}, report.Thumbnails(None))
+    assert max(len(card["pred"]) for card in cards) == report.CLIPPED + 1 and len(json.dumps(cards)) < 1_000_000
+
+
 def test_thumbnails_keep_to_their_root_and_their_budget(folder):
     inside = report.Thumbnails(folder)
     uri = inside.get("0.png")
