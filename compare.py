@@ -64,7 +64,9 @@ def comparison_table(comparison):
     for name, item in [*comparison["per_type"].items(), ("OVERALL (micro)", comparison["overall"])]:
         interval = "{:+.2f} to {:+.2f}".format(*(100 * end for end in item["interval"][:2]))
         p = short_p(item.get("p_holm", item["p"]))
-        lines.append(line(name, item["count"], f"{item['a']:.2%}", f"{item['b']:.2%}", f"{100 * item['difference']:+.2f}", interval, p).rstrip())
+        lines.append(
+            line(name, item["count"], f"{item['a']:.2%}", f"{item['b']:.2%}", f"{100 * item['difference']:+.2f}", interval, p).rstrip()
+        )
     return "\n".join(lines)
 
 
@@ -92,8 +94,12 @@ def _by_type(per_type):
     """Which types differ after Holm's correction; nothing where there is one type only."""
     if len(per_type) < 2:
         return ""
-    better = [f"{name} ({100 * item['difference']:+.2f})" for name, item in per_type.items() if item["p_holm"] <= ALPHA and item["difference"] > 0]
-    worse = [f"{name} ({100 * item['difference']:+.2f})" for name, item in per_type.items() if item["p_holm"] <= ALPHA and item["difference"] < 0]
+    better = [
+        f"{name} ({100 * item['difference']:+.2f})" for name, item in per_type.items() if item["p_holm"] <= ALPHA and item["difference"] > 0
+    ]
+    worse = [
+        f"{name} ({100 * item['difference']:+.2f})" for name, item in per_type.items() if item["p_holm"] <= ALPHA and item["difference"] < 0
+    ]
     open_ = [name for name, item in per_type.items() if item["p_holm"] > ALPHA]
     parts = [f"{verb} on {_listed(names)}" for verb, names in (("higher", better), ("lower", worse)) if names]
     parts += [f"not distinguishable on {_listed(open_)}"] if open_ else []

@@ -128,9 +128,11 @@ def more_scores(details, greedy):
     if bins := overall.get("size_bins"):
         yield _shares(f"size bins ({bins['count']} rows)", bins, ("exact", "within_one"))
     if errors := overall.get("millimetres"):
-        yield f"measurements ({errors['count']} rows): mean absolute error {errors['mean_abs_error']:.2f} mm, median {errors['median_abs_error']:.2f} mm"
+        mean, median = errors["mean_abs_error"], errors["median_abs_error"]
+        yield f"measurements ({errors['count']} rows): mean absolute error {mean:.2f} mm, median {median:.2f} mm"
     if fit := overall.get("calibration"):
-        yield f"calibration ({fit['count']} rows with a confidence): ECE {fit['ece']:.4f} (15 bins), Brier {fit['brier']:.4f}, AURC {fit['aurc']:.4f}"
+        values = f"ECE {fit['ece']:.4f} (15 bins), Brier {fit['brier']:.4f}, AURC {fit['aurc']:.4f}"
+        yield f"calibration ({fit['count']} rows with a confidence): {values}"
     if held := overall.get("abstention"):
         rest = "nothing answered" if held["accuracy_of_the_rest"] is None else f"accuracy of the rest {held['accuracy_of_the_rest']:.2%}"
         yield f"abstained: {held['abstained']} of {overall['count']}, coverage {held['coverage']:.2%}, {rest}"
@@ -384,7 +386,8 @@ def names_in_words(runs):
     for run in runs:
         facts = run["sidecar"]
         tuned = "untuned" if facts.get("adapter") in (None, "none") else "tuned"
-        decoding = {"greedy": "greedy constrained", "exact": "exact constrained", "free": "free"}.get(facts.get("decoding"), facts.get("decoding"))
+        decoding = facts.get("decoding")
+        decoding = {"greedy": "greedy constrained", "exact": "exact constrained"}.get(decoding, decoding)
         names.append(f"the {tuned} model with {decoding} decoding" if "adapter" in facts and decoding else _short_name(run["path"]))
     return names if len(set(names)) == len(names) else [_short_name(run["path"]) for run in runs]
 
@@ -405,7 +408,8 @@ def report_path(cfg, run, args):
 def parse_arguments():
     parser = argument_parser(__doc__)
     files = parser.add_mutually_exclusive_group()
-    files.add_argument("--predictions", metavar="PATH", nargs="+", help="evaluate this, or several seeds (default: output_dir/predictions.jsonl)")
+    default = "(default: output_dir/predictions.jsonl)"
+    files.add_argument("--predictions", metavar="PATH", nargs="+", help=f"evaluate this, or several seeds {default}")
     files.add_argument("--compare", metavar=("A", "B"), nargs=2, help="evaluate B, and compare it with A row by row")
     files.add_argument("--summary", metavar="METRICS", nargs="+", help="compare metrics files instead")
     parser.add_argument("--against", metavar="DATA", help="check ids, questions and ground truth against this data file")

@@ -190,7 +190,9 @@ def check_same_configuration(runs):
         return
     keys = sorted({key for config in configs for key in config if config[key] != configs[0].get(key)})
     if keys:
-        raise UserError(f"--predictions of several files takes seeds of one configuration, and these differ in {', '.join(keys)}; use --compare")
+        raise UserError(
+            f"--predictions of several files takes seeds of one configuration, and these differ in {', '.join(keys)}; use --compare"
+        )
 
 
 def _settings(sidecar, ignored=("output_dir", "train.seed")):

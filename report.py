@@ -84,7 +84,13 @@ def draw_figures(cfg, run):
     """The figures as {name: data URI or list of (title, data URI)}; None where the run has nothing to draw."""
     details, blind, reachable = run["details"], run["blind_prior"], run["reachable"]
     types = [
-        (name, item["accuracy"], item["interval"], item["count"], *(other and other["per_type"][name]["accuracy"] for other in (blind, reachable)))
+        (
+            name,
+            item["accuracy"],
+            item["interval"],
+            item["count"],
+            *(other and other["per_type"][name]["accuracy"] for other in (blind, reachable)),
+        )
         for name, item in list(details["per_type"].items())[:MAX_BARS]
     ]
     questions = [
@@ -174,7 +180,11 @@ def loss_curve(history):
     """Training and validation loss over steps, and the validation's exact match where it was measured."""
     figure, axes = _axes(4.4, 3.0)
     other = axes.twinx()
-    for target, key, color, name in ((axes, "loss", GREY, "training loss"), (axes, "eval_loss", BLUE, "validation loss"), (other, "eval_exact_match", GREEN, "exact match")):
+    for target, key, color, name in (
+        (axes, "loss", GREY, "training loss"),
+        (axes, "eval_loss", BLUE, "validation loss"),
+        (other, "eval_exact_match", GREEN, "exact match"),
+    ):
         points = [(item["step"], item[key]) for item in history if isinstance(item.get(key), (int, float))]
         if points:
             target.plot(*zip(*points), ".-" if key.startswith("eval") else "-", color=color, label=name)

@@ -90,7 +90,9 @@ def compare_rows(judged, spellings=None):
         if key[0] == "size_numeric" and (size := _size_bin(row["gt"])):
             sizes[key].add(size)
     places = {key: {size: place for place, size in enumerate(sorted(found, key=_size_order))} for key, found in sizes.items()}
-    return [_compare(row, gt, labels(row["pred"] or "", key[1]), key in listed, places.get(key)) for row, key, gt in zip(judged, templates, gts)]
+    return [
+        _compare(row, gt, labels(row["pred"] or "", key[1]), key in listed, places.get(key)) for row, key, gt in zip(judged, templates, gts)
+    ]
 
 
 def _compare(row, gt, pred, listed, places):

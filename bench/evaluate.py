@@ -24,6 +24,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from config import load_config  # noqa: E402
+from data.preprocess import enrich_split  # noqa: E402
 from files import write_jsonl  # noqa: E402
 from intervals import accuracy_interval, wilson  # noqa: E402
 
@@ -31,12 +33,27 @@ ROWS, IMAGES, FRAMES = 58_849, 6_500, 200
 GRID = ["upper-left", "upper-center", "upper-right", "center-left", "center", "center-right", "lower-left", "lower-center", "lower-right"]
 QUESTIONS = [
     *(("yes_no", f"Is there {thing}?", ["yes", "no"]) for thing in ("text", "a polyp", "a green box", "an artefact", "bleeding")),
-    *(("count_numeric", f"How many {thing} are in the image?", list(map(str, range(17)))) for thing in ("polyps", "instruments", "findings")),
+    *(
+        ("count_numeric", f"How many {thing} are in the image?", list(map(str, range(17))))
+        for thing in ("polyps", "instruments", "findings")
+    ),
     ("size_numeric", "What is the size of the polyp?", ["<5mm", "5-10mm", "11-20mm", ">20mm", "none"]),
-    *(("color", f"What color is the {thing}?", ["pink", "red", "pink; red", "white", "yellow", "brown; red"]) for thing in ("abnormality", "landmark")),
-    *(("mcq", f"Where in the image is the {thing}?", [f"{a}; {b}" if a != b else a for a in GRID for b in GRID]) for thing in ("polyp", "instrument", "landmark")),
-    *(("mcq", f"What type of {thing} is it?", ["gastroscopy", "colonoscopy", "capsule endoscopy", "paris is", "paris ip", "paris iia"]) for thing in ("procedure", "polyp", "instrument")),
-    *(("open_ended", f"What does the {thing} show?", [f"finding number {n}" for n in range(400)]) for thing in ("frame", "margin", "vessel")),
+    *(
+        ("color", f"What color is the {thing}?", ["pink", "red", "pink; red", "white", "yellow", "brown; red"])
+        for thing in ("abnormality", "landmark")
+    ),
+    *(
+        ("mcq", f"Where in the image is the {thing}?", [f"{a}; {b}" if a != b else a for a in GRID for b in GRID])
+        for thing in ("polyp", "instrument", "landmark")
+    ),
+    *(
+        ("mcq", f"What type of {thing} is it?", ["gastroscopy", "colonoscopy", "capsule endoscopy", "paris is", "paris ip", "paris iia"])
+        for thing in ("procedure", "polyp", "instrument")
+    ),
+    *(
+        ("open_ended", f"What does the {thing} show?", [f"finding number {n}" for n in range(400)])
+        for thing in ("frame", "margin", "vessel")
+    ),
 ]
 
 
@@ -62,7 +79,16 @@ def make_folder(folder, rows):
         top = [[said, confidence], [wrong if said == truth else truth, 1 - confidence]]
         image = f"frames/{number * IMAGES // rows}.jpg"
         row = {"id": str(number), "pred": said, "gt": truth, "qtype": qtype, "question": question, "image": image, "confidence": confidence}
-        predictions.append({**row, "reachable": True, "runner_up": top[1][0], "runner_up_confidence": 1 - confidence, "candidates_top": top, "greedy": said if rng.random() < 0.95 else truth})
+        predictions.append(
+            {
+                **row,
+                "reachable": True,
+                "runner_up": top[1][0],
+                "runner_up_confidence": 1 - confidence,
+                "candidates_top": top,
+                "greedy": said if rng.random() < 0.95 else truth,
+            }
+        )
         train.append({"question": question, "answer": truth, "image": image})
     write_jsonl(folder / "predictions.jsonl", predictions)
     write_jsonl(folder / "train.jsonl", train)
@@ -85,8 +111,7 @@ def speed(rows):
         folder = Path(name)
         make_folder(folder, rows)
         script = [ROOT / "eval_exp1.py", "--config", folder / "config.yaml", "--predictions", folder / "predictions.jsonl"]
-        enrich = "from config import load_config; from data.preprocess import ensure_enriched; import sys; ensure_enriched(load_config(sys.argv[1]), 'train')"
-        subprocess.run([sys.executable, "-c", enrich, folder / "config.yaml"], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        enrich_split(load_config(folder / "config.yaml"), "train")
         seconds, memory = timed(*script, "--report", "none")
         whole, _ = timed(*script)
         size = (folder / "out" / "report.html").stat().st_size / 1e6
@@ -124,7 +149,10 @@ def coverage(data_sets):
                     hits += clustered.low <= accuracy <= clustered.high
                     naive += rowwise.low <= accuracy <= rowwise.high
                 asked = f"{questions[0]}-{questions[1]}"
-                print(f"{images:>6}  {accuracy:>8.0%}  {strength:>11}  {asked:>9}  {hits / data_sets:>10.1%}  {naive / data_sets:>20.1%}", flush=True)
+                print(
+                    f"{images:>6}  {accuracy:>8.0%}  {strength:>11}  {asked:>9}  {hits / data_sets:>10.1%}  {naive / data_sets:>20.1%}",
+                    flush=True,
+                )
                 within.append(0.93 <= hits / data_sets <= 0.97)
     return 0 if all(within) else 1
 

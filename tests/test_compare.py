@@ -51,8 +51,9 @@ def test_the_sentence_of_a_clear_difference():
     sentence = conclusion(comparison, "the untuned model", "the tuned model")
     low, high = (100 * end for end in comparison["overall"]["interval"][:2])
     assert sentence == (
-        f"On 200 questions about 40 images, the tuned model answered 75.00% correctly and the untuned model {letters.count('+') / 2:.2f}%: a paired "
-        f"difference of {75 - letters.count('+') / 2:+.2f} percentage points (95% confidence interval {low:+.2f} to {high:+.2f}; "
+        "On 200 questions about 40 images, the tuned model answered 75.00% correctly and the untuned model "
+        f"{letters.count('+') / 2:.2f}%: a paired difference of {75 - letters.count('+') / 2:+.2f} percentage points "
+        f"(95% confidence interval {low:+.2f} to {high:+.2f}; "
         "sign-flip test by image, p < 0.001)."
     )
 
@@ -64,7 +65,9 @@ def test_the_sentence_claims_nothing_where_there_is_nothing():
     assert "which these rows cannot tell from no difference" in same and "p = 1.000" in same
     assert same.endswith("the accuracy was not distinguishable on yes_no and mcq.")
     by_type = conclusion(compare(a, b), "A", "B").split("By question type ")[1]
-    assert by_type == "(Holm-adjusted over 2 types, alpha = 0.05) the accuracy was higher on mcq (+50.00), and not distinguishable on yes_no."
+    assert (
+        by_type == "(Holm-adjusted over 2 types, alpha = 0.05) the accuracy was higher on mcq (+50.00), and not distinguishable on yes_no."
+    )
 
 
 def test_the_table_fits_its_columns():

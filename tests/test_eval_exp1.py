@@ -516,7 +516,7 @@ def test_predictions_that_fit_the_data_file_are_said_to(folder, evaluate):
         (changed(DATA, 2, question="How many snares?"), "another question: 1 id (2);"),
         (changed(DATA, 2, image="z.png"), "another image: 1 id (2);"),
         ([{**row, "answer": "purple"} for row in DATA], "another answer: 4 ids (0, 1, 2, 3);"),
-        ([{**row, "id": f"test {row['id']}"} for row in DATA], "unknown: 4 ids (0, 1, 2, 3); missing: 4 ids (test 0, test 1, test 2, test 3);"),
+        ([{**row, "id": f"t{row['id']}"} for row in DATA], "unknown: 4 ids (0, 1, 2, 3); missing: 4 ids (t0, t1, t2, t3);"),
     ],
 )
 def test_predictions_that_do_not_fit_the_data_file_are_refused(folder, evaluate, rows, said):
@@ -577,7 +577,11 @@ def test_confidences_that_are_no_probabilities_are_counted_and_listed(folder, ev
 
 
 @pytest.mark.parametrize(
-    "key, value", [("question", 3), ("image", ["a"]), ("abstained", "no"), ("answers", "yes"), ("candidates_top", [["yes"]]), ("candidates_top", [["yes", float("nan")]]), ("greedy", 1)]
+    "key, value",
+    [
+        *(("question", 3), ("image", ["a"]), ("abstained", "no"), ("answers", "yes"), ("greedy", 1)),
+        *(("candidates_top", [["yes"]]), ("candidates_top", [["yes", float("nan")]])),
+    ],
 )
 def test_other_fields_of_the_wrong_kind_are_named(folder, evaluate, key, value):
     write_jsonl(folder / "out" / "predictions.jsonl", [PREDICTIONS[0], {**PREDICTIONS[1], key: value}])
@@ -612,7 +616,8 @@ def test_a_model_below_its_blind_prior_is_marked(folder, evaluate):
 
 def test_text_metrics_state_what_they_are(folder, evaluate):
     pytest.importorskip("sacrebleu", reason="an optional extra")
-    write_jsonl(folder / "out" / "predictions.jsonl", [{"id": "0", "pred": "a small polyp", "gt": "none", "qtype": "open_ended", "question": "What?", "image": "a"}])
+    row = {"id": "0", "pred": "a small polyp", "gt": "none", "qtype": "open_ended", "question": "What?", "image": "a"}
+    write_jsonl(folder / "out" / "predictions.jsonl", [row])
     data = with_data(folder, [{"question": "What?", "answer": "none", "answers": ["none", "a small polyp"], "image": "a"}])
     _, out, _ = evaluate("--text-metrics", "--against", data)
     assert "corpus BLEU-n (sacrebleu; weights 1/n, exponential smoothing, 13a, lower case), ROUGE-L F" in out
@@ -632,7 +637,8 @@ def seed_file(folder, seed, rows, **changes):
 
 
 def test_several_seeds(folder, evaluate):
-    files = [seed_file(folder, seed, rows) for seed, rows in enumerate((PREDICTIONS, changed(PREDICTIONS, 1, pred="yes"), changed(PREDICTIONS, 0, pred="no")))]
+    runs = (PREDICTIONS, changed(PREDICTIONS, 1, pred="yes"), changed(PREDICTIONS, 0, pred="no"))
+    files = [seed_file(folder, seed, rows) for seed, rows in enumerate(runs)]
     code, out, err = evaluate("--predictions", *files, "eval.count_abs_tol=1")
     assert code == 0 and out.startswith(TABLE), err
     assert "OVERALL (micro)      4          75.00%     25.00%     " in out

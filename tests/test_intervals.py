@@ -26,8 +26,12 @@ from intervals import (
 )
 
 property_test = settings(max_examples=60, deadline=None, database=None)
-CLUSTERS = st.lists(st.integers(1, 9).flatmap(lambda rows: st.tuples(st.just(rows), st.integers(0, rows))), min_size=1, max_size=40).map(np.array)
-PAIRS = st.lists(st.integers(1, 9).flatmap(lambda rows: st.tuples(st.just(rows), st.integers(-rows, rows))), min_size=1, max_size=40).map(np.array)
+CLUSTERS = st.lists(st.integers(1, 9).flatmap(lambda rows: st.tuples(st.just(rows), st.integers(0, rows))), min_size=1, max_size=40).map(
+    np.array
+)
+PAIRS = st.lists(st.integers(1, 9).flatmap(lambda rows: st.tuples(st.just(rows), st.integers(-rows, rows))), min_size=1, max_size=40).map(
+    np.array
+)
 
 
 def wilson_by_formula(right, n, z=1.959963984540054):

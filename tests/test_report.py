@@ -30,7 +30,11 @@ def make_rows(count=60):
         question = SCRIPT if number == 0 else f"Question {number % 4} of type {TYPES[number % 3]}?"
         truth = "ac"[number % 2]
         row = {"id": str(number), "pred": truth if right else "b", "gt": truth, "qtype": TYPES[number // 3 % 3], "question": question}
-        row |= {"image": f"{number % 6}.png", "confidence": confidence, "candidates_top": [[truth if right else "b", confidence], ["<i>c</i>", 0.01]]}
+        row |= {
+            "image": f"{number % 6}.png",
+            "confidence": confidence,
+            "candidates_top": [[truth if right else "b", confidence], ["<i>c</i>", 0.01]],
+        }
         rows.append(row | {"reachable": True})
     rows[3] |= {"pred": "", "confidence": None, "candidates_top": None}
     return rows
@@ -68,7 +72,9 @@ def page(folder, name="report.html"):
 
 def test_the_report_is_one_file_that_asks_for_nothing(folder):
     html = page(folder)
-    assert "report: " in evaluate(folder, "--report", "out/again.html") and page(folder, "again.html") == html, "the same input, the same bytes"
+    assert "report: " in evaluate(folder, "--report", "out/again.html") and page(folder, "again.html") == html, (
+        "the same input, the same bytes"
+    )
     sources = re.findall(r"""(?:src|href)=["']([^"']{0,20})""", html) + re.findall(r"url\(([^)]{0,20})", html)
     assert sources and all(source.startswith(("data:image/jpeg;base64,"[:20], "data:image/svg+xml;base64,"[:20])) for source in sources)
     assert html.count("<script") == 1 and "@import" not in html
@@ -79,10 +85,19 @@ def test_what_the_report_says(folder):
     assert f"{metrics['micro']:.2%}" in html and f"{metrics['blind_prior']['micro']:.2%}" in html
     low, high, _ = metrics["details"]["per_type"]["color"]["interval"]
     assert f"<td>color</td><td>{metrics['per_type']['color']['accuracy']:.2%}</td><td>{low:.2%} – {high:.2%}</td>" in html
-    for title in ("Accuracy by type", "Accuracy of the commonest questions", "Training", "Confusion", "Reliability", "If only the surest answers are given"):
+    for title in (
+        "Accuracy by type",
+        "Accuracy of the commonest questions",
+        "Training",
+        "Confusion",
+        "Reliability",
+        "If only the surest answers are given",
+    ):
         assert title in html
     assert "predictions SHA-256" in html and "below blind" not in html and "numeric_rel_tol" in html
-    assert html.count("data:image/svg+xml") >= 6 and html.count("data:image/jpeg") == 50, "a tenth of the rows has image 5, which is missing"
+    assert html.count("data:image/svg+xml") >= 6 and html.count("data:image/jpeg") == 50, (
+        "a tenth of the rows has image 5, which is missing"
+    )
     assert html.count("image 5.png is not shown") == 10
 
 
@@ -122,7 +137,10 @@ def test_no_report_where_none_is_wanted(folder, tmp_path):
 
 def test_a_foreign_file_of_four_fields_has_a_report_too(folder, tmp_path):
     shutil.copy(folder / "config.yaml", tmp_path)
-    write_jsonl(tmp_path / "out" / "predictions_x.jsonl", [{"id": 1, "pred": None, "gt": "<b>\x01五", "qtype": "<u>"}, {"id": 2, "pred": "a", "gt": "a", "qtype": "<u>"}])
+    write_jsonl(
+        tmp_path / "out" / "predictions_x.jsonl",
+        [{"id": 1, "pred": None, "gt": "<b>\x01五", "qtype": "<u>"}, {"id": 2, "pred": "a", "gt": "a", "qtype": "<u>"}],
+    )
     evaluate(tmp_path, "--predictions", "out/predictions_x.jsonl")
     html = page(tmp_path, "report_x.html")
     assert "&lt;u&gt;" in html and "<u>" not in html and "have no confidences" in html and "no image named" in html
@@ -177,18 +195,22 @@ def browser(tmp_path_factory):
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("name", ["report.html", "compared.html"])
 def test_the_page_fits_its_width_and_shows_its_pictures(folder, browser, width, name):
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600})
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    )
     browser.get((folder / "out" / name).as_uri())
     assert browser.title.startswith("Evaluation of predictions"), "the hostile question must not have run"
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    broken = "return Promise.all([...document.images].map((i) => i.decode().then(() => 0, () => 1))).then((all) => all.reduce((a, b) => a + b, 0))"
-    assert browser.execute_script(broken) == 0
+    broken = "return Promise.all([...document.images].map((image) => image.decode().then(() => 0, () => 1)))"
+    assert sum(browser.execute_script(broken)) == 0
     assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert SCRIPT in browser.find_element("id", "cards").text
 
 
 def shown(browser):
-    return browser.execute_script("return [...document.querySelectorAll('#cards .card')].filter((card) => card.offsetParent).map((card) => card.innerText)")
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#cards .card')].filter((card) => card.offsetParent).map((card) => card.innerText)"
+    )
 
 
 def choose(browser, name, text):

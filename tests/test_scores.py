@@ -50,7 +50,7 @@ def compared(*rows, spellings=None):
 def random_rows(rng, count):
     types = list(QUESTIONS)
     return [
-        row(qtype := rng.choice(types), "; ".join(rng.sample(LABELS, rng.randint(1, 3))), rng.choice(["", None, *LABELS, "pink; red"]),
+        row(rng.choice(types), "; ".join(rng.sample(LABELS, rng.randint(1, 3))), rng.choice(["", None, *LABELS, "pink; red"]),
             id=str(place), image=f"{rng.randint(0, 9)}.png", confidence=rng.choice([None, rng.random(), 0.5]))
         for place in range(count)
     ]  # fmt: skip
@@ -62,7 +62,15 @@ def random_rows(rng, count):
 
 @pytest.mark.parametrize(
     "gt, pred, expected",
-    [("Yes", "Yes", True), ("a  b", " a b\n", True), ("Yes", "yes", False), ("10mm", "10 mm", False), ("", "", False), ("none", None, False), (".", ".", False)],
+    [
+        ("Yes", "Yes", True),
+        ("a  b", " a b\n", True),
+        ("Yes", "yes", False),
+        ("10mm", "10 mm", False),
+        ("", "", False),
+        ("none", None, False),
+        (".", ".", False),
+    ],
 )
 def test_strict_match_folds_white_space_only(gt, pred, expected):
     assert strict_match(gt, pred) is expected
@@ -76,10 +84,12 @@ def test_what_a_row_shares_with_others():
 
 def test_numbers_bins_and_millimetres_by_hand():
     items = compared(
-        row("count_numeric", "2", "two"), row("count_numeric", "two", "3 polyps"), row("count_numeric", "2", "9"), row("count_numeric", "2", "many"),
+        row("count_numeric", "2", "two"), row("count_numeric", "two", "3 polyps"),
+        row("count_numeric", "2", "9"), row("count_numeric", "2", "many"),
         row("count_numeric", "none", "0"),  # no number in the truth
         row("size_numeric", "<5mm", "0.5-1 cm"), row("size_numeric", "5-10mm", "5-10mm"), row("size_numeric", "11-20mm", "<5mm"),
-        row("size_numeric", ">20mm", "none"), row("size_numeric", "7mm", "1 cm"), row("size_numeric", "7mm", "6.5mm"), row("size_numeric", "7", "8mm"),
+        row("size_numeric", ">20mm", "none"), row("size_numeric", "7mm", "1 cm"),
+        row("size_numeric", "7mm", "6.5mm"), row("size_numeric", "7", "8mm"),
     )  # fmt: skip
     assert [item.number for item in items[:5]] == [(2, 2), (2, 3), (2, 9), (2, None), None]
     assert [item.bins for item in items[5:]] == [(0, 1), (1, 1), (2, 0), (3, None), None, None, None]
@@ -97,8 +107,17 @@ def test_numbers_bins_and_millimetres_by_hand():
 def test_macro_f1_cannot_be_fooled_by_answers_nobody_gave():
     """Three classes, one of them always predicted: 0.33 balanced accuracy, and F1 over the labels of the truth."""
     gold = ["a", "b", "c"]
-    assert classification(gold, ["a", "a", "a"]) == {"labels": 3, "invalid": 0, "balanced_accuracy": pytest.approx(1 / 3), "macro_f1": pytest.approx(0.5 / 3)}
-    assert classification(gold, ["a", None, None])["macro_f1"] == pytest.approx(1 / 3) and classification(gold, ["a", None, None])["invalid"] == 2
+    fooled = classification(gold, ["a", "a", "a"])
+    assert fooled == {
+        "labels": 3,
+        "invalid": 0,
+        "balanced_accuracy": pytest.approx(1 / 3),
+        "macro_f1": pytest.approx(0.5 / 3),
+    }
+    assert (
+        classification(gold, ["a", None, None])["macro_f1"] == pytest.approx(1 / 3)
+        and classification(gold, ["a", None, None])["invalid"] == 2
+    )
 
 
 def test_classification_is_scikit_learns_on_200_random_cases():
@@ -117,7 +136,10 @@ def test_classification_is_scikit_learns_on_200_random_cases():
 def test_label_lists_are_scikit_learns_on_200_random_cases():
     rng = random.Random(2)
     for _ in range(200):
-        rows = [row("color", "; ".join(rng.sample(LABELS, rng.randint(1, 4))), "; ".join(rng.sample(LABELS, rng.randint(1, 4)))) for _ in range(rng.randint(1, 30))]
+        rows = [
+            row("color", "; ".join(rng.sample(LABELS, rng.randint(1, 4))), "; ".join(rng.sample(LABELS, rng.randint(1, 4))))
+            for _ in range(rng.randint(1, 30))
+        ]
         items = compared(*rows)
         gold, pred = (np.array([[label in getattr(item, side) for label in LABELS] for item in items]) for side in ("gt", "pred"))
         scores, true = label_lists(items), gold.any(axis=0).nonzero()[0]
@@ -129,7 +151,9 @@ def test_label_lists_are_scikit_learns_on_200_random_cases():
 
 
 def test_label_lists_by_hand():
-    items = compared(row("color", "pink; red", "red"), row("color", "white", "white"), row("color", "none", ""), row("color", "pink", "pink; white"))
+    items = compared(
+        row("color", "pink; red", "red"), row("color", "white", "white"), row("color", "none", ""), row("color", "pink", "pink; white")
+    )
     assert label_lists(items) == {
         "count": 4,
         "exact_set": 0.25,
@@ -143,8 +167,16 @@ def test_label_lists_by_hand():
 
 def test_confusion_matrix_by_hand():
     items = compared(row("mcq", "a", "A."), row("mcq", "a", "b"), row("mcq", "b", ""), row("mcq", "b", "zebra"), row("mcq", "c", "c"))
-    assert confusion(items) == {"rows": ["a", "b", "c"], "columns": ["a", "b", "c", INVALID], "counts": [[1, 1, 0, 0], [0, 0, 0, 2], [0, 0, 1, 0]]}
-    assert confusion(items, limit=2) == {"rows": ["a", "b", OTHER], "columns": ["a", "b", OTHER, INVALID], "counts": [[1, 1, 0, 0], [0, 0, 0, 2], [0, 0, 1, 0]]}
+    assert confusion(items) == {
+        "rows": ["a", "b", "c"],
+        "columns": ["a", "b", "c", INVALID],
+        "counts": [[1, 1, 0, 0], [0, 0, 0, 2], [0, 0, 1, 0]],
+    }
+    assert confusion(items, limit=2) == {
+        "rows": ["a", "b", OTHER],
+        "columns": ["a", "b", OTHER, INVALID],
+        "counts": [[1, 1, 0, 0], [0, 0, 0, 2], [0, 0, 1, 0]],
+    }
 
 
 def test_an_answer_within_tolerance_stands_on_the_diagonal():
@@ -171,7 +203,9 @@ def test_calibration_by_hand():
     assert scores["ece"] == pytest.approx(gaps / 6)
     assert scores["brier"] == pytest.approx((0.1**2 + 0.05**2 + 0.95**2 + 0.3**2 + 1 + 1) / 6)
     assert [item["count"] for item in scores["bins"]] == [1, 0, 0, 0, 1, *[0] * 8, 1, 3]
-    assert scores["curve"] == [[pytest.approx(c), pytest.approx(a)] for c, a in [(1 / 6, 0), (3 / 6, 1 / 3), (4 / 6, 2 / 4), (5 / 6, 2 / 5), (1, 3 / 6)]]
+    assert scores["curve"] == [
+        [pytest.approx(c), pytest.approx(a)] for c, a in [(1 / 6, 0), (3 / 6, 1 / 3), (4 / 6, 2 / 4), (5 / 6, 2 / 5), (1, 3 / 6)]
+    ]
     assert scores["aurc"] == pytest.approx((1 + 2 * 2 / 3 + 1 / 2 + 3 / 5 + 1 / 2) / 6)
 
 
@@ -195,7 +229,12 @@ def test_a_long_risk_coverage_curve_is_thinned_and_keeps_its_ends():
 
 
 def test_abstention_by_hand():
-    rows = [row("yes_no", "yes", "yes", abstained=False), row("yes_no", "yes", "no", abstained=True), row("yes_no", "yes", "no"), row("yes_no", "yes", "yes")]
+    rows = [
+        row("yes_no", "yes", "yes", abstained=False),
+        row("yes_no", "yes", "no", abstained=True),
+        row("yes_no", "yes", "no"),
+        row("yes_no", "yes", "yes"),
+    ]
     assert group_scores(compared(*rows))["abstention"] == {"abstained": 1, "coverage": 0.75, "accuracy_of_the_rest": 2 / 3}
     assert group_scores(compared(rows[1]))["abstention"] == {"abstained": 1, "coverage": 0.0, "accuracy_of_the_rest": None}
     assert "abstention" not in group_scores(compared(rows[2]))
@@ -215,8 +254,10 @@ def test_exact_against_greedy_by_hand():
 
 def test_measure_by_hand():
     rows = [
-        row("yes_no", "yes", "yes", id="0", image="a"), row("yes_no", "no", "yes", id="1", image="b"), row("yes_no", "no", "No", id="2", image="c"),
-        row("color", "red", "red", id="3", image="a"), {**row("color", "red", "red", id="4", image="b"), "question": "[Stage-1] WHAT color"},
+        row("yes_no", "yes", "yes", id="0", image="a"), row("yes_no", "no", "yes", id="1", image="b"),
+        row("yes_no", "no", "No", id="2", image="c"),
+        row("color", "red", "red", id="3", image="a"),
+        {**row("color", "red", "red", id="4", image="b"), "question": "[Stage-1] WHAT color"},
     ]  # fmt: skip
     details = measure(judge(rows))
     assert [(item["question"], item["qtype"], item["count"], item["accuracy"]) for item in details["per_question"]] == [
@@ -262,7 +303,12 @@ def test_a_perfect_file_is_perfect_and_an_empty_one_scores_nothing(seed, count):
     for details, share in ((perfect, 1), (empty, 0)):
         for scores in (details["overall"], *details["per_type"].values(), *details["per_question"]):
             keys = [scores[key] for key in ("accuracy", "strict", "balanced_accuracy", "macro_f1")]
-            keys += [scores[part][key] for part in ("label_lists",) if part in scores for key in ("exact_set", "jaccard", "example_f1", "micro_f1", "macro_f1")]
+            keys += [
+                scores[part][key]
+                for part in ("label_lists",)
+                if part in scores
+                for key in ("exact_set", "jaccard", "example_f1", "micro_f1", "macro_f1")
+            ]
             keys += [scores[part][key] for part in ("counts", "size_bins") if part in scores for key in ("exact", "within_one")]
             assert keys == pytest.approx([share] * len(keys))
             assert scores["interval"] == wilson(share * scores["clusters"], scores["clusters"])
@@ -295,7 +341,10 @@ def test_text_scores_by_hand():
 
 def test_the_real_label_vectors_give_the_published_scores(shared):
     lines = Path(shared / "real-data" / "predictions" / "kvasir_vilt_multilabel.csv").read_text().splitlines()
-    texts = [["; ".join(f"label {place}" for place, bit in enumerate(half.split(",")) if bit == "1") for half in line.split(";")] for line in lines[1:]]
+    texts = [
+        ["; ".join(f"label {place}" for place, bit in enumerate(half.split(",")) if bit == "1") for half in line.split(";")]
+        for line in lines[1:]
+    ]
     rows = [{"id": str(place), "qtype": "mcq", "gt": gt, "pred": pred} for place, (gt, pred) in enumerate(texts)]
     scores = measure(judge(rows))["overall"]
     assert len(rows) == scores["label_lists"]["count"] == 8820
