@@ -357,7 +357,7 @@ def evaluate_seeds(cfg, runs, args):
     order = {row["id"]: place for place, row in enumerate(runs[0]["judged"])}
     seeds = over_seeds([sorted(run["judged"], key=lambda row: order[row["id"]]) for run in runs])
     print(f"{len(runs)} seeds: mean and standard deviation over them; the interval of the mean resamples images\n\n{seeds_table(seeds)}")
-    out = cfg.output_dir / f"seeds_{'_'.join(_short_name(run['path']) for run in runs)}.json"
+    out = cfg.output_dir / f"seeds_{_short_name(runs[0]['path'])}_and_{len(runs) - 1}_more.json"
     write_json(out, {"predictions": [str(run["path"]) for run in runs], **seeds})
     print(f"seeds: {out}")
     return {**evaluated[0], "seeds": seeds}

@@ -642,7 +642,7 @@ def test_several_seeds(folder, evaluate):
     code, out, err = evaluate("--predictions", *files, "eval.count_abs_tol=1")
     assert code == 0 and out.startswith(TABLE), err
     assert "OVERALL (micro)      4          75.00%     25.00%     " in out
-    seeds = json.loads((folder / "out" / "seeds_seed0_seed1_seed2.json").read_text())
+    seeds = json.loads((folder / "out" / "seeds_seed0_and_2_more.json").read_text())
     assert seeds["overall"]["mean"] == 0.75 and seeds["overall"]["sd"] == 0.25
 
 
