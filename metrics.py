@@ -206,12 +206,14 @@ def judge(rows, tolerances=EvalConfig(), spellings=None):
     Spellings of data/aliases.yaml count as the same. spellings: those that hold for one question template only, as
     `answer_space.spellings` gives them.
     """
-    judged = []
+    judged, known = [], {}
     for row in rows:
         pred, gt = row["pred"], row["gt"]
         own = (spellings or {}).get(question_template(row.get("question") or ""), {})
-        same = is_correct(row["qtype"], fold_spelling(gt, own), fold_spelling(pred, own), tolerances)
-        judged.append({**row, "correct": same})
+        pair = row["qtype"], gt, pred, *own.items()
+        if pair not in known:  # the same few answers come again and again
+            known[pair] = is_correct(row["qtype"], fold_spelling(gt, own), fold_spelling(pred, own), tolerances)
+        judged.append({**row, "correct": known[pair]})
     return judged
 
 

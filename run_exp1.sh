@@ -70,7 +70,7 @@ for run in "untuned free" "untuned constrained" "tuned free" "tuned constrained"
   if [[ $decoding == free ]]; then choice+=(predict.decoding=free); fi
   stage "predict_$name" "$inputs" "$out/predictions_$name.jsonl" \
     predict_exp1.py --split "$split" --out "$out/predictions_$name.jsonl" ${choice[@]+"${choice[@]}"}
-  "$python" "$here/eval_exp1.py" "${settings[@]}" --predictions "$out/predictions_$name.jsonl" > "$out/evaluation_$name.txt"
+  "$python" "$here/eval_exp1.py" "${settings[@]}" --predictions "$out/predictions_$name.jsonl" --report none > "$out/evaluation_$name.txt"
   summary+=("$out/metrics_$name.json")
 done
 
@@ -78,3 +78,7 @@ echo "== eval: tuned, constrained, split $split"
 cat "$out/evaluation_tuned_constrained.txt"
 echo
 "$python" "$here/eval_exp1.py" "${settings[@]}" --summary "${summary[@]}"
+echo
+"$python" "$here/eval_exp1.py" "${settings[@]}" --compare "$out/predictions_untuned_constrained.jsonl" "$out/predictions_tuned_constrained.jsonl" \
+  --report "$out/report.html" > "$out/comparison.txt"
+tail -n 3 "$out/comparison.txt"

@@ -470,7 +470,7 @@ def test_enrichment_streams(tmp_path):
 def evaluate(folder, monkeypatch, capsys, *args):
     import eval_exp1
 
-    monkeypatch.setattr(sys, "argv", ["eval_exp1.py", "--config", str(folder / "c.yaml"), *args])
+    monkeypatch.setattr(sys, "argv", ["eval_exp1.py", "--config", str(folder / "c.yaml"), "--report", "none", *args])
     eval_exp1.main()
     return capsys.readouterr().out
 

@@ -17,6 +17,7 @@ from files import run_script, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = os.environ.get("SURGVQA_SHARED")
+REPORT_NONE = ("--report", "none")  # a report takes seconds: tests/test_report.py has its tests
 
 TRAIN = [
     {"question": "Is there a polyp?", "answer": "yes", "image": "a.png"},
@@ -93,7 +94,7 @@ def evaluate(folder, monkeypatch, capsys):
     """Run the script in this process; return (exit code, stdout, stderr), as a shell would see them."""
 
     def run(*args):
-        monkeypatch.setattr(sys, "argv", ["eval_exp1.py", "--config", str(folder / "config.yaml"), *map(str, args)])
+        monkeypatch.setattr(sys, "argv", ["eval_exp1.py", "--config", str(folder / "config.yaml"), *REPORT_NONE, *map(str, args)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as stopped:
             run_script(eval_exp1.main)
@@ -106,7 +107,7 @@ def evaluate(folder, monkeypatch, capsys):
 
 
 def run_process(*args, cwd=None):
-    command = [sys.executable, str(ROOT / "eval_exp1.py"), *map(str, args)]
+    command = [sys.executable, str(ROOT / "eval_exp1.py"), *REPORT_NONE, *map(str, args)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, encoding="utf-8")
 
 
@@ -155,7 +156,7 @@ def test_torch_is_never_imported(folder):
     code = (
         "import runpy, sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        f"sys.argv = ['eval_exp1.py', '--config', {str(folder / 'config.yaml')!r}]\n"
+        f"sys.argv = ['eval_exp1.py', '--config', {str(folder / 'config.yaml')!r}, '--text-metrics']\n"  # and with a report
         "try:\n    runpy.run_path(sys.path[0] + '/eval_exp1.py', run_name='__main__')\n"
         "except SystemExit as stopped:\n    assert not stopped.code, stopped.code\n"
         "print('HEAVY', sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))\n"
@@ -477,3 +478,193 @@ def test_real_empty_predictions_that_once_scored_100_percent_score_nothing(folde
     assert "OVERALL (micro)      2384       0          0.00%\n" in out
     assert "empty predictions: 2384 of 2384, counted as wrong\n" in out
     assert "WARNING: 100.00% OF THE PREDICTIONS ARE EMPTY" in out
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checked against the data file
+
+DATA = [
+    {"id": row["id"], "question": row["question"], "answer": row["gt"], "image": row["image"], "group": f"patient {row['image']}"}
+    for row in PREDICTIONS
+]
+
+
+def with_data(folder, rows=DATA, name="val.jsonl"):
+    write_jsonl(folder / name, rows)
+    return folder / name
+
+
+def changed(rows, place, **values):
+    return [{**row, **values} if index == place else row for index, row in enumerate(rows)]
+
+
+def test_predictions_that_fit_the_data_file_are_said_to(folder, evaluate):
+    data = with_data(folder)
+    code, out, _ = evaluate("--against", data)
+    assert code == 0 and out.startswith(TABLE) and f"checked against {data}" in out
+    assert metrics_of(folder)["against"] == str(data)
+    assert "only the file itself was checked" in evaluate("--predictions", "out/predictions.jsonl")[1]
+    assert f"checked against {data}" in evaluate(f"data.val_jsonl={data}")[1], "the default predictions are those of val"
+
+
+@pytest.mark.parametrize(
+    "rows, said",
+    [
+        (DATA[:3], "unknown: 1 id (3);"),
+        ([*DATA, {**DATA[0], "id": "17"}, {**DATA[0], "id": "18"}], "missing: 2 ids (17, 18);"),
+        (changed(DATA, 1, answer="no"), "another answer: 1 id (1);"),
+        (changed(DATA, 2, question="How many snares?"), "another question: 1 id (2);"),
+        (changed(DATA, 2, image="z.png"), "another image: 1 id (2);"),
+        ([{**row, "answer": "purple"} for row in DATA], "another answer: 4 ids (0, 1, 2, 3);"),
+        ([{**row, "id": f"t{row['id']}"} for row in DATA], "unknown: 4 ids (0, 1, 2, 3); missing: 4 ids (t0, t1, t2, t3);"),
+    ],
+)
+def test_predictions_that_do_not_fit_the_data_file_are_refused(folder, evaluate, rows, said):
+    data = with_data(folder, rows)
+    for arguments in (("--against", data), (f"data.val_jsonl={data}",)):
+        code, out, err = evaluate(*arguments)
+        assert (code, out) == (1, "") and said in err and f"does not fit {data}" in err and len(err.splitlines()) == 1
+
+
+def test_the_data_files_own_forms_of_an_answer_are_the_same(folder, evaluate):
+    """Case, label order, spellings and an option's letter differ between data and predictions, and mean the same."""
+    rows = [
+        {"id": "0", "pred": "a", "gt": "red; pink", "qtype": "color", "question": "What  color?", "image": "./a.png"},
+        {"id": "1", "pred": "a", "gt": "lower-right", "qtype": "mcq", "question": "Where?", "image": "a.png"},
+        {"id": "2", "pred": "a", "gt": "snare", "qtype": "mcq", "question": "Which?", "image": "a.png", "options": ["Forceps", "Snare"]},
+        {"id": "3", "pred": "a", "gt": "Pink;red", "qtype": "color", "question": "What color?", "image": "a.png"},
+    ]
+    data = [
+        {"question": "What color?", "answer": "Pink;Red", "image": "a.png"},
+        {"question": "Where?", "answer": "lower-rigth", "image": "a.png"},
+        {"question": "Which?", "answer": "B", "image": "a.png", "options": ["Forceps", "Snare"]},
+        {"question": "What color?", "answer": "pink; red", "answer_raw": "Pink;red", "image": "a.png"},
+    ]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    assert evaluate("--against", with_data(folder, data))[0] == 0
+
+
+def test_a_declared_limit_may_lack_rows_and_an_undeclared_one_may_not(folder, evaluate):
+    data = with_data(folder)
+    write_jsonl(folder / "out" / "predictions.jsonl", PREDICTIONS[:2])
+    assert "missing: 2 ids (2, 3);" in evaluate("--against", data)[2]
+    write_sidecar(folder, ids=["0", "1"], limit=2)
+    code, out, _ = evaluate("--against", data)
+    assert code == 0 and "partial: 2 of 4 rows\n" in out
+
+
+def test_the_default_file_must_be_of_the_validation_split(folder, evaluate):
+    write_sidecar(folder, split="test")
+    code, out, err = evaluate()
+    assert (code, out) == (1, "") and "holds predictions for the test split, not val;" in err
+    assert evaluate("--predictions", "out/predictions.jsonl")[0] == 0
+
+
+def test_groups_come_from_the_data_file(folder, evaluate):
+    """Two images of one patient are one cluster."""
+    evaluate("--against", with_data(folder, [{**row, "group": "p1" if row["image"] in ("d.png", "e.png") else "p2"} for row in DATA]))
+    assert metrics_of(folder)["details"]["overall"]["clusters"] == 2
+    evaluate()
+    assert metrics_of(folder)["details"]["overall"]["clusters"] == 3
+
+
+@pytest.mark.parametrize("confidence", [float("nan"), float("inf"), -0.1, 1.1, True, "high"])
+def test_confidences_that_are_no_probabilities_are_counted_and_listed(folder, evaluate, confidence):
+    rows = [{**row, "confidence": confidence if row["id"] in "02" else 0.5} for row in PREDICTIONS]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    code, out, err = evaluate()
+    assert (code, out) == (1, "") and "confidence is no number from 0 to 1 in 2 ids (0, 2);" in err
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        *(("question", 3), ("image", ["a"]), ("abstained", "no"), ("answers", "yes"), ("greedy", 1)),
+        *(("candidates_top", [["yes"]]), ("candidates_top", [["yes", float("nan")]])),
+    ],
+)
+def test_other_fields_of_the_wrong_kind_are_named(folder, evaluate, key, value):
+    write_jsonl(folder / "out" / "predictions.jsonl", [PREDICTIONS[0], {**PREDICTIONS[1], key: value}])
+    code, out, err = evaluate()
+    assert (code, out) == (1, "") and f"predictions.jsonl:2: {key} is " in err
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The other scores
+
+
+def test_scores_beside_the_table(folder, evaluate):
+    rows = [{**row, "confidence": 0.75, "abstained": row["id"] == "1", "greedy": "no", "reachable": True} for row in PREDICTIONS]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    code, out, _ = evaluate()
+    assert code == 0 and out.startswith(TABLE)
+    assert "yes_no                  66.67%    20.77% - 93.85%    100.00%   33.33%    75.00%    66.67%\n" in out
+    assert "calibration (4 rows with a confidence): ECE 0.0000 (15 bins), Brier 0.1875, AURC 0.2500\n" in out
+    assert "abstained: 1 of 4, coverage 75.00%, accuracy of the rest 100.00%\n" in out
+    assert "exact and greedy differ in 2 of 4 exactly scored rows: exact alone is right in 2, greedy alone in 0\n" in out
+    assert metrics_of(folder)["greedy"] == {"count": 4, "disagree": 2, "only_exact_right": 2, "only_greedy_right": 0}
+    assert metrics_of(folder)["details"]["per_question"][0]["blind"] == pytest.approx(2 / 3)
+
+
+def test_a_model_below_its_blind_prior_is_marked(folder, evaluate):
+    write_jsonl(folder / "out" / "predictions.jsonl", [{**row, "pred": "no"} for row in PREDICTIONS])
+    _, out, _ = evaluate()
+    assert "yes_no               33.33%     66.67%     -33.33      BELOW BLIND\n" in out
+    assert "count_numeric        0.00%      0.00%      +0.00\n" in out
+    assert "OVERALL (micro)      25.00%     50.00%     -25.00      BELOW BLIND\n" in out
+
+
+def test_text_metrics_state_what_they_are(folder, evaluate):
+    pytest.importorskip("sacrebleu", reason="an optional extra")
+    row = {"id": "0", "pred": "a small polyp", "gt": "none", "qtype": "open_ended", "question": "What?", "image": "a"}
+    write_jsonl(folder / "out" / "predictions.jsonl", [row])
+    data = with_data(folder, [{"question": "What?", "answer": "none", "answers": ["none", "a small polyp"], "image": "a"}])
+    _, out, _ = evaluate("--text-metrics", "--against", data)
+    assert "corpus BLEU-n (sacrebleu; weights 1/n, exponential smoothing, 13a, lower case), ROUGE-L F" in out
+    assert "open_ended                  1  100.00%  100.00%  100.00%    0.00%  100.00%\n" in out
+    assert "Text overlap" not in evaluate()[1] and metrics_of(folder)["text"] is None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several files
+
+
+def seed_file(folder, seed, rows, **changes):
+    stem = f"predictions_seed{seed}"
+    write_jsonl(folder / "out" / f"{stem}.jsonl", rows)
+    write_sidecar(folder, stem, config={"output_dir": f"out{seed}", "train": {"seed": seed, "lr": 1e-4}, **changes})
+    return f"out/{stem}.jsonl"
+
+
+def test_several_seeds(folder, evaluate):
+    runs = (PREDICTIONS, changed(PREDICTIONS, 1, pred="yes"), changed(PREDICTIONS, 0, pred="no"))
+    files = [seed_file(folder, seed, rows) for seed, rows in enumerate(runs)]
+    code, out, err = evaluate("--predictions", *files, "eval.count_abs_tol=1")
+    assert code == 0 and out.startswith(TABLE), err
+    assert "OVERALL (micro)      4          75.00%     25.00%     " in out
+    seeds = json.loads((folder / "out" / "seeds_seed0_and_2_more.json").read_text())
+    assert seeds["overall"]["mean"] == 0.75 and seeds["overall"]["sd"] == 0.25
+
+
+def test_seeds_must_be_of_one_configuration_and_about_the_same_rows(folder, evaluate):
+    first = seed_file(folder, 0, PREDICTIONS)
+    other = seed_file(folder, 1, PREDICTIONS, train={"seed": 1, "lr": 2e-4})
+    code, out, err = evaluate("--predictions", first, other)
+    assert (code, out) == (1, "") and "these differ in train.lr; use --compare" in err
+    fewer = seed_file(folder, 2, changed(PREDICTIONS[:3], 0, gt="no"))
+    write_sidecar(folder, "predictions_seed2", ids=["0", "1", "2"])
+    code, out, err = evaluate("--predictions", first, fewer)
+    assert (code, out) == (1, "") and "missing: 1 id (3); another ground truth: 1 id (0);" in err
+
+
+def test_compare_prints_both_tables_and_a_conclusion(folder, evaluate):
+    write_jsonl(folder / "out" / "predictions_b.jsonl", [{**row, "pred": row["gt"]} for row in reversed(PREDICTIONS)])
+    code, out, _ = evaluate("--compare", "out/predictions.jsonl", "out/predictions_b.jsonl")
+    assert code == 0 and out.startswith(TABLE) and out.count("EVALUATION RESULTS - EXP1") == 2
+    assert "OVERALL (micro)           4   75.00%  100.00%   +25.00  " in out
+    assert "On 4 questions about 3 images, b answered 100.00% correctly and predictions 75.00%: a paired difference of +25.00 " in out
+    written = json.loads((folder / "out" / "comparison_predictions_b.json").read_text())
+    assert written["overall"]["only_b"] == 1 and written["conclusion"] in out
+    write_jsonl(folder / "out" / "predictions_b.jsonl", PREDICTIONS[1:])
+    code, out, err = evaluate("--compare", "out/predictions.jsonl", "out/predictions_b.jsonl")
+    assert (code, out) == (1, "") and "missing: 1 id (0);" in err

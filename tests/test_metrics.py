@@ -6,6 +6,7 @@ python -m pytest tests/test_metrics.py -v
 import inspect
 import math
 import random
+from collections import Counter
 from types import ModuleType
 
 import pytest
@@ -185,6 +186,25 @@ def test_parse_quantity(text, expected):
 )
 def test_extract_number_takes_single_numbers_only(text, number):
     assert extract_number(text) == number
+
+
+@pytest.mark.parametrize("text, quantity", QUANTITIES)
+def test_extract_number_of_the_whole_table(text, quantity):
+    """The number of a single measurement or count; ranges, bounds and unreadable texts have none."""
+    assert extract_number(text) == (quantity.lo if quantity is not None and quantity.lo == quantity.hi else None)
+
+
+def test_extract_number_survives_10_000_fuzzed_strings():
+    rng = random.Random(0)
+    pieces = [*"0123456789.,-–−<>≤≥=+~±×/;%eE^²½٣五 \n\t\0", "to", "between", "and", "none"]
+    pieces += [*metrics.NUMBER_WORDS, *metrics.COMPARISONS, *metrics.MM_PER_UNIT]
+    found = Counter()
+    for _ in range(10_000):
+        text = "".join(rng.choice(pieces) if rng.random() < 0.9 else chr(rng.randrange(0x110000)) for _ in range(rng.randint(0, 25)))
+        number = extract_number(text)
+        assert number is None or (isinstance(number, float) and math.isfinite(number))
+        found[number is None] += 1
+    assert found[False] > 100, "fuzz that never makes a number tests nothing"
 
 
 NUMBERISH = st.text(alphabet="0123456789.,-–<>≤≥=+~±×/;%eE mcµ ", max_size=30)

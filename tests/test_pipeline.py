@@ -178,7 +178,9 @@ def test_run_exp1_runs_everything_once(tmp_path):
     command = ["bash", "exp1/run_exp1.sh", "exp1/config_exp1.yaml", "train.max_steps=1", "train.num_workers=0"]
     first, second = (subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=shell) for _ in range(2))
     assert first.returncode == 0, first.stderr[-3000:]
-    table = first.stdout.splitlines()[-8:]
+    *_, report_line = lines = first.stdout.splitlines()
+    assert report_line == f"report: {exp1 / 'outputs' / 'report.html'}" and (exp1 / "outputs" / "report.html").is_file()
+    table = lines[-12:-4]  # then a sentence that compares untuned and tuned
     assert [line.split("  ")[0] for line in table[2:]] == [
         "untuned, free",
         "untuned, constrained",
@@ -188,7 +190,7 @@ def test_run_exp1_runs_everything_once(tmp_path):
         "reachable answers",
     ]
     assert "EVALUATION RESULTS - EXP1" in first.stdout and ".venv" not in first.stdout
-    assert second.stdout.count("unchanged, skipped") == 6 and second.stdout.splitlines()[-8:] == table
+    assert second.stdout.count("unchanged, skipped") == 6 and second.stdout.splitlines()[-12:-4] == table
     adapter = (exp1 / "outputs" / "adapter" / "adapter_model.safetensors").read_bytes()
     with open(exp1 / "metrics.py", "a") as file:
         file.write("# an edit that no adapter depends on\n")
