@@ -92,6 +92,22 @@ def image_batches(dataset, cfg):
     return [list(range(at, min(at + cfg.predict.batch_size, len(dataset)))) for at in range(0, len(dataset), cfg.predict.batch_size)]
 
 
+def split_long_trees(dataset, tokens_per_row):
+    """Split images whose questions don't fit into a row into several of the dataset's groups, in order."""
+    groups = []
+    for rows in dataset.groups:
+        groups.append([])
+        used = dataset.prefix_length(rows[0])
+        for row in rows:
+            length = len(dataset.encoded[row["id"]][0])
+            if groups[-1] and used + length > tokens_per_row:
+                groups.append([])
+                used = dataset.prefix_length(row)
+            groups[-1].append(row)
+            used += length
+    dataset.groups = groups
+
+
 def answer_batch(model, dataset, items, cfg, decoding, max_new_tokens):
     """Answers to all questions of some items, in their order."""
     rows = [row for item in items for row in item["rows"]]
