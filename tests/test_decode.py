@@ -1,5 +1,7 @@
 """Exact scoring against plain forward passes, decoding against HF generate.    python -m pytest tests/test_decode.py -v"""
 
+import os
+from collections import Counter
 from itertools import chain
 from math import exp
 
@@ -365,3 +367,44 @@ def test_open_numbers_follow_the_grammar_where_it_is_wanted(closed, processor, d
 def test_batches_depend_on_the_rows_alone(prompts, experiment):
     cfg = experiment[0].model_copy(update={"predict": experiment[0].predict.model_copy(update={"batch_size": 3})})
     assert image_batches(prompts, cfg) == [[0, 1, 2], [3]]
+
+
+# --- real questions
+
+
+def test_every_prediction_of_a_real_question_is_a_valid_answer(shared, tmp_path):
+    """The real tokenizer, all 20 questions of Kvasir-VQA with their mined spaces, random weights. SURGVQA_ROWS rows (90)."""
+    from PIL import Image
+
+    from config import load_config
+    from data import answer_space
+    from dataset import VQADataset
+    from files import read_jsonl
+    from model import load_processor
+
+    cfg = load_config(None, [f"model_name={shared / 'qwen2-vl-processor'}", "image.max_pixels=3136", "train.num_workers=0", "predict.batch_size=8"])
+    processor = load_processor(cfg)
+    rows = [{**row, "id": str(line), "image": row["image_filename"]} for line, row in read_jsonl(shared / "real-data" / "kvasir_vqa" / "val.jsonl")]
+    space, asked = answer_space.mine(rows), {}
+    for row in rows:
+        asked.setdefault(row["question"], []).append(row)
+    number, chosen = int(os.environ.get("SURGVQA_ROWS", 90)), []
+    while len(chosen) < number:
+        chosen += [questions.pop() for questions in asked.values() if questions]
+    chosen = [{**answer_space.apply(space, row), "image": f"{index // 9}.png"} for index, row in enumerate(chosen[:number])]
+    for name in dict.fromkeys(row["image"] for row in chosen):
+        Image.effect_noise((56, 56), 80).convert("RGB").save(tmp_path / name)
+    cfg = cfg.model_copy(update={"data": cfg.data.model_copy(update={"image_root": tmp_path})})
+    data = VQADataset(chosen, processor, cfg, dict.fromkeys((row["image"] for row in chosen), (56, 56)), supervised=False)
+    kinds, answers = Counter(), list(chain.from_iterable(answer_questions(random_model(processor), data, cfg, "exact", 4)))
+    for row, answer in answers:
+        kinds[answer.decoding] += 1
+        if row["multi_label"] and row["answer_candidates"]:
+            assert answer_space.reachable({**row, "answer": answer.text}) and answer.text.split("; ") == [
+                label for label in row["answer_candidates"] if label in answer.text.split("; ")
+            ]
+        elif row["answer_candidates"]:
+            assert answer.text in row["answer_candidates"]
+        assert answer.decoding == "free" or row["answer_candidates"]
+    assert len(answers) == number and len({row["question"] for row in chosen}) == 20
+    assert kinds["exact"] > number / 2 and kinds["beam"] > number / 10, kinds
