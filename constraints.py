@@ -43,6 +43,20 @@ class TokenNode:
         """Token ids that may come next; empty after EOS."""
         return list(self.children)
 
+    def height(self):
+        """Tokens of the longest answer from here, EOS included."""
+        known, waiting = {}, [self]  # by node: a grammar's lists share theirs
+        while waiting:
+            node = waiting[-1]
+            below = list(node.children.values())
+            unknown = [child for child in below if id(child) not in known]
+            if unknown:
+                waiting += unknown
+            else:
+                known[id(node)] = 1 + max((known[id(child)] for child in below), default=-1)
+                waiting.pop()
+        return known[id(self)]
+
 
 class CandidateTrie(TokenNode):
     """Prefix tree of candidate answers.

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from constraints import AllowedTokensLogitsProcessor, CandidateTrie, NumberGrammar, TokenNode, allowed_token_ids
 from dataset import encode_candidates, label_set_grammar
+from model import base_model, why_rows_stay_plain
 from scoring import AnswerTrees, Question
 
 # Instruct checkpoints come with sampling settings and a repetition penalty that re-ranks answers; none of it belongs here.
@@ -78,12 +79,14 @@ def log_sum(values):
 def answer_questions(model, dataset, cfg, decoding, max_new_tokens, batches=None):
     """Yield lists of `(row, Answer)` for batches of images of an unsupervised dataset.
 
-    batches: lists of indices into the dataset; by default every predict.batch_size images, in order.
+    batches: lists of indices into the dataset; by default every predict.batch_size images, in order. Models whose trees can't
+    be flattened answer through `generate`, greedily where an exact answer is wanted.
     """
     batches = image_batches(dataset, cfg) if batches is None else batches
+    by_trees = answer_by_generate if why_rows_stay_plain(base_model(model).config) else answer_batch
     for items in DataLoader(dataset, batch_sampler=batches, collate_fn=list, num_workers=cfg.train.num_workers):
         rows = [row for item in items for row in item["rows"]]
-        answer = answer_allowed_set if decoding == "allowed_set" else answer_batch
+        answer = answer_allowed_set if decoding == "allowed_set" else by_trees
         yield list(zip(rows, answer(model, dataset, items, cfg, decoding, max_new_tokens)))
 
 
@@ -236,6 +239,32 @@ def answer_text(tokenizer, ids, answer_prefix=""):
 
 
 @torch.no_grad()
+def answer_by_generate(model, dataset, items, cfg, decoding, max_new_tokens):
+    """Greedy answers through `generate`, one question a row, each kept to its own constraint by prefix_allowed_tokens_fn."""
+    tokenizer = dataset.processor.tokenizer
+    plans = [make_plan(tokenizer, row, cfg, "free" if decoding == "free" else "greedy") for item in items for row in item["rows"]]
+    leaves = [(item, row, leaf) for row, item in enumerate(items) for leaf in item["leaves"]]
+    batch = {name: tensor.to(model.device) for name, tensor in dataset.collate(items).items()}
+    inputs = left_padded(leaves, batch, tokenizer.pad_token_id)
+    start, anything = inputs["input_ids"].shape[1], list(range(len(tokenizer)))
+
+    def allowed(row, ids):
+        said, grammar = ids[start:].tolist(), plans[row].grammar
+        if tokenizer.eos_token_id in said or (grammar is None and len(said) >= max_new_tokens):
+            return [tokenizer.pad_token_id]
+        return grammar.after(said).allowed() if grammar else anything
+
+    longest = max(max_new_tokens * (plan.grammar is None) or plan.grammar.height() for plan in plans)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    generated = model.generate(**inputs, **GREEDY, **ends, max_new_tokens=longest, prefix_allowed_tokens_fn=allowed)
+    answers = []
+    for plan, ids in zip(plans, generated[:, start:].tolist()):
+        cut = plan.decoding == "free" and tokenizer.eos_token_id not in ids
+        answers.append(Answer(answer_text(tokenizer, ids, cfg.answer_prefix), plan.decoding, cut=cut))
+    return answers
+
+
+@torch.no_grad()
 def answer_allowed_set(model, dataset, items, cfg, decoding, max_new_tokens):
     """The reference decoder: `generate` with AllowedTokensLogitsProcessor, one question a row.
 
@@ -248,7 +277,8 @@ def answer_allowed_set(model, dataset, items, cfg, decoding, max_new_tokens):
     for index, row in enumerate(rows):
         same.setdefault(allowed_lists(tokenizer, row, cfg.answer_prefix), []).append(index)
     if same.pop(None, []):
-        answers = answer_batch(model, dataset, items, cfg, "free", max_new_tokens)
+        by_trees = answer_by_generate if why_rows_stay_plain(base_model(model).config) else answer_batch
+        answers = by_trees(model, dataset, items, cfg, "free", max_new_tokens)
     leaves = [(item, index, leaf) for index, item in enumerate(items) for leaf in item["leaves"]]
     batch = {name: tensor.to(model.device) for name, tensor in dataset.collate(items).items()} if same else {}
     for ids, members in same.items():

@@ -207,8 +207,8 @@ def main():
     if adapter:
         check_adapter(adapter, experiment_facts(cfg, answer_rules(space)))
     plain = why_rows_stay_plain(load_model_config(cfg))
-    if plain:
-        raise UserError(f"{cfg.model_name} {plain}; prediction needs one of the Qwen2-VL, Qwen2.5-VL or Qwen3-VL family")
+    if plain and cfg.predict.decoding == "exact":
+        print(f"note: {cfg.model_name} {plain}; its questions are answered one by one, greedily, and have no confidence")
     set_seed(cfg.train.seed)
     processor = load_processor(cfg)
     limit = free_limit(cfg, processor.tokenizer, adapter)

@@ -39,7 +39,7 @@ sys.path.insert(0, str(ROOT))
 from config import argument_parser, load_config  # noqa: E402
 from data import answer_space  # noqa: E402
 from dataset import VQADataset, encode_candidates, group_by_image  # noqa: E402
-from decode import GREEDY, Plan, answer_questions, answer_text, left_padded, make_plan, run_searches  # noqa: E402
+from decode import answer_by_generate, answer_questions, answer_text, image_batches, make_plan  # noqa: E402
 from files import read_jsonl, run_script  # noqa: E402
 from model import load_processor  # noqa: E402
 
@@ -112,19 +112,10 @@ def ours(beams, decoding="exact"):
     return run
 
 
-@torch.no_grad()
 def hf_generate(model, dataset, cfg):
     """Batches of the same images, one row a question."""
-    tokenizer, answers = dataset.processor.tokenizer, []
-    for at in range(0, len(dataset), cfg.predict.batch_size):
-        items = [dataset[index] for index in range(at, min(at + cfg.predict.batch_size, len(dataset)))]
-        inputs = left_padded([(item, row, leaf) for row, item in enumerate(items) for leaf in item["leaves"]], dataset.collate(items), PAD)
-        grammars = [make_plan(tokenizer, row, cfg, "greedy").grammar for item in items for row in item["rows"]]
-        start = inputs["input_ids"].shape[1]
-        allowed = lambda row, ids: [PAD] if EOS in (said := ids[start:].tolist()) else grammars[row].after(said).allowed()  # noqa: E731,B023
-        output = model.generate(**inputs, **GREEDY, max_new_tokens=64, prefix_allowed_tokens_fn=allowed, eos_token_id=EOS, pad_token_id=PAD)
-        answers += [answer_text(tokenizer, ids) for ids in output[:, start:].tolist()]
-    return answers
+    batches = [[dataset[index] for index in batch] for batch in image_batches(dataset, cfg)]
+    return [answer.text for items in batches for answer in answer_by_generate(model, dataset, items, cfg, "greedy", 4)]
 
 
 @torch.no_grad()

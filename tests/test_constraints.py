@@ -58,6 +58,11 @@ def test_unordered_set_reaches_yesno_and_the_trie_does_not(processor):
         CandidateTrie(ids).after(yesno)
 
 
+@given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=5), min_size=1, max_size=8))
+def test_the_height_is_the_longest_candidates_length(candidates):
+    assert CandidateTrie([ids + [EOS] for ids in candidates]).height() == max(map(len, candidates)) + 1
+
+
 # --- label sets ---
 
 SEPARATOR, SPACE = 8, 9
@@ -107,7 +112,7 @@ def test_walks_of_the_grammar_are_exactly_the_valid_lists(labels, exclusive):
     assert all(walk[-1] == EOS and EOS not in walk[:-1] for walk in walks)
     lists = grammar_of(labels, exclusive).token_lists()
     assert {token for ids in lists for token in ids} == {token for walk in walks for token in walk}
-    assert max(map(len, lists)) == max(map(len, walks))
+    assert max(map(len, lists)) == max(map(len, walks)) == grammar_of(labels, exclusive).height()
 
 
 def test_no_walk_gets_stuck_where_a_label_is_used_up():

@@ -11,7 +11,7 @@ from conftest import make_experiment, random_model, with_random_lora
 
 from constraints import CandidateTrie, NumberGrammar, allowed_token_ids
 from dataset import encode_answer, encode_candidates, label_set_grammar, load_dataset
-from decode import GREEDY, LOOKAHEAD, Plan, answer_questions, candidate_trie, image_batches, left_padded, number_grammar, run_searches
+from decode import GREEDY, LOOKAHEAD, Plan, answer_by_generate, answer_questions, candidate_trie, image_batches, left_padded, number_grammar, run_searches
 
 CANDIDATES = ("yes", "no", "none", "not relevant", "polyp", "polyp snare", "center", "center-left", "11-20mm", "5-10mm", "<5mm")
 LABELS = ("center", "center-left", "center-right", "lower-left", "pink", "polyp", "polyp snare", "none")
@@ -367,6 +367,34 @@ def test_open_numbers_follow_the_grammar_where_it_is_wanted(closed, processor, d
 def test_batches_depend_on_the_rows_alone(prompts, experiment):
     cfg = experiment[0].model_copy(update={"predict": experiment[0].predict.model_copy(update={"batch_size": 3})})
     assert image_batches(prompts, cfg) == [[0, 1, 2], [3]]
+
+
+# --- through generate
+
+
+@pytest.mark.parametrize("decoding", ["greedy", "free"])
+def test_generate_and_trees_give_the_same_answers_for_mixed_rows(closed, processor, decoding):
+    cfg, rows = closed
+    kinds = [{"answer_candidates": None}, {"answer_candidates": list(LABELS), "multi_label": True}, {"answer_candidates": list(CANDIDATES)}]
+    rows = [{**row, "multi_label": False, **kinds[index % 3]} for index, row in enumerate(rows)]
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    model, items = random_model(processor), [data[index] for index in range(len(data))]
+    slow = answer_by_generate(model, data, items, cfg, decoding, 3)
+    fast = [answer for _, answer in chain.from_iterable(answer_questions(model, data, cfg, decoding, 3))]
+    assert [(answer.text, answer.decoding, answer.cut) for answer in slow] == [(answer.text, answer.decoding, answer.cut) for answer in fast]
+    assert any(answer.cut for answer in slow)
+
+
+def test_a_model_without_flattened_trees_answers_validly_and_as_one_question_at_a_time(closed, processor):
+    cfg, rows = closed
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    model = random_model(processor, family="qwen3_5", layer_types=["linear_attention", "full_attention"])
+    answers = list(chain.from_iterable(answer_questions(model, data, cfg, "exact", 3)))
+    assert {answer.decoding for _, answer in answers} == {"greedy", "free"}
+    assert all(answer.text in row["answer_candidates"] for row, answer in answers if answer.constrained)
+    alone = [load_dataset([row], processor, cfg, supervised=False) for row in rows]
+    singles = [next(iter(answer_questions(model, one, cfg, "exact", 3)))[0][1].text for one in alone]
+    assert singles == [answer.text for _, answer in answers]
 
 
 # --- real questions
