@@ -99,9 +99,14 @@ class DataConfig(Section):
 
 
 class PredictConfig(Section):
-    decoding: Literal["greedy", "allowed_set", "free"] = "greedy"
+    decoding: Literal["exact", "greedy", "allowed_set", "free"] = "exact"
+    exact_sets: Annotated[Integer, Field(ge=0)] = 64
+    beams: Count = 4
+    numeric_grammar: bool = False
+    min_confidence: Annotated[Float, Field(gt=0, le=1)] | None = None
     max_new_tokens: Count | Literal["auto"] = 4
     batch_size: Count = 4
+    tokens_per_row: Count = 4096
 
 
 class EvalConfig(Section):

@@ -1,7 +1,8 @@
 """Which tokens may come next.
 
 `AllowedTokensLogitsProcessor` is the reference: any order of the allowed tokens, so it can still say `yesno`.
-`CandidateTrie` emits exactly one of the candidates, `LabelSetGrammar` exactly one set of labels.
+`CandidateTrie` emits exactly one of the candidates, `LabelSetGrammar` exactly one set of labels, `NumberGrammar` a number,
+for sizes with its unit.
 """
 
 from functools import cached_property
@@ -41,6 +42,20 @@ class TokenNode:
     def allowed(self):
         """Token ids that may come next; empty after EOS."""
         return list(self.children)
+
+    def height(self):
+        """Tokens of the longest answer from here, EOS included."""
+        known, waiting = {}, [self]  # by node: a grammar's lists share theirs
+        while waiting:
+            node = waiting[-1]
+            below = list(node.children.values())
+            unknown = [child for child in below if id(child) not in known]
+            if unknown:
+                waiting += unknown
+            else:
+                known[id(node)] = 1 + max((known[id(child)] for child in below), default=-1)
+                waiting.pop()
+        return known[id(self)]
 
 
 class CandidateTrie(TokenNode):
@@ -109,6 +124,46 @@ class LabelSetGrammar(LabelSetNode):
             self.nodes[label] = LabelSetNode(self, ending + going_on)
         return self.nodes[label]
 
+    def size(self):
+        """Number of valid lists."""
+        return len(self.single) + 2 ** len(self.joined) - 1 - len(self.joined)
+
     def token_lists(self):
         """Answers that between them hold every token and the greatest length: what the allowed set is made of."""
         return [*self.single, self.longest]
+
+
+class NumberGrammar(LabelSetNode):
+    """Every count, or every size with or without a unit, in the tokens that its text is encoded to.
+
+    Counts are whole numbers of at most three digits; sizes numbers with at most two decimals, ranges and bounds: `7`, `0.5cm`,
+    `11-20 mm`, `>20mm`. encode: text -> token ids. question_type: a key of UNITS. eos: the text of the end token.
+    """
+
+    UNITS = {"count_numeric": (), "size_numeric": ("mm", " mm", "cm", " cm")}
+    WHOLE, DECIMALS = 3, 2  # digits
+
+    def __init__(self, encode, question_type, eos, answer_prefix=""):
+        self.encode, self.units, self.nodes = encode, self.UNITS[question_type], {}
+        self.end = [encode(unit + eos) for unit in ("", *self.units)]
+        ranges = bool(self.units)
+        begun = [(encode(answer_prefix + digit), (ranges, "whole", self.WHOLE - 1 if digit != "0" else 0)) for digit in "0123456789"]
+        bounds = [(encode(answer_prefix + sign), (False, "begin", 0)) for sign in "<>≤≥"] if self.units else []
+        super().__init__(self, begun + bounds)
+
+    def after_label(self, state):
+        """The node at a state: (may this become a range, the part of the number, how many more digits that may have)."""
+        if state not in self.nodes:
+            may_be_range, part, digits = state
+            paths = [(ids, None) for ids in self.end] if part in ("whole", "decimals") else []
+            if part == "begin":
+                paths += [(self.encode(digit), (may_be_range, "whole", self.WHOLE - 1 if digit != "0" else 0)) for digit in "0123456789"]
+            elif digits:
+                following = "whole" if part == "whole" else "decimals"
+                paths += [(self.encode(digit), (may_be_range, following, digits - 1)) for digit in "0123456789"]
+            if part == "whole" and self.units:
+                paths.append((self.encode("."), (may_be_range, "point", self.DECIMALS)))
+            if part in ("whole", "decimals") and may_be_range:
+                paths.append((self.encode("-"), (False, "begin", 0)))
+            self.nodes[state] = LabelSetNode(self, paths)
+        return self.nodes[state]

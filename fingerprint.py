@@ -18,7 +18,7 @@ from files import UserError, run_script, sha256
 from images import image_path
 
 # Code that can't change an adapter: an edit here must not make anybody train again.
-AFTER_TRAINING = {"predict_exp1", "eval_exp1", "metrics", "decode", "sanity_overfit", "fingerprint"}
+AFTER_TRAINING = {"predict_exp1", "scoring", "decode", "streaming", "ask", "merge_adapter", "eval_exp1", "metrics", "sanity_overfit", "fingerprint"}
 AFTER_TRAINING |= {"check", "image_copies", "readers", "reader_formats", "source_files", "split"}
 AFTER_TRAINING |= {"scores", "intervals", "compare", "predictions", "report"}
 

@@ -6,6 +6,8 @@ Trains 200 steps at lr 1e-3 on 64 training rows, then generates their answers th
 if the loss ends below 2.0 and at least 95 % of the answers, generated without constraint, are right.
 """
 
+from itertools import chain
+
 from transformers import set_seed
 
 from config import argument_parser, check_transformers, load_config, save_run_info
@@ -46,11 +48,11 @@ def loss_verdict(loss):
 def generated_exact_match(model, dataset, cfg, decoding, limit):
     """Share of the rows whose generated answer equals the training answer after normalisation; prints the first misses."""
     right = misses = 0
-    for row, text, _, _ in answer_questions(model, dataset, cfg, decoding, limit):
-        match = normalize_answer(text) == row["answer"]
+    for row, answer in chain.from_iterable(answer_questions(model, dataset, cfg, decoding, limit)):
+        match = normalize_answer(answer.text) == row["answer"]
         right += match
         if not match and (misses := misses + 1) <= 5:
-            print(f"  {decoding}: Predicted: '{text}' vs GT: '{row['answer']}'  ({row['question']})")
+            print(f"  {decoding}: Predicted: '{answer.text}' vs GT: '{row['answer']}'  ({row['question']})")
     return right / len(dataset.encoded)
 
 

@@ -30,7 +30,7 @@ DEFAULTS = {
     "train.max_seq_len": 2048, "train.report_to": "none",
     "data.train_jsonl": None, "data.val_jsonl": None, "data.test_jsonl": None, "data.image_root": None,
     "data.answer_space": "mined", "data.max_unseen": 0.01, "data.count_margin": 5, "data.max_listed": 20,
-    "predict.decoding": "greedy", "predict.max_new_tokens": 4, "predict.batch_size": 4,
+    "predict.decoding": "exact", "predict.max_new_tokens": 4, "predict.batch_size": 4,
     "eval.numeric_rel_tol": 0.05, "eval.numeric_abs_tol": 0.0, "eval.count_abs_tol": 0,
 }  # fmt: skip
 HISTORICAL = {

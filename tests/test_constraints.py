@@ -1,5 +1,6 @@
 """Allowed sets, candidate tries and label-set grammars.    python -m pytest tests/test_constraints.py -v"""
 
+import re
 from itertools import combinations
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from constraints import AllowedTokensLogitsProcessor, CandidateTrie, LabelSetGrammar, allowed_token_ids
 from dataset import encode_answer, encode_candidates, label_set_grammar
+from decode import number_grammar
 from files import UserError
 
 EOS = 0
@@ -54,6 +56,11 @@ def test_unordered_set_reaches_yesno_and_the_trie_does_not(processor):
     assert set(yesno) <= set(allowed_token_ids(ids))
     with pytest.raises(KeyError):
         CandidateTrie(ids).after(yesno)
+
+
+@given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=5), min_size=1, max_size=8))
+def test_the_height_is_the_longest_candidates_length(candidates):
+    assert CandidateTrie([ids + [EOS] for ids in candidates]).height() == max(map(len, candidates)) + 1
 
 
 # --- label sets ---
@@ -105,7 +112,7 @@ def test_walks_of_the_grammar_are_exactly_the_valid_lists(labels, exclusive):
     assert all(walk[-1] == EOS and EOS not in walk[:-1] for walk in walks)
     lists = grammar_of(labels, exclusive).token_lists()
     assert {token for ids in lists for token in ids} == {token for walk in walks for token in walk}
-    assert max(map(len, lists)) == max(map(len, walks))
+    assert max(map(len, lists)) == max(map(len, walks)) == grammar_of(labels, exclusive).height()
 
 
 def test_no_walk_gets_stuck_where_a_label_is_used_up():
@@ -156,3 +163,40 @@ class Garbling:
 
     def __call__(self, text, **kwargs):
         return self.tokenizer(text.replace("; ", ";"), **kwargs)
+
+
+def test_the_grammar_knows_its_size(processor):
+    labels = (*GRID[:4], "none")
+    grammar = label_set_grammar(processor.tokenizer, labels)
+    assert grammar.size() == len(list(all_walks(grammar))) == 2**4 - 1 + 1
+
+
+# --- numbers
+
+NUMBER = r"(0|[1-9][0-9]{0,2})([.][0-9]{1,2})?"
+
+
+@pytest.mark.parametrize("prefix", ["", " "])
+@pytest.mark.parametrize("question_type", ["count_numeric", "size_numeric"])
+@given(rng=st.randoms(use_true_random=False))
+def test_every_walk_of_the_number_grammar_is_a_number_in_the_tokens_of_its_text(processor, question_type, prefix, rng):
+    grammar, ids = number_grammar(processor.tokenizer, question_type, prefix), []
+    node = grammar
+    while node.allowed():
+        ids.append(rng.choice(sorted(node.allowed())))
+        node = node.children[ids[-1]]
+    text = processor.tokenizer.decode(ids, skip_special_tokens=True).removeprefix(prefix)
+    pattern = {"count_numeric": "0|[1-9][0-9]{0,2}", "size_numeric": f"([<>≤≥]{NUMBER}|{NUMBER}(-{NUMBER})?)( ?(mm|cm))?"}[question_type]
+    assert re.fullmatch(pattern, text) and ids == encode_answer(processor.tokenizer, text, prefix)
+
+
+@pytest.mark.parametrize("prefix", ["", " "])
+def test_real_sizes_and_counts_can_be_walked_and_other_texts_not(processor, prefix):
+    walk = lambda kind, text: number_grammar(processor.tokenizer, kind, prefix).after(encode_answer(processor.tokenizer, text, prefix))  # noqa: E731
+    for text in ("7", "7mm", "7 mm", "0.5cm", "11-20mm", "11-20 mm", "5-10mm", ">20mm", "<5mm", "≥5", "0.25 cm", "100"):
+        assert walk("size_numeric", text).allowed() == []
+    for text in ("0", "7", "16", "120"):
+        assert walk("count_numeric", text).allowed() == []
+    for kind, text in (("count_numeric", "7mm"), ("count_numeric", "1.5"), ("size_numeric", "5-"), ("size_numeric", "<5-10mm"), ("size_numeric", "mm"), ("count_numeric", "01")):
+        with pytest.raises(KeyError):
+            walk(kind, text)

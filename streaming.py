@@ -1,0 +1,104 @@
+"""Predictions that are never lost: rows go to disk as batches finish, and a run that was killed goes on where it was.
+
+Beside the file to be, `out`, an unfinished run has a header `.NAME.part.json`, which says what the run is made from, and for
+each process `.NAME.part-RANK`, to which it appends its batches. A batch counts when all of its rows are whole lines; a torn
+line is cut off. At the end `out` is written from them in order and put in place by one rename.
+"""
+
+import json
+import os
+from itertools import chain
+from pathlib import Path
+
+from files import UserError, atomic_open, read_json, write_json
+
+
+class PredictionStream:
+    """The predictions of one run on their way to `out`.
+
+    facts: {name: value or {name: value}}, all that decides the predictions; only runs with the same facts are continued.
+    """
+
+    def __init__(self, out, facts, rank=0):
+        self.out, self.facts, self.file = Path(out), facts, None
+        self.header = self.out.with_name(f".{self.out.name}.part.json")
+        self.part = self.out.with_name(f".{self.out.name}.part-{rank}")
+
+    def parts(self):
+        return sorted(self.out.parent.glob(f".{self.out.name}.part-*"))
+
+    def start(self, overwrite=False):
+        """Begin, or repair what an earlier run left. For one process, before the others go on.
+
+        Raises UserError that names what changed if that run was made from something else, unless `overwrite`.
+        """
+        if overwrite or not self.header.exists():  # parts without a header belong to a finished or a dropped run
+            self.discard()
+            write_json(self.header, self.facts)
+        changed = sorted(differences(read_json(self.header), json.loads(json.dumps(self.facts))))
+        if changed:
+            raise UserError(
+                f"{self.out.name}: an unfinished run is there that was made with other {', '.join(changed)}; start it as it was "
+                "to continue it, or add --overwrite to start anew"
+            )
+        for part in self.parts():
+            os.truncate(part, whole_length(part))
+
+    def discard(self):
+        for path in [self.header, *self.parts()]:
+            path.unlink(missing_ok=True)
+
+    def finished(self):
+        """{row id: its line in bytes} of all processes' parts."""
+        lines = chain.from_iterable(part.read_bytes().splitlines(keepends=True) for part in self.parts())
+        return {json.loads(line)["id"]: line for line in lines}
+
+    def append(self, rows):
+        """Write a batch's rows (dicts) and wait until they are on disk."""
+        data = b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+        try:
+            if self.file is None:
+                self.file = open(self.part, "ab", buffering=0)
+            while data:  # a nearly full disk takes a part
+                data = data[self.file.write(data) :]
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            raise UserError(f"{self.part}: {error.strerror}; free some space and start again, finished batches are kept") from None
+
+    def finish(self, ids, save_sidecar):
+        """Write `out` with the rows of `ids` in order, have its sidecar saved, and remove the parts. For one process."""
+        lines = self.finished()
+        self.out.with_suffix(".meta.json").unlink(missing_ok=True)  # never the old run's beside new predictions
+        with atomic_open(self.out, "wb") as file:
+            file.writelines(lines[row_id] for row_id in ids)
+        save_sidecar()
+        self.discard()
+
+
+def whole_length(path):
+    """Bytes of a part up to its last whole line."""
+    length = 0
+    with open(path, "rb") as file:
+        for line in file:
+            if not (line.endswith(b"\n") and is_json(line)):
+                break
+            length += len(line)
+    return length
+
+
+def is_json(line):
+    try:
+        json.loads(line)
+    except ValueError:  # JSONDecodeError and UnicodeDecodeError are both ValueErrors
+        return False
+    return True
+
+
+def differences(old, new):
+    """Names of what differs between two headers: `adapter`, or `code decode.py` where both have parts."""
+    for name in old.keys() | new.keys():
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from (f"{name} {part}" for part in differences(before, after))
+        elif before != after:
+            yield name

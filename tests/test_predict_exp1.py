@@ -1,0 +1,369 @@
+"""Predictions on their way to disk, what refuses to mix, and questions from the terminal.
+
+    python -m pytest tests/test_predict_exp1.py -v
+"""
+
+import io
+import json
+import os
+import random
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from math import exp, log
+from types import SimpleNamespace
+
+import pytest
+from conftest import ROOT, make_experiment
+
+import predict_exp1
+import streaming
+from ask import answer_one, describe, question_row
+from config import load_config
+from data import answer_space
+from data.preprocess import training_space
+from dataset import group_by_image
+from decode import Answer
+from files import UserError, read_json, read_jsonl
+from predict_exp1 import prediction_row
+from streaming import PredictionStream
+
+SCENES = ROOT / "data" / "demo" / "scenes"
+SURE = Answer("no", "exact", log(0.6), scored=(("no", log(0.6)), ("yes", log(0.2))), greedy="yes")
+
+
+# --- a run whose model step is a table, so that a thousand can be killed; files and batches are the real ones
+
+
+def demo_rows(images):
+    """Rows of the demo as enrichment would leave them, with a letter beyond ASCII."""
+    rows = [json.loads(line) for line in (SCENES / "val.jsonl").read_text().splitlines()]
+    chosen = [row for group in group_by_image(rows)[:images] for row in group]
+    extra = {"question_type": "mcq", "answer_candidates": None, "multi_label": False}
+    return [{**row, **extra, "id": str(number), "answer_raw": f"{row['answer']} é"} for number, row in enumerate(chosen)]
+
+
+class Run:
+    """The stages of predict_exp1.main between loading and its closing lines, on the demo's rows."""
+
+    def __init__(self, folder, monkeypatch, images=8, batch_size=2):
+        self.cfg = load_config(ROOT / "config_demo.yaml", [f"predict.batch_size={batch_size}"])
+        self.rows, self.out = demo_rows(images), folder / "predictions.jsonl"
+        self.dataset, self.computed = FakeDataset(self.rows), []
+        monkeypatch.setattr(predict_exp1, "answer_questions", self.answers)
+
+    def answers(self, model, dataset, cfg, decoding, limit, batches):
+        for batch in batches:
+            self.computed.append(batch)
+            yield [(row, Answer(row["answer"], "free", -1 / (1 + int(row["id"])))) for index in batch for row in dataset.groups[index]]
+
+    def __call__(self, facts=None, overwrite=False, world=1):
+        streams = [PredictionStream(self.out, facts or {"adapter": "a", "code": {"decode.py": "1"}}, rank) for rank in range(world)]
+        streams[0].start(overwrite)
+        barrier = threading.Barrier(world)
+        if world == 1:
+            self.share(streams[0], 0, barrier)
+        else:
+            with ThreadPoolExecutor(world) as pool:
+                list(pool.map(self.share, streams, range(world), [barrier] * world))
+        streams[0].finish([row["id"] for row in self.rows], lambda: streaming.write_json(self.out.with_suffix(".meta.json"), {"rows": len(self.rows)}))
+        return self.out.read_bytes()
+
+    def share(self, stream, rank, barrier):
+        """What one of several processes does."""
+        state = SimpleNamespace(process_index=rank, num_processes=barrier.parties, is_main_process=rank == 0, wait_for_everyone=barrier.wait)
+        predict_exp1.predict(None, self.dataset, self.cfg, 4, stream, state)
+
+
+class FakeDataset:
+    def __init__(self, rows):
+        self.groups = group_by_image(rows)
+
+    def __len__(self):
+        return len(self.groups)
+
+
+class Killed(BaseException):
+    """No handler of the program may see a kill; here its handlers do run, so from then on nothing that they do has an effect."""
+
+
+class Killer:
+    """Dies at file operation number `at`: writing only `share` of its bytes, or before it, and never lets one through again."""
+
+    def __init__(self, at=None, share=0.5):
+        self.at, self.share, self.count = at, share, 0
+
+    def step(self):
+        self.count += 1
+        if self.at is not None and self.count >= self.at:
+            raise Killed
+
+    def wrap(self, call):
+        def wrapped(*args, **kwargs):
+            self.step()
+            return call(*args, **kwargs)
+
+        return wrapped
+
+    def write(self, handle, data):
+        if self.at is not None and self.count + 1 == self.at:
+            os.write(handle, bytes(data[: int(self.share * len(data))]))
+        self.step()
+        return os.write(handle, data)
+
+    def install(self, patch):
+        real_open = open
+        for name in ("fsync", "replace", "truncate", "unlink"):
+            patch.setattr(os, name, self.wrap(getattr(os, name)))
+        patch.setattr(os, "fdopen", lambda handle, mode, encoding=None: self.stack(handle, mode, encoding))
+
+        def opened(path, mode="r", buffering=-1):
+            if "a" not in mode:
+                return real_open(path, mode)
+            assert buffering == 0, "rows must reach the file in one piece, not as a buffer fills"
+            self.step()
+            return KillableFile(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), self)
+
+        patch.setattr(streaming, "open", opened, raising=False)
+        return self
+
+    def stack(self, handle, mode, encoding):
+        buffered = io.BufferedWriter(KillableFile(handle, self))
+        return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding=encoding)
+
+
+class KillableFile(io.RawIOBase):
+    def __init__(self, handle, killer):
+        self.handle, self.killer = handle, killer
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return self.handle
+
+    def write(self, data):
+        return self.killer.write(self.handle, data)
+
+    def close(self):
+        if not self.closed:
+            os.close(self.handle)
+        super().close()
+
+
+def left_over(folder):
+    return [path.name for path in folder.iterdir() if ".part" in path.name and not path.name.startswith("..")]
+
+
+def test_a_thousand_kills_all_end_in_the_identical_file(tmp_path, monkeypatch):
+    """Killed at a random file operation, and in a third of the cases again while it goes on; then left alone."""
+    run, rng = Run(tmp_path, monkeypatch), random.Random(0)
+    with monkeypatch.context() as patch:
+        counter = Killer().install(patch)
+        expected = run()
+    assert counter.count > 20 and expected.count(b"\n") == 72 and left_over(tmp_path) == []
+    kills = resumed = 0
+    while kills < 1000:
+        for path in tmp_path.iterdir():
+            path.unlink()
+        while rng.random() < (1 if not any(tmp_path.iterdir()) else 1 / 3):
+            run.computed.clear()
+            with monkeypatch.context() as patch:
+                Killer(rng.randint(1, counter.count), rng.random()).install(patch)
+                try:
+                    run()
+                    break  # what was left to do took fewer operations
+                except Killed:
+                    kills += 1
+        run.computed.clear()
+        assert run() == expected and left_over(tmp_path) == []
+        resumed += len(run.computed) < 4
+    assert resumed > 300, "most of the work must have survived"
+
+
+def test_finished_batches_are_not_computed_again(tmp_path, monkeypatch):
+    run = Run(tmp_path, monkeypatch)
+    expected = run()
+    stream = PredictionStream(run.out, {"adapter": "a", "code": {"decode.py": "1"}})
+    stream.start()
+    lines = expected.splitlines(keepends=True)
+    stream.part.write_bytes(b"".join(lines[:18]) + b"".join(lines[36:54]) + lines[20][:40])  # batches 0 and 2, and a torn line
+    run.computed.clear()
+    assert run() == expected and run.computed == [[2, 3], [6, 7]]
+
+
+def test_several_processes_merge_to_the_same_bytes(tmp_path, monkeypatch):
+    run = Run(tmp_path, monkeypatch, images=7)
+    expected = run()
+    run.computed.clear()
+    assert run(world=3) == expected and sorted(run.computed) == [[0, 1], [2, 3], [4, 5], [6]]
+
+
+def test_parts_of_three_processes_are_continued_by_one(tmp_path, monkeypatch):
+    run = Run(tmp_path, monkeypatch)
+    expected = run()
+    lines = expected.splitlines(keepends=True)
+    stream = PredictionStream(run.out, {"adapter": "a", "code": {"decode.py": "1"}})
+    stream.start()
+    for rank in range(3):
+        stream.out.with_name(f".predictions.jsonl.part-{rank}").write_bytes(b"".join(lines[18 * rank : 18 * rank + 18])[: -5 if rank == 1 else None])
+    run.computed.clear()
+    assert run() == expected and run.computed == [[2, 3], [6, 7]]
+
+
+def test_another_adapter_config_data_or_code_refuses_to_mix_and_is_named(tmp_path, monkeypatch):
+    run, facts = Run(tmp_path, monkeypatch), {"adapter": "a", "code": {"decode.py": "1", "scoring.py": "2"}, "config": {"predict.beams": 4}}
+    PredictionStream(run.out, facts).start()
+    changed = {"adapter": "b", "code": {"decode.py": "1", "scoring.py": "3"}, "config": {"predict.beams": 4, "image.max_pixels": 1}}
+    with pytest.raises(UserError, match=r"made with other adapter, code scoring.py, config image.max_pixels; .* --overwrite"):
+        run(changed)
+    before = run(facts)
+    PredictionStream(run.out, facts).start()
+    assert run(changed, overwrite=True) == before and left_over(tmp_path) == []
+
+
+def test_a_full_disk_is_one_line_and_loses_no_batch(tmp_path, monkeypatch):
+    run = Run(tmp_path, monkeypatch)
+    expected = run()
+
+    class Full(io.RawIOBase):
+        def __init__(self, path):
+            self.file, self.left = open(path, "ab", buffering=0), 9000
+
+        def write(self, data):
+            if not self.left:
+                raise OSError(28, "No space left on device")
+            written = self.file.write(data[: self.left])
+            self.left -= written
+            return written
+
+        def fileno(self):
+            return self.file.fileno()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming, "open", lambda path, mode, buffering=-1: Full(path) if "a" in mode else open(path, mode), raising=False)
+        with pytest.raises(UserError, match="part-0: No space left on device; free some space and start again"):
+            run()
+    run.computed.clear()
+    assert run() == expected and 0 < len(run.computed) < 4
+
+
+# --- rows
+
+
+def test_a_row_says_how_sure_the_answer_is():
+    row = {"id": "x", "question": "Is it?", "image": "x.jpg", "question_type": "yes_no", "answer_candidates": ["yes", "no"], "multi_label": False}
+    row |= {"answer": "no", "answer_raw": "No"}
+    found = prediction_row(row, SURE)
+    assert list(found)[:4] == ["id", "pred", "gt", "qtype"] and (found["pred"], found["gt"], found["greedy"]) == ("no", "No", "yes")
+    assert found["confidence"] == 0.75 and (found["runner_up"], found["runner_up_confidence"]) == ("yes", 0.25)
+    assert found["valid_mass"] == pytest.approx(0.8) and exp(found["logprob"]) == pytest.approx(0.6, abs=1e-5)
+    assert found["candidates_top"] == [["no", 0.75], ["yes", 0.25]] and "abstained" not in found and "cut" not in found
+    assert prediction_row(row, SURE, 0.76)["abstained"] is True and prediction_row(row, SURE, 0.75)["abstained"] is False
+    free = prediction_row(row, Answer("well", "free", -2.0, cut=True), 0.5)
+    assert free["confidence"] is free["runner_up"] is free["valid_mass"] is None and free["cut"] and not free["abstained"]
+    assert "candidates_top" not in free and "greedy" not in free
+
+
+# --- the script
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory):
+    return make_experiment(tmp_path_factory.mktemp("closed"), questions=(3, 4, 2), **{"predict.batch_size": 2})
+
+
+def main(cfg, monkeypatch, *arguments):
+    settings = [f"model_name={cfg.model_name}", f"data.train_jsonl={cfg.data.train_jsonl}", f"data.val_jsonl={cfg.data.val_jsonl}"]
+    settings += [f"data.image_root={cfg.data.image_root}", f"output_dir={cfg.output_dir}", "image.max_pixels=12544", "train.num_workers=0"]
+    monkeypatch.setattr(sys, "argv", ["predict_exp1.py", *settings, "predict.batch_size=2", "--adapter", "none", *arguments])
+    predict_exp1.main()
+
+
+def test_the_script_killed_between_batches_goes_on_and_refuses_other_settings(closed, monkeypatch, capsys):
+    cfg, rows = closed
+    out = cfg.output_dir / "predictions_val_none.jsonl"
+    main(cfg, monkeypatch)
+    expected = out.read_bytes()
+    assert [row["id"] for _, row in read_jsonl(out)] == [row["id"] for row in rows]
+    out.unlink()
+    append = PredictionStream.append
+
+    def dies(self, batch):
+        append(self, batch)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PredictionStream, "append", dies)
+        with pytest.raises(Killed):
+            main(cfg, monkeypatch)
+    assert not out.exists()
+    with pytest.raises(UserError, match="made with other config predict.beams; "):
+        main(cfg, monkeypatch, "predict.beams=2")
+    with pytest.raises(UserError, match="made with other arguments --limit; "):
+        main(cfg, monkeypatch, "--limit", "3")
+    capsys.readouterr()
+    main(cfg, monkeypatch)
+    assert "continuing: 1 of 2 batches are there already" in capsys.readouterr().out
+    assert out.read_bytes() == expected and left_over(cfg.output_dir) == []
+    assert read_json(out.with_suffix(".meta.json"))["rows_in_split"] == len(rows)
+
+
+def test_questions_over_the_token_budget_are_split_with_the_same_answers(closed, monkeypatch):
+    cfg, rows = closed
+    found = []
+    for budget in (4096, 90):
+        main(cfg, monkeypatch, f"predict.tokens_per_row={budget}")
+        found.append([row for _, row in read_jsonl(cfg.output_dir / "predictions_val_none.jsonl")])
+    for whole, split in zip(*found, strict=True):
+        assert whole["pred"] == split["pred"] and whole["logprob"] == pytest.approx(split["logprob"], abs=1e-4)
+
+
+def test_one_question_gives_what_the_split_gave(closed, processor, monkeypatch, capsys):
+    cfg, rows = closed
+    main(cfg, monkeypatch)
+    row = next(row for _, row in read_jsonl(cfg.output_dir / "predictions_val_none.jsonl") if row["decoding"] == "exact")
+    capsys.readouterr()
+    main(cfg, monkeypatch, "--image", str(cfg.data.image_root / row["image"]), "--question", row["question"])
+    first = capsys.readouterr().out.splitlines()[0].split()
+    assert first[:3] == [row["pred"], *f"{row['confidence']:.1%}".split()] or first[:2] == [row["pred"], f"{row['confidence']:.1%}"]
+
+
+def test_candidates_and_more_questions_from_the_terminal(closed, monkeypatch, capsys):
+    cfg, _ = closed
+    image = str(cfg.data.image_root / "0.png")
+    lines = iter(["Which tool?", "/candidates snare, forceps, Snare", "Which tool?", "/image /no/such.png", "/what", f"/image {image}", "Is there text?", ""])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    main(cfg, monkeypatch, "--image", image, "--interactive")
+    output = capsys.readouterr().out
+    assert "answered freely" in output and "/no/such.png does not exist" in output and "/what: no such command" in output
+    bars = [line.split()[0] for line in output.splitlines() if "%" in line and line.startswith(("snare", "forceps"))]
+    assert sorted(bars[:2]) == ["forceps", "snare"] and "unconstrained, the model says one of them" in output
+
+
+def test_bars_are_as_long_as_probabilities():
+    lines = describe(SURE, {"question_type": "yes_no"}, 0.9).splitlines()
+    assert lines[0] == "no    75.0%  " + "█" * 22 and lines[1] == "yes   25.0%  " + "█" * 8
+    assert lines[2] == "abstained: less sure than predict.min_confidence=0.9" and lines[3].endswith("with probability 80.0%")
+
+
+def test_a_known_question_has_the_mined_candidates(closed):
+    cfg, rows = closed
+    space = training_space(cfg, say=lambda line: None)
+    known = next(row for row in rows if row["answer_candidates"])
+    row = question_row(space, "x.png", known["question"])
+    assert row["answer_candidates"] == known["answer_candidates"] == answer_space.apply(space, known)["answer_candidates"]
+    assert question_row(space, "x.png", known["question"], ["A", "b", "a"])["answer_candidates"] == ["a", "b"]
+
+
+def test_a_question_needs_an_image(closed):
+    with pytest.raises(UserError, match="there is no image to ask about"):
+        answer_one(None, None, closed[0], {}, None, "Is it?", None, 4)
+
+
+@pytest.mark.parametrize("arguments", [["--question", "Is it?"], ["--image", "x.png"], ["--limit", "0"]])
+def test_arguments_that_need_another_are_refused(arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["predict_exp1.py", *arguments])
+    with pytest.raises(SystemExit):
+        predict_exp1.main()
+    assert "error: --" in capsys.readouterr().err
