@@ -29,7 +29,7 @@ def answer_one(model, processor, cfg, space, image, question, candidates, max_ne
     path = Path(image).expanduser().absolute()
     row = question_row(space, path.name, question, candidates)
     cfg = cfg.model_copy(update={"data": cfg.data.model_copy(update={"image_root": path.parent})})
-    dataset = VQADataset([row], processor, cfg, {path.name: check_image(path)}, supervised=False)
+    dataset = VQADataset([row], processor, cfg, {path.name: check_image(path)}, model.config, supervised=False)
     ((_, answer),) = next(iter(answer_questions(model, dataset, cfg, cfg.predict.decoding, max_new_tokens)))
     return answer, row
 

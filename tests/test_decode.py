@@ -408,7 +408,7 @@ def test_every_prediction_of_a_real_question_is_a_valid_answer(shared, tmp_path)
     from data import answer_space
     from dataset import VQADataset
     from files import read_jsonl
-    from model import load_processor
+    from model import load_model_config, load_processor
 
     cfg = load_config(None, [f"model_name={shared / 'qwen2-vl-processor'}", "image.max_pixels=3136", "train.num_workers=0", "predict.batch_size=8"])
     processor = load_processor(cfg)
@@ -423,7 +423,7 @@ def test_every_prediction_of_a_real_question_is_a_valid_answer(shared, tmp_path)
     for name in dict.fromkeys(row["image"] for row in chosen):
         Image.effect_noise((56, 56), 80).convert("RGB").save(tmp_path / name)
     cfg = cfg.model_copy(update={"data": cfg.data.model_copy(update={"image_root": tmp_path})})
-    data = VQADataset(chosen, processor, cfg, dict.fromkeys((row["image"] for row in chosen), (56, 56)), supervised=False)
+    data = VQADataset(chosen, processor, cfg, dict.fromkeys((row["image"] for row in chosen), (56, 56)), load_model_config(cfg), supervised=False)
     kinds, answers = Counter(), list(chain.from_iterable(answer_questions(random_model(processor), data, cfg, "exact", 4)))
     for row, answer in answers:
         kinds[answer.decoding] += 1
