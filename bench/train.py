@@ -9,7 +9,8 @@
 One process and one model with random weights; each method is its own real trainer on it and its own collator. The
 methods take turns, one optimizer step of the questions of one image at a time: collating, forward and backward are timed,
 the optimizer, the same for all, is not. With --peer-rows n, methods that take a question a micro-batch run n of them,
-and the time counts for all. Writes <out>/train_<size>.json.
+and the time counts for all. Writes <out>/train_<size>.json and
+<out>/train.png, the chart of all that was measured.
 """
 
 import ctypes
@@ -33,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 from config import argument_parser, environment_facts, load_config  # noqa: E402
 from data.preprocess import ensure_enriched  # noqa: E402
 from dataset import encode_answer, group_by_image, load_dataset, prompt_fields  # noqa: E402
-from files import run_script, write_json  # noqa: E402
+from files import atomic_open, read_json, run_script, write_json  # noqa: E402
 from images import load_image  # noqa: E402
 from model import attach_lora, base_model, load_processor, use_tree_attention  # noqa: E402
 from templates import prompt_parts  # noqa: E402
@@ -294,6 +295,33 @@ def markdown(results):
     return "\n".join(lines)
 
 
+def draw_chart(folder):
+    """Bars of seconds per question for every size measured, and the curve over questions per image, from the JSON files."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    measured = {size: read_json(folder / f"train_{size}.json")["results"]["9"] for size in SIZES if (folder / f"train_{size}.json").is_file()}
+    curves = [path for path in [folder / "train_115m_scaling.json"] if path.is_file()]
+    figure, axes = plt.subplots(1, len(measured) + len(curves), figsize=(4.2 * (len(measured) + len(curves)), 4), layout="constrained", squeeze=False)
+    for axis, (size, methods) in zip(axes[0], measured.items()):
+        values = [row["seconds_per_question"] for row in methods.values()]
+        bars = axis.barh(list(methods), values, color=["tab:green" if name in ("packed", "one-a-row") else "tab:gray" for name in methods])
+        axis.bar_label(bars, [f"{value:.2f} s, {row['times_packed']:.1f}x" for value, row in zip(values, methods.values())], padding=3, fontsize=8)
+        axis.set(title=f"{size}, {SIZES[size][4] // 784} image tokens", xlabel="seconds per question", xlim=(0, 1.45 * max(values)))
+        axis.invert_yaxis()
+    for axis, path in zip(axes[0][len(measured) :], curves):
+        results = read_json(path)["results"]
+        for name in next(iter(results.values())):
+            points = [(int(questions), methods[name]["seconds_per_question"]) for questions, methods in results.items()]
+            axis.plot(*zip(*points), "o-", label=name, color="tab:green" if name == "packed" else "tab:gray")
+        axis.set(title="115m, by questions per image", xlabel="questions per image", ylabel="seconds per question", ylim=(0, None))
+        axis.legend()
+    with atomic_open(folder / "train.png", "wb") as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
 def main():
     parser = argument_parser("Seconds, tokens and memory per question against the peers.", epilog=__doc__)
     parser.add_argument("--size", choices=SIZES, default="115m")
@@ -320,6 +348,7 @@ def main():
     facts = {"parameters": parameters, "tower_share": share, "versions": versions, "command": sys.argv[1:], "commit": environment_facts()["commit"]}
     name = f"train_{args.size}" + ("" if args.questions == [9] else "_scaling")
     write_json(Path(args.out) / f"{name}.json", {"results": results, **facts})
+    draw_chart(Path(args.out))
 
 
 if __name__ == "__main__":
