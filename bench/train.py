@@ -145,16 +145,19 @@ class Plain:
 
 
 class TRL(Plain):
-    """TRL's SFTTrainer on prompt and completion texts: its own collator, and a loss that runs lm_head on the answers only."""
+    """TRL's SFTTrainer on prompt and completion texts: its own collator, and a loss that runs lm_head in chunks."""
+
+    trainer = None
 
     def __init__(self, model, rows, processor, cfg, micro_batch):
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
 
         self.processor, self.cfg, self.micro_batch = processor, cfg, micro_batch
-        arguments = SFTConfig(**quiet_arguments(cfg), max_length=None)
-        dataset = Dataset.from_list([self.example(row) for row in rows[:2]])
-        self.trainer = SFTTrainer(model=model, args=arguments, train_dataset=dataset, processing_class=processor)
+        if TRL.trainer is None:  # one for all micro-batches: it wraps the model's forward, and should do so once
+            arguments = SFTConfig(**quiet_arguments(cfg), max_length=None)
+            dataset = Dataset.from_list([self.example(row) for row in rows[:2]])
+            TRL.trainer = SFTTrainer(model=model, args=arguments, train_dataset=dataset, processing_class=processor)
 
     def example(self, row):
         prompt = "".join(prompt_parts(*prompt_fields(row, self.cfg.data.max_listed)))
