@@ -1,7 +1,7 @@
 """Prediction of many questions per image: this project and its peers on the same model and rows, in one process.
 
     python bench/predict.py --processor QWEN2_VL_FOLDER --rows KVASIR_VQA.jsonl                  the 115 M shape
-    python bench/predict.py --processor … --rows … --size 2b --images 1 --rounds 1 --candidates 10      2B, bf16, 8 GB
+    python bench/predict.py --processor … --rows … --size 2b --images 1 --rounds 1 --candidates 10      the shape of Qwen2-VL-2B, bf16
 
 The model has random weights; the processor is Qwen2-VL's (a folder without weights will do), and so are questions, candidates
 and label sets real: mined from the rows of Kvasir-VQA given by --rows (question, answer, image). Images are noise of 448 x 448
@@ -10,9 +10,11 @@ pixels, 256 image tokens. Every third image is asked all three location question
     exact, beams=N   this project: closed answers exactly, label lists exactly up to 64 lists, larger ones by N beams
     generate         transformers' generate, one left-padded row a question, greedy through prefix_allowed_tokens_fn
     allowed_set      the same with the unordered AllowedTokensLogitsProcessor, questions with the same candidates together
-    separate         each candidate scored by a plain row of its own, where all are scored; --candidates N times only N of each
+    separate         each candidate scored by a plain row of its own, where all are scored; --candidates N scores only N in all
 
-Prints seconds per question, tokens that entered the language model and peak memory above the weights, and how answers agree.
+Prints seconds per question, by the clock and of the processor (which others on the machine disturb less), tokens that entered
+the language model and peak memory above the weights, and how answers agree. A random model ends lists early; --end-bias lowers
+the end token's logit until they are as long as the real ones.
 """
 
 import gc
@@ -48,6 +50,7 @@ SHAPES = {
     "2b": {"hidden": 1536, "inner": 8960, "heads": 12, "layers": 28, "tower": 1280, "tower_heads": 16, "tower_layers": 32, "dtype": torch.bfloat16},
 }
 SIDE, TIE = 448, 1e-4
+EXACT = "exact, beams=4"
 EOS, PAD = 151645, 151643
 
 
@@ -55,7 +58,7 @@ EOS, PAD = 151645, 151643
 # Model and rows
 
 
-def build_model(shape):
+def build_model(shape, end_bias=0.0):
     """A Qwen2-VL of this shape with random weights, drawn wider than usual so that its choices are no ties."""
     half = shape["hidden"] // shape["heads"] // 2
     rope = {"type": "mrope", "rope_type": "default", "mrope_section": [half // 4, half * 3 // 8, half * 3 // 8], "rope_theta": 1e6}
@@ -68,7 +71,10 @@ def build_model(shape):
     torch.set_default_dtype(shape["dtype"])
     try:
         config = Qwen2VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, initializer_range=0.04, **ids)
-        return Qwen2VLForConditionalGeneration._from_config(config, attn_implementation="sdpa").eval().requires_grad_(False)
+        model = Qwen2VLForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+        model.lm_head.bias = torch.nn.Parameter(torch.zeros(151936))
+        model.lm_head.bias.data[EOS] = end_bias
+        return model.eval().requires_grad_(False)
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -120,21 +126,23 @@ def hf_generate(model, dataset, cfg):
 
 @torch.no_grad()
 def score_separately(model, dataset, cfg, most=None):
-    """[{candidate: logprob} or None where lists go by beams], and seconds per candidate, and how many there are in all.
+    """[{candidate: logprob} or None where lists go by beams], seconds per candidate, and the number that exact scoring scores.
 
-    A question's candidates are the rows of a batch, at most 8 of them; each row holds the whole prompt.
+    A question's candidates are the rows of a batch, at most 8 of them; each row holds the whole prompt. most: how many to score
+    in all, two of each question.
     """
     tokenizer, results, seconds, scored, total = dataset.processor.tokenizer, [], 0.0, 0, 0
     for item in (dataset[index] for index in range(len(dataset))):
         batch, tree = dataset.collate([item]), item["tree"]
         for row, leaf in zip(item["rows"], item["leaves"], strict=True):
             plan, prompt = make_plan(tokenizer, row, cfg, "exact"), [tree.input_ids[node] for node in tree.path(leaf)]
-            total += plan.grammar.size() if row["multi_label"] else len(row["answer_candidates"])
-            if plan.decoding != "exact":
+            exact = plan.decoding == "exact"
+            total += exact and (plan.grammar.size() if row["multi_label"] else len(row["answer_candidates"]))
+            if not exact or (most is not None and scored >= most):
                 results.append(None)
                 continue
             texts = [answer_text(tokenizer, ids) for ids in all_lists(plan.grammar)] if row["multi_label"] else row["answer_candidates"]
-            texts = texts[:most]
+            texts = texts[: None if most is None else 2]
             start, values = time.perf_counter(), []
             for at in range(0, len(texts), 8):
                 values += plain_scores(model, batch, prompt, encode_candidates(tokenizer, texts[at : at + 8]))
@@ -172,7 +180,7 @@ def all_lists(node, said=()):
 
 
 class Probe:
-    """Seconds, tokens that enter the language model, and peak resident memory above what was there before."""
+    """Seconds by the clock and of the processor, tokens that enter the language model, and peak resident memory above what was there before."""
 
     def __init__(self, model):
         self.tokens = 0
@@ -191,14 +199,14 @@ class Probe:
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         try:
             result = method(*arguments)
         finally:
-            seconds = time.perf_counter() - start
+            seconds, busy = time.perf_counter() - start, time.process_time() - busy
             done.set()
             watcher.join()
-        return result, {"seconds": seconds, "tokens": self.tokens, "gigabytes": max(0.0, peak[0] - before)}
+        return result, {"seconds": seconds, "busy": busy, "tokens": self.tokens, "gigabytes": max(0.0, peak[0] - before)}
 
 
 def resident():
@@ -220,16 +228,26 @@ def compare(model, dataset, cfg, methods, rounds, probe):
 
 
 def line(name, values, questions, reference):
-    seconds = median(values["seconds"]) / questions
-    ratios = sorted(other / own for other, own in zip(reference["seconds"], values["seconds"]))
-    spread = f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-    return f"| {name} | {seconds:.3f} | {spread} | {values['tokens'][-1] / questions:.0f} | {max(values['gigabytes']):.2f} |"
+    """A row of the table: the ratios are those of each round."""
+    cells = [name, f"{median(values['seconds']) / questions:.3f}"]
+    for kind in ("seconds", "busy"):
+        ratios = sorted(other / own for other, own in zip(reference[kind], values[kind]))
+        cells.append(f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    cells += [f"{values['tokens'][-1] / questions:.0f}", f"{max(values['gigabytes']):.2f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def lengths(tokenizer, rows, answers):
+    """Mean tokens of answers to label-list questions, and of the rows' real ones."""
+    mean = lambda texts: sum(len(tokenizer(text)["input_ids"]) + 1 for text in texts) / max(len(texts), 1)  # noqa: E731
+    lists = [index for index, row in enumerate(rows) if row["multi_label"]]
+    return mean([answers[index] for index in lists]), mean([rows[index]["answer"] for index in lists])
 
 
 def agreement(model, dataset, cfg, rows, found, separate):
     """Facts on how the answers agree: exact with separate scoring, and beams with all lists scored at once."""
     facts, ties, same, compared = {}, [], 0, 0
-    texts = found["exact, beams=4"]["answers"]
+    texts = found[EXACT]["answers"]
     for row, text, scores in zip(rows, texts, separate or [None] * len(rows), strict=True):
         if scores is not None:
             compared += 1
@@ -257,28 +275,35 @@ def main():
     parser.add_argument("--images", type=int, default=3)
     parser.add_argument("--questions", type=int, nargs="*", default=[9], help="per image; the first is compared in full, the others for speed")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--candidates", type=int, metavar="N", help="time only N candidates of each question separately (0: none)")
+    parser.add_argument("--candidates", type=int, metavar="N", help="score only N candidates separately, or none (0)")
+    parser.add_argument("--methods", nargs="*", help="only these, exact and generate among them")
+    parser.add_argument("--end-bias", type=float, default=0.0)
     args = parser.parse_intermixed_args()
     cfg = load_config(args.config, [f"model_name={args.processor}", "train.num_workers=0", f"predict.batch_size={args.images}", *args.overrides])
-    processor, model = load_processor(cfg), build_model(SHAPES[args.size])
+    processor, model = load_processor(cfg), build_model(SHAPES[args.size], args.end_bias)
     probe = Probe(model)
-    methods = {"exact, beams=4": ours(4), "exact, beams=1": ours(1), "generate": hf_generate, "allowed_set": ours(1, "allowed_set")}
+    methods = {EXACT: ours(4), "exact, beams=1": ours(1), "generate": hf_generate, "allowed_set": ours(1, "allowed_set")}
+    methods = {name: method for name, method in methods.items() if not args.methods or name in args.methods}
     print(f"{args.size}: {sum(weight.numel() for weight in model.parameters()) / 1e6:.0f} M parameters, {args.images} images a batch, {torch.get_num_threads()} threads")
     for number, questions in enumerate(args.questions):
         rows = choose_rows(args.rows, args.images, questions)
         with tempfile.TemporaryDirectory() as folder:
             dataset, own = make_dataset(rows, processor, cfg, folder)
-            some = methods if number == 0 else {name: methods[name] for name in ("exact, beams=4", "exact, beams=1", "generate")}
+            some = methods if number == 0 else {name: methods[name] for name in methods if name != "allowed_set"}
             found = compare(model, dataset, own, some, args.rounds, probe)
-            print(f"\n{len(rows) / args.images:.0f} questions an image\n\n| | s/question | generate takes | tokens/question | peak GB |\n|---|---|---|---|---|")
+            print(f"\n{len(rows) / args.images:.0f} questions an image\n")
+            print("| | s/question | generate takes … times its time | the same in processor time | tokens/question | peak GB |")
+            print("|---|---|---|---|---|---|")
             for name in some:
                 print(line(name, found[name], len(rows), found["generate"]), flush=True)
             if number == 0:
                 separate = None
                 if args.candidates != 0:
                     (separate, each, total), facts = probe.run(score_separately, model, dataset, own, args.candidates)
-                    times = each * total / median(found["exact, beams=4"]["seconds"])
-                    print(f"| separate, all {total} candidates at {each:.2f} s | {each * total / len(rows):.2f} | {times:.0f}x exact's time | | {facts['gigabytes']:.2f} |")
+                    times = each * total / median(found[EXACT]["seconds"])
+                    print(f"| separate: {total} candidates and lists of small sets at {each:.2f} s | {each * total / len(rows):.2f} | {times:.0f}x exact's | | | {facts['gigabytes']:.2f} |")
+                said, real = lengths(processor.tokenizer, rows, found["generate"]["answers"])
+                print(f"\ntokens of label lists with their end: {said:.1f}, the real ones {real:.1f}")
                 print(json.dumps(agreement(model, dataset, own, rows, found, separate if args.candidates is None else None), indent=1, ensure_ascii=False))
 
 
