@@ -64,12 +64,12 @@ class AnswerTrees:
     """The answer trees under all questions of a batch of images.
 
     items: the dataset's items, whose token trees the first pass grows. questions: their `Question`s. tokens_per_row: a pass
-    reads at most so many tokens an image, unless its questions alone are more.
+    reads at most so many tokens an image, and never more than it must beyond that.
     """
 
     def __init__(self, model, dataset, items, questions, tokens_per_row):
         self.model, self.dataset, self.items, self.questions = base_model(model), dataset, items, questions
-        self.tokens_per_row, self.cache = tokens_per_row, None
+        self.tokens_per_row, self.cache, self.tokens = tokens_per_row, None, 0
 
     @torch.no_grad()
     def read(self, places):
@@ -78,12 +78,11 @@ class AnswerTrees:
         for place in places:
             waiting[place.root.row].append(place)
         while self.cache is None or any(waiting):
-            used = [len(item["tree"]) if self.cache is None else 0 for item in self.items]
-            room = [max(self.tokens_per_row - tokens, 0) for tokens in used]
+            first = self.cache is None
+            room = [max(self.tokens_per_row - len(item["tree"]) * first, not first) for item in self.items]
             taken = [row[:number] for row, number in zip(waiting, room)]
             waiting = [row[number:] for row, number in zip(waiting, room)]
-            read_some = self._first_pass if self.cache is None else self._next_pass
-            read_some(taken)
+            (self._first_pass if first else self._next_pass)(taken)
 
     def _first_pass(self, taken):
         """Prefixes, questions and `taken` (lists of places by image) in one forward."""
@@ -94,7 +93,7 @@ class AnswerTrees:
         batch = {name: tensor.to(self.model.device) for name, tensor in self.dataset.collate(self.items).items()}
         inputs = tree_inputs(self.model, batch)
         output = self.model.model(**inputs, use_cache=True)
-        self.cache = output.past_key_values
+        self.cache, self.tokens = output.past_key_values, batch["input_ids"].numel()
         rows, nodes = [question.row for question in self.questions], [question.node for question in self.questions]
         self.seen = batch["attention_mask"][rows, 0, nodes].cpu().numpy()  # (questions, T): the columns of each one's prompt
         for index, (question, position) in enumerate(zip(self.questions, inputs["position_ids"][0, rows, nodes].tolist())):
@@ -125,6 +124,7 @@ class AnswerTrees:
             past_key_values=self.cache,
             use_cache=True,
         )
+        self.tokens += input_ids.size
         where = [(row, column) for row, places in enumerate(taken) for column in range(len(places))]
         rows, columns = zip(*where)
         self._score(output.last_hidden_state[list(rows), list(columns)], [place for places in taken for place in places])
