@@ -69,7 +69,7 @@ for run in "untuned free" "untuned constrained" "tuned free" "tuned constrained"
   if [[ $model == untuned ]]; then choice+=(--adapter none); fi
   if [[ $decoding == free ]]; then choice+=(predict.decoding=free); fi
   stage "predict_$name" "$inputs" "$out/predictions_$name.jsonl" \
-    predict_exp1.py --split "$split" --out "$out/predictions_$name.jsonl" ${choice[@]+"${choice[@]}"}
+    predict_exp1.py --split "$split" --out "$out/predictions_$name.jsonl" ${choice[@]+"${choice[@]}"} ${overwrite[@]+"${overwrite[@]}"}
   "$python" "$here/eval_exp1.py" "${settings[@]}" --predictions "$out/predictions_$name.jsonl" --report none > "$out/evaluation_$name.txt"
   summary+=("$out/metrics_$name.json")
 done
