@@ -1,20 +1,22 @@
 """Is the predicted cost right? Peak memory and FLOPs of real packed LoRA steps against `cost.py`.
 
-    python bench/cost.py                        2B and 115M shapes; about 5 minutes on two cores, 12 GB
+    python bench/cost.py                        115M and 2B shapes; about 10 minutes on two cores, 9 GB
     python bench/cost.py --shapes 115M
 
 A random model of each shape takes steps of one 448 x 448 image (256 image tokens) with 9 questions, LoRA r 16 on the seven
 projections, in the way train_exp1.py does, with and without gradient checkpointing. Every case runs in a process of its own.
-Measured is the growth of the process's peak resident memory (VmHWM of /proc, Linux) from before the model is made to after the
-second step, with Adam's moments in place; and, apart from the weights, the peak of what torch itself allocated in that step,
-from its profiler. FLOPs are those that torch.utils.flop_counter counts. Exit code 1 where an estimate is off by over 25 %
-(memory) or 2 % (FLOPs).
+
+memory: the growth of the process's peak resident memory (VmHWM of /proc, Linux) from before the model is made to the end of its
+second step, with Adam's moments in place. allocated: apart from weights, optimizer and pixels, the peak of what torch itself
+allocated in a step, from its profiler. flops: those that torch.utils.flop_counter counts. A CPU has no autocast here, so bf16
+keeps LoRA's inputs in float32. Exit code 1 where an estimate is off by over 25 % (memory) or 2 % (FLOPs).
 """
 
 import argparse
 import ctypes
 import gc
 import json
+import os
 import random
 import subprocess
 import sys
@@ -32,6 +34,7 @@ SHAPES = {  # the published Qwen2-VL-2B; and a small one, whose vocabulary outwe
 TOWERS = {"2B": dict(depth=32, embed_dim=1280, num_heads=16), "115M": dict(depth=6, embed_dim=256, num_heads=4)}
 TOWERS["tiny"] = dict(depth=2, embed_dim=32, num_heads=2)
 VISION_START, VISION_END, IMAGE, EOS, PAD = 151652, 151653, 151655, 151645, 151643
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "1000000"}  # freed tensors leave the process, or the holes in glibc's heap count as resident
 CASES = [("fp32", False), ("fp32", True), ("bf16", False), ("bf16", True)]  # dtype, gradient checkpointing
 
 
@@ -174,7 +177,8 @@ def main():
             if (shape, dtype) == ("2B", "fp32"):
                 continue  # what a GPU holds is bf16, and 9 GB of weights say nothing new
             command = [sys.executable, __file__, "--case", shape, dtype, str(checkpointing)]
-            found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **GIVE_BACK})
+            found = json.loads(done.stdout.splitlines()[-1])
             for name in worst:
                 estimate, measured = found[name]
                 worst[name] = max(worst[name], abs(estimate / measured - 1))
