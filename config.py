@@ -291,6 +291,14 @@ def save_run_info(path, cfg, device="cpu", **facts):
     write_json(path, {**facts, "config": cfg.model_dump(mode="json"), **environment_facts(), "device": str(device)})
 
 
+def flat(values, prefix=""):
+    """Nested dicts as one: {"image.max_pixels": …}."""
+    result = {}
+    for name, value in values.items():
+        result |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return result
+
+
 def environment_facts():
     """Versions of the packages that decide results, and this repository's commit (None outside a git checkout)."""
     versions = {}

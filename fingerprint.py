@@ -19,6 +19,7 @@ from images import image_path
 
 # Code that can't change an adapter: an edit here must not make anybody train again.
 AFTER_TRAINING = {"predict_exp1", "scoring", "decode", "streaming", "ask", "merge_adapter", "eval_exp1", "metrics", "sanity_overfit", "fingerprint"}
+AFTER_TRAINING |= {"cost", "dry_run"}  # they count, and change nothing
 AFTER_TRAINING |= {"check", "image_copies", "readers", "reader_formats", "source_files", "split"}
 AFTER_TRAINING |= {"scores", "intervals", "compare", "predictions", "report"}
 

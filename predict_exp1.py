@@ -23,7 +23,7 @@ from tqdm import tqdm
 from transformers import set_seed
 
 from ask import ask
-from config import ROOT, SPLITS, argument_parser, check_transformers, environment_facts, load_config, resolve_path, save_run_info
+from config import ROOT, SPLITS, argument_parser, check_transformers, environment_facts, flat, load_config, resolve_path, save_run_info
 from data import answer_space
 from data.preprocess import answer_rules, ensure_enriched, ordered_types, training_space
 from dataset import encode_answer, load_dataset
@@ -158,14 +158,6 @@ def run_facts(cfg, args, adapter, space, max_new_tokens):
     }
 
 
-def flat(values, prefix=""):
-    """Nested dicts as one: {"image.max_pixels": …}."""
-    result = {}
-    for name, value in values.items():
-        result |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return result
-
-
 def describe(rows, limit):
     """Closing line: rows constrained and unconstrained per type, and answers cut by the limit."""
     counts = Counter((row["qtype"], row["decoding"] != "free") for row in rows)
@@ -206,7 +198,8 @@ def main():
     space = space_of(cfg, adapter)
     if adapter:
         check_adapter(adapter, experiment_facts(cfg, answer_rules(space)))
-    plain = why_rows_stay_plain(load_model_config(cfg))
+    model_config = load_model_config(cfg)
+    plain = why_rows_stay_plain(model_config)
     if plain and cfg.predict.decoding == "exact":
         print(f"note: {cfg.model_name} {plain}; its questions are answered one by one, greedily, and have no confidence")
     set_seed(cfg.train.seed)
@@ -221,7 +214,7 @@ def main():
     with state.main_process_first():  # one process enriches, checks images and repairs the stream, the others read
         all_rows = ensure_enriched(cfg, args.split, space)
         rows = all_rows[: args.limit]
-        dataset = load_dataset(rows, processor, cfg, supervised=False)
+        dataset = load_dataset(rows, processor, cfg, model_config, supervised=False)
         split_long_trees(dataset, cfg.predict.tokens_per_row)
         if state.is_main_process:
             stream.start(args.overwrite)

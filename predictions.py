@@ -7,6 +7,7 @@ import posixpath
 import sys
 from collections import Counter, defaultdict
 
+from config import flat
 from data.aliases import fold_label
 from data.preprocess import normalize_answer, option_text, read_rows
 from files import UserError, read_json, read_jsonl
@@ -197,8 +198,6 @@ def check_same_configuration(runs):
 
 def _settings(sidecar, ignored=("output_dir", "train.seed")):
     """What decides a run's predictions, flat: configuration keys but the seed and where the outputs lie, and whether it was tuned."""
-    config, flat = sidecar.get("config") or {}, {}
-    for key, value in config.items():
-        flat.update({f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value})
-    flat = {key: value for key, value in flat.items() if key not in ignored and not key.startswith("eval.")}
-    return flat | {"split": sidecar.get("split"), "adapter (none or some)": sidecar.get("adapter") == "none"} if config else {}
+    config = sidecar.get("config") or {}
+    deciding = {key: value for key, value in flat(config).items() if key not in ignored and not key.startswith("eval.")}
+    return deciding | {"split": sidecar.get("split"), "adapter (none or some)": sidecar.get("adapter") == "none"} if config else {}

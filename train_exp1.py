@@ -132,11 +132,12 @@ def main():
         for line in warnings_before_training(cfg, splits, space) if args.process_index == 0 else ():
             print(line)
         rows = {split: ensure_enriched(cfg, split, space) for split in splits}
-        plain = why_rows_stay_plain(load_model_config(cfg))
-        if plain:
+        model_config = load_model_config(cfg)
+        if plain := why_rows_stay_plain(model_config):
             say(f"note: {cfg.model_name} {plain}; every question is trained in a row of its own")
-        train_set = load_dataset(rows["train"], processor, cfg, training=True, world_size=args.world_size)
-        val_set = load_dataset(first_images(rows["val"], cfg.train.eval_images), processor, cfg) if "val" in rows else None
+        train_set = load_dataset(rows["train"], processor, cfg, model_config, training=True, world_size=args.world_size)
+        val_rows = first_images(rows["val"], cfg.train.eval_images) if "val" in rows else None
+        val_set = load_dataset(val_rows, processor, cfg, model_config) if val_rows else None
     facts = {**experiment_facts(cfg, answer_rules(space)), "longest_answer": longest_answer(train_set)}
     if resume and (cfg.output_dir / "adapter" / EXPERIMENT_FILE).is_file():
         check_adapter(cfg.output_dir / "adapter", facts)  # the same run goes on, or none
