@@ -269,13 +269,10 @@ def score_blind_prior(cfg, rows, types, spellings):
 def score_texts(judged):
     """`text_scores` per type and overall; references: a row's `answers`, else its ground truth."""
     groups = {name: [row for row in judged if row["qtype"] == name] for name in ordered_types({row["qtype"] for row in judged})}
-    try:
-        return {
-            name: text_scores([row["pred"] or "" for row in rows], [row.get("answers") or [row["gt"]] for row in rows])
-            for name, rows in [*groups.items(), ("OVERALL (micro)", judged)]
-        }
-    except ImportError:
-        raise UserError("--text-metrics needs two more packages; run: pip install sacrebleu rouge-score") from None
+    return {
+        name: text_scores([row["pred"] or "" for row in rows], [row.get("answers") or [row["gt"]] for row in rows])
+        for name, rows in [*groups.items(), ("OVERALL (micro)", judged)]
+    }
 
 
 def load(cfg, path, args):
@@ -416,7 +413,7 @@ def parse_arguments():
     parser.add_argument("--show", metavar="N", type=int, default=0, help="print the first N mismatches")
     types = "group by the file's types (predicted, the default) or by the literal rules of data/schema.py"
     parser.add_argument("--types", choices=["predicted", "rules"], default="predicted", help=types)
-    parser.add_argument("--text-metrics", action="store_true", help="add BLEU and ROUGE-L (needs sacrebleu and rouge-score)")
+    parser.add_argument("--text-metrics", action="store_true", help="add BLEU and ROUGE-L")
     parser.add_argument("--report", metavar="PATH", help="where the HTML report goes, or none (default: output_dir/report.html)")
     args = parser.parse_intermixed_args()
     for files in (args.predictions, args.summary):  # which swallow an override that follows them

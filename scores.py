@@ -354,7 +354,7 @@ def text_scores(hypotheses, references):
 
     hypotheses: list of str. references: list of non-empty lists of str. BLEU (Papineni et al. 2002) by sacrebleu: of the
     corpus, weights 1/n over 1- to n-grams, exponential smoothing, 13a tokens, lower case. ROUGE-L (Lin 2004) by rouge-score:
-    the F-measure, without stemming, against the best reference, mean over rows. Raises ImportError without the two.
+    the F-measure, without stemming, against the best reference, mean over rows.
     """
     from rouge_score.rouge_scorer import RougeScorer
     from sacrebleu.metrics import BLEU

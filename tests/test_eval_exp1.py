@@ -615,7 +615,6 @@ def test_a_model_below_its_blind_prior_is_marked(folder, evaluate):
 
 
 def test_text_metrics_state_what_they_are(folder, evaluate):
-    pytest.importorskip("sacrebleu", reason="an optional extra")
     row = {"id": "0", "pred": "a small polyp", "gt": "none", "qtype": "open_ended", "question": "What?", "image": "a"}
     write_jsonl(folder / "out" / "predictions.jsonl", [row])
     data = with_data(folder, [{"question": "What?", "answer": "none", "answers": ["none", "a small polyp"], "image": "a"}])

@@ -330,8 +330,6 @@ def test_repeating_the_rows_of_every_image_narrows_no_interval(seed, count):
 
 
 def test_text_scores_by_hand():
-    pytest.importorskip("sacrebleu", reason="an optional extra")
-    pytest.importorskip("rouge_score", reason="an optional extra")
     scores = text_scores(["the polyp is small", "two"], [["a polyp", "The polyp is large"], ["two"]])
     # 1-grams: 3 + 1 of 5; 2-grams: 2 of 3; 5 words against 4 + 1 of the references nearest in length: no brevity penalty
     assert scores["bleu_1"] == pytest.approx(4 / 5) and scores["bleu_2"] == pytest.approx(math.sqrt(4 / 5 * 2 / 3))
