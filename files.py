@@ -4,6 +4,7 @@ Nothing here knows about questions or models. Every file the project writes goes
 so a killed process leaves the old file or the new one, never half of one.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -21,8 +22,8 @@ def run_script(main):
     """Run a script's `main()`; a UserError becomes one line on stderr and exit code 1."""
     try:
         sys.exit(main())
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    except UserError as error:  # from a DataLoader's worker it comes with that process's traceback
+        sys.exit(f"error: {str(error).splitlines()[-1].removeprefix('files.UserError: ')}")
     except BrokenPipeError:  # `… | head`: the reader has gone, which is no mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -46,6 +47,12 @@ def atomic_open(path, mode="w"):
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_temporaries(path):
+    """Remove what killed processes left of their `atomic_open(path)`. Nobody may be writing there."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}"):
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path, value):

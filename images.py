@@ -87,6 +87,9 @@ def image_token_count(size, image_cfg, patch_size=14, merge_size=2):
 
 def load_image(path, image_cfg, patch_size=14):
     """Open an image as RGB, resized to the configured pixel limits. Returns a PIL image with sides divisible by 28."""
-    with Image.open(path) as image:
-        limits = {"min_pixels": image_cfg.min_pixels, "max_pixels": image_cfg.max_pixels}
-        return fetch_image({"image": image, **limits}, image_patch_size=patch_size)
+    try:
+        with Image.open(path) as image:
+            limits = {"min_pixels": image_cfg.min_pixels, "max_pixels": image_cfg.max_pixels}
+            return fetch_image({"image": image, **limits}, image_patch_size=patch_size)
+    except OSError as error:  # it was checked; it went away or changed since
+        raise UserError(f"image {path} can't be read any more ({error.strerror or error}); put it back and start again") from None

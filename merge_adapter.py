@@ -15,21 +15,25 @@ from transformers import AutoModelForImageTextToText
 
 from config import argument_parser, check_transformers, load_config, resolve_path
 from data.preprocess import answer_rules
+from decode import GREEDY
 from files import UserError, run_script
-from model import check_adapter, experiment_facts, load_adapter, load_processor, memory_errors_explained
+from model import check_adapter, experiment_facts, from_pretrained, load_adapter, load_processor, memory_errors_explained
 from predict_exp1 import adapter_folder, space_of
 
 
 def merge(cfg, adapter, out, dtype="auto"):
-    """Write base model and adapter as one model to `out`, with processor and generation settings.
+    """Write base model and adapter as one model to `out`, with its processor, set to greedy decoding without penalties.
 
-    dtype: name of a torch dtype, `auto` for that of the base's files. The folder appears when all is written. Raises UserError where it is there already.
+    dtype: name of a torch dtype, `auto` for that of the base's files. The folder appears when all is written. Raises UserError
+    where it is there already, or the base can't be loaded.
     """
     if out.exists():
         raise UserError(f"--out {out} exists already; give a new folder")
     processor = load_processor(cfg)  # says what is wrong with model_name
-    model = AutoModelForImageTextToText.from_pretrained(cfg.model_name, dtype=dtype)
+    model = from_pretrained(AutoModelForImageTextToText, cfg.model_name, dtype=dtype)
     merged = load_adapter(model, adapter).merge_and_unload()
+    for name, value in GREEDY.items():  # the base's sampling and repetition penalty would change answers wherever it is served
+        setattr(merged.generation_config, name, value)
     temporary = out.with_name(f".{out.name}.new")
     shutil.rmtree(temporary, ignore_errors=True)
     merged.save_pretrained(temporary)

@@ -25,7 +25,7 @@ LANGUAGE_LAYERS = r"model\.language_model\.layers\.\d+\.\w+"  # anchored: the to
 
 def load_processor(cfg):
     """Load the processor with the configured pixel limits."""
-    processor = _from_pretrained(AutoProcessor, cfg.model_name)
+    processor = from_pretrained(AutoProcessor, cfg.model_name)
     processor.image_processor.size = {"shortest_edge": cfg.image.min_pixels, "longest_edge": cfg.image.max_pixels}
     processor.tokenizer.padding_side = "left"  # for generate; token trees pad on their own
     return processor
@@ -39,7 +39,7 @@ def load_model(cfg, adapter=None, phase="eval"):
     """
     processor = load_processor(cfg)
     dtype = torch.float32 if device().type == "cpu" or not cfg.train.bf16 else torch.bfloat16
-    model = _from_pretrained(AutoModelForImageTextToText, cfg.model_name, dtype=dtype, attn_implementation="sdpa")
+    model = from_pretrained(AutoModelForImageTextToText, cfg.model_name, dtype=dtype, attn_implementation="sdpa")
     check_special_tokens(model, processor)
     model.requires_grad_(False)
     if phase == "train":
@@ -58,7 +58,7 @@ def use_tree_attention(model):
 
 def load_model_config(cfg):
     """The model's config.json, without its weights."""
-    return _from_pretrained(AutoConfig, cfg.model_name)
+    return from_pretrained(AutoConfig, cfg.model_name)
 
 
 def device():
@@ -67,7 +67,8 @@ def device():
     return torch.device(name)
 
 
-def _from_pretrained(auto_class, model_name, **kwargs):
+def from_pretrained(auto_class, model_name, **kwargs):
+    """What an Auto class of transformers loads. Raises UserError where it can't."""
     try:
         return auto_class.from_pretrained(model_name, **kwargs)
     except (OSError, ValueError) as error:  # what transformers raises for a missing folder, file, hub id or network
@@ -270,13 +271,16 @@ def answer_loss(outputs, labels, num_items_in_batch=None):
     return loss / (num_items_in_batch if num_items_in_batch is not None else len(targets))
 
 
+MEMORY_SIGNS = ("allocate memory", "is killed by signal: Killed")  # torch's allocator; a DataLoader's worker that the kernel ended
+
+
 @contextmanager
 def memory_errors_explained(remedy):
     """Turn running out of memory into one line that says what to lower."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
+        memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in str(error) for sign in MEMORY_SIGNS)
         if not memory:
             raise
         raise UserError(f"out of memory; {remedy}") from None

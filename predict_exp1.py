@@ -22,7 +22,7 @@ from accelerate import PartialState
 from tqdm import tqdm
 from transformers import set_seed
 
-from ask import ask
+from ask import ask, split_candidates
 from config import ROOT, SPLITS, argument_parser, check_transformers, environment_facts, flat, load_config, resolve_path, save_run_info
 from data import answer_space
 from data.preprocess import answer_rules, ensure_enriched, ordered_types, training_space
@@ -30,6 +30,7 @@ from dataset import encode_answer, load_dataset
 from decode import answer_questions, image_batches, split_long_trees
 from files import UserError, read_json, read_jsonl, run_script, sha256
 from fingerprint import hash_of, rows_facts
+from images import check_image
 from model import (
     EXPERIMENT_FILE,
     check_adapter,
@@ -137,24 +138,27 @@ def predict(model, dataset, cfg, max_new_tokens, stream, state):
     state.wait_for_everyone()
 
 
-def run_facts(cfg, args, adapter, space, max_new_tokens):
-    """All that decides predictions, for PredictionStream: only runs with the same are continued."""
+def run_facts(cfg, args, adapter, space, max_new_tokens, model_config):
+    """All that decides predictions, for PredictionStream: only runs with the same are continued.
+
+    That includes the GPU, or the number of CPU threads: they change the order of sums, and so last digits.
+    """
     code = sorted({Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)})
     code = [path for path in code if path.parent in (ROOT, ROOT / "data")] + sorted((ROOT / "data").glob("*.yaml"))
     rows, *images = rows_facts(cfg, args.split)
+    train = {"train.bf16": cfg.train.bf16, "train.seed": cfg.train.seed}
     model = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(Path(cfg.model_name).glob("*"))]
-    packages = {name: version for name, version in environment_facts()["versions"].items() if name in ("torch", "transformers", "peft")}
     return {
         "adapter": sha256(*sorted(path for path in adapter.iterdir() if path.is_file())) if adapter else "none",
-        "model files": hash_of(model),
-        "config": flat({**cfg.model_dump(mode="json", include=DECIDING), "max_listed": cfg.data.max_listed, "bf16": cfg.train.bf16}),
+        "model files": getattr(model_config, "_commit_hash", None) or hash_of(model),  # of the hub, or a folder's
+        "config": flat({**cfg.model_dump(mode="json", include=DECIDING), "data.max_listed": cfg.data.max_listed, **train}),
         "answer space": answer_space.fingerprint(space),
         "data file": rows,
         "image files": hash_of(images),
         "code": {str(path.relative_to(ROOT)): sha256(path) for path in code},
         "arguments": {"--split": args.split, "--limit": args.limit, "max_new_tokens": max_new_tokens},
-        "packages": packages,
-        "device": device().type,
+        "packages": environment_facts()["versions"],
+        "device": torch.cuda.get_device_name() if device().type == "cuda" else f"{device().type}, {torch.get_num_threads()} threads",
     }
 
 
@@ -176,7 +180,7 @@ def parse_arguments():
     parser.add_argument("--overwrite", action="store_true", help="drop an unfinished run that was made from something else")
     parser.add_argument("--image", metavar="FILE", help="ask about this image instead of a split")
     parser.add_argument("--question", metavar="TEXT", help="the question about it")
-    parser.add_argument("--candidates", metavar="A,B,C", help="its valid answers (default: what the answer space knows)")
+    parser.add_argument("--candidates", metavar="A,B,C", help="its valid answers, by commas (default: what the answer space knows)")
     parser.add_argument("--interactive", action="store_true", help="read more questions from the terminal")
     args = parser.parse_intermixed_args()
     if args.limit is not None and args.limit < 1:
@@ -185,6 +189,8 @@ def parse_arguments():
         parser.error("--question needs --image FILE")
     if args.image and not (args.question or args.interactive):
         parser.error("--image needs --question TEXT or --interactive")
+    if args.candidates and not (args.question or args.interactive):
+        parser.error("--candidates needs --question TEXT or --interactive")
     return args
 
 
@@ -193,6 +199,10 @@ def main():
     cfg = load_config(args.config, args.overrides)
     check_transformers()
     asking = args.question or args.interactive
+    if args.image:  # checked before a model is loaded
+        args.image = resolve_path(args.image, cfg.config_path.parent)
+        check_image(args.image)
+    args.candidates = split_candidates(args.candidates)
     source = None if asking else cfg.split_path(args.split)
     adapter = adapter_folder(cfg, args.adapter)
     space = space_of(cfg, adapter)
@@ -206,11 +216,12 @@ def main():
     processor = load_processor(cfg)
     limit = free_limit(cfg, processor.tokenizer, adapter)
     if asking:
-        return ask(load_model(cfg, adapter)[0], processor, cfg, space, args, limit)
+        with memory_errors_explained("lower image.max_pixels"):
+            return ask(load_model(cfg, adapter)[0], processor, cfg, space, args, limit)
 
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7))
     out = output_path(cfg, args.split, adapter, args.out)
-    stream = PredictionStream(out, run_facts(cfg, args, adapter, space, limit), state.process_index)
+    stream = PredictionStream(out, run_facts(cfg, args, adapter, space, limit, model_config), state.process_index)
     with state.main_process_first():  # one process enriches, checks images and repairs the stream, the others read
         all_rows = ensure_enriched(cfg, args.split, space)
         rows = all_rows[: args.limit]

@@ -12,10 +12,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch.nn.functional import linear
 
 from model import base_model, tree_inputs
 
-LOGITS_AT_ONCE = 1 << 24  # 64 MiB in float32: 110 positions of a 152k vocabulary
+LOGITS_AT_ONCE = 1 << 26  # 256 MiB in float32: 441 positions of a 152k vocabulary
+WEIGHTS_AT_ONCE = 1 << 25  # of lm_head, converted to float32
 
 
 class Place:
@@ -46,7 +48,11 @@ class Place:
     @cached_property
     def ids(self):
         """Tokens of the answer so far."""
-        return [*self.parent.ids, self.token] if self.parent else []
+        place, ids = self, []
+        while place.parent:  # an answer may be longer than Python's stack is deep
+            ids.append(place.token)
+            place = place.parent
+        return ids[::-1]
 
 
 class Question(Place):
@@ -135,7 +141,7 @@ class AnswerTrees:
         at_once = max(1, LOGITS_AT_ONCE // lm_head.weight.shape[0])
         for at in range(0, len(places), at_once):
             some = places[at : at + at_once]
-            logits = lm_head(hidden[at : at + at_once]).float()  # (n, V)
+            logits = float32_logits(lm_head, hidden[at : at + at_once])  # (n, V)
             likeliest = logits.argmax(-1).tolist() if any(place.state is None for place in some) else [None] * len(some)
             tokens = [sorted(place.state.children) if place.state else [best] for place, best in zip(some, likeliest)]
             width = max(map(len, tokens))
@@ -143,3 +149,15 @@ class AnswerTrees:
             scores = (logits.gather(1, index) - logits.logsumexp(-1, keepdim=True)).tolist()
             for place, ids, values in zip(some, tokens, scores):
                 place.scores = dict(zip(ids, values))
+
+
+def float32_logits(lm_head, hidden):
+    """Logits (n, V), float32, of hidden states (n, H) in any dtype.
+
+    In bfloat16 logits between 16 and 32 are multiples of 0.125: candidates would tie, and probabilities come in steps of 13 %.
+    """
+    if lm_head.weight.dtype == torch.float32:
+        return lm_head(hidden)
+    parts = lm_head.weight.split(max(1, WEIGHTS_AT_ONCE // hidden.shape[1]))
+    logits = torch.cat([linear(hidden.float(), part.float()) for part in parts], -1)
+    return logits if lm_head.bias is None else logits + lm_head.bias.float()

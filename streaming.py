@@ -2,15 +2,20 @@
 
 Beside the file to be, `out`, an unfinished run has a header `.NAME.part.json`, which says what the run is made from, and for
 each process `.NAME.part-RANK`, to which it appends its batches. A batch counts when all of its rows are whole lines; a torn
-line is cut off. At the end `out` is written from them in order and put in place by one rename.
+line is cut off. At the end `out` is written from them in order and put in place by one rename. `.NAME.lock` keeps a second
+run away; it is let go when the process ends, however it ends.
 """
 
+import glob
 import json
 import os
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from files import UserError, atomic_open, read_json, write_json
+from filelock import FileLock, Timeout
+
+from files import UserError, atomic_open, read_json, remove_temporaries, write_json
 
 
 class PredictionStream:
@@ -23,15 +28,29 @@ class PredictionStream:
         self.out, self.facts, self.file = Path(out), facts, None
         self.header = self.out.with_name(f".{self.out.name}.part.json")
         self.part = self.out.with_name(f".{self.out.name}.part-{rank}")
+        self.sidecar = self.out.with_suffix(".meta.json")
+        self.lock = FileLock(self.out.with_name(f".{self.out.name}.lock"), timeout=0)
 
     def parts(self):
-        return sorted(self.out.parent.glob(f".{self.out.name}.part-*"))
+        return sorted(self.out.parent.glob(f".{glob.escape(self.out.name)}.part-*"))
 
     def start(self, overwrite=False):
         """Begin, or repair what an earlier run left. For one process, before the others go on.
 
-        Raises UserError that names what changed if that run was made from something else, unless `overwrite`.
+        Raises UserError if another run is writing the same file, or, naming what changed, if an unfinished one was made from
+        something else, unless `overwrite`.
         """
+        with disk_errors(self.header):
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.lock.acquire()
+            except Timeout:
+                raise UserError(f"{self.out}: another run is writing it; wait for its end or stop it") from None
+            self._continue(overwrite)
+
+    def _continue(self, overwrite):
+        for path in (self.out, self.sidecar, self.header):
+            remove_temporaries(path)
         if overwrite or not self.header.exists():  # parts without a header belong to a finished or a dropped run
             self.discard()
             write_json(self.header, self.facts)
@@ -56,23 +75,33 @@ class PredictionStream:
     def append(self, rows):
         """Write a batch's rows (dicts) and wait until they are on disk."""
         data = b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
-        try:
+        with disk_errors(self.part):
             if self.file is None:
                 self.file = open(self.part, "ab", buffering=0)
             while data:  # a nearly full disk takes a part
                 data = data[self.file.write(data) :]
             os.fsync(self.file.fileno())
-        except OSError as error:
-            raise UserError(f"{self.part}: {error.strerror}; free some space and start again, finished batches are kept") from None
 
     def finish(self, ids, save_sidecar):
         """Write `out` with the rows of `ids` in order, have its sidecar saved, and remove the parts. For one process."""
-        lines = self.finished()
-        self.out.with_suffix(".meta.json").unlink(missing_ok=True)  # never the old run's beside new predictions
-        with atomic_open(self.out, "wb") as file:
-            file.writelines(lines[row_id] for row_id in ids)
-        save_sidecar()
-        self.discard()
+        with disk_errors(self.out):
+            lines = self.finished()
+            self.sidecar.unlink(missing_ok=True)  # never the old run's beside new predictions
+            with atomic_open(self.out, "wb") as file:
+                file.writelines(lines[row_id] for row_id in ids)
+            save_sidecar()
+            self.discard()
+            Path(self.lock.lock_file).unlink(missing_ok=True)
+        self.lock.release()
+
+
+@contextmanager
+def disk_errors(path):
+    """Turn what goes wrong on a disk into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; free some space and start again, finished batches are kept") from None
 
 
 def whole_length(path):

@@ -1,7 +1,7 @@
 """Prediction of many questions per image: this project and its peers on the same model and rows, in one process.
 
     python bench/predict.py --processor QWEN2_VL_FOLDER --rows KVASIR_VQA.jsonl                  the 115 M shape
-    python bench/predict.py --processor … --rows … --size 2b --images 1 --rounds 1 --candidates 10      the shape of Qwen2-VL-2B, bf16
+    python bench/predict.py --processor … --rows … --size 2b --rounds 1 --candidates 10      the shape of Qwen2-VL-2B, bf16
 
 The model has random weights; the processor is Qwen2-VL's (a folder without weights will do), and so are questions, candidates
 and label sets real: mined from the rows of Kvasir-VQA given by --rows (question, answer, image). Images are noise of 448 x 448
@@ -97,13 +97,13 @@ def choose_rows(path, images, questions):
     return chosen
 
 
-def make_dataset(rows, processor, cfg, folder):
+def make_dataset(rows, processor, cfg, folder, model_config):
     rng = np.random.default_rng(0)
     names = dict.fromkeys(row["image"] for row in rows)
     for name in names:
         Image.fromarray(rng.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)).save(Path(folder) / name)
     cfg = cfg.model_copy(update={"data": cfg.data.model_copy(update={"image_root": Path(folder)})})
-    return VQADataset(rows, processor, cfg, dict.fromkeys(names, (SIDE, SIDE)), supervised=False), cfg
+    return VQADataset(rows, processor, cfg, dict.fromkeys(names, (SIDE, SIDE)), model_config, supervised=False), cfg
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ def main():
     for number, questions in enumerate(args.questions):
         rows = choose_rows(args.rows, args.images, questions)
         with tempfile.TemporaryDirectory() as folder:
-            dataset, own = make_dataset(rows, processor, cfg, folder)
+            dataset, own = make_dataset(rows, processor, cfg, folder, model.config)
             some = methods if number == 0 else {name: methods[name] for name in methods if name != "allowed_set"}
             found = compare(model, dataset, own, some, args.rounds, probe)
             print(f"\n{len(rows) / args.images:.0f} questions an image\n")

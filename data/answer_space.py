@@ -252,6 +252,12 @@ def apply(space, row, folded=None):
     return enriched
 
 
+def says_more_than_the_rules(space, question):
+    """Has the space its own answers for this question? Not where training rows never asked it or only confirm the rules."""
+    key = question_template(question)
+    return space["mode"] != "rules" and (key in space["questions"] or key in space["given"])
+
+
 def _has_given_lists(space, key, row):
     """Given candidates are single answers; a question that training rows answer with lists goes unconstrained."""
     return not row.get("options") and space["given"].get(key, {"label_lists": 0})["label_lists"] > 0

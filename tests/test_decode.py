@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import make_experiment, random_model, with_random_lora
 
+import scoring
 from constraints import CandidateTrie, NumberGrammar, allowed_token_ids
 from dataset import encode_answer, encode_candidates, label_set_grammar, load_dataset
 from decode import GREEDY, LOOKAHEAD, Plan, answer_by_generate, answer_questions, candidate_trie, image_batches, left_padded, number_grammar, run_searches
@@ -203,6 +204,32 @@ def test_dtypes_agree_up_to_ties(prompts, processor, dtype):
     for first, second in zip(map(scores, reference), map(scores, other), strict=True):
         assert first == pytest.approx(second, abs=tie)
         assert first[max(second, key=second.get)] > max(first.values()) - 2 * tie
+
+
+def test_logits_in_chunks_give_the_same_scores(prompts, processor, monkeypatch):
+    plan, model = Plan("exact", candidate_trie(processor.tokenizer, CANDIDATES)), random_model(processor)
+    whole = search(model, prompts, range(4), plan)
+    monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", 7 * model.lm_head.weight.shape[0])
+    for first, second in zip(whole, search(model, prompts, range(4), plan)):
+        assert scores(second) == pytest.approx(scores(first), abs=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_logits_of_a_bfloat16_model_are_float32(bias, monkeypatch):
+    """The grid of bfloat16 between 16 and 32 is 0.125; the products of its numbers and their sums are exact in float32."""
+    monkeypatch.setattr(scoring, "WEIGHTS_AT_ONCE", 1000)
+    torch.manual_seed(0)
+    lm_head, hidden = torch.nn.Linear(64, 100, bias=bias, dtype=torch.bfloat16), 8 * torch.randn(5, 64, dtype=torch.bfloat16)
+    exact = hidden.double() @ lm_head.weight.double().T + (lm_head.bias.double() if bias else 0)
+    assert torch.allclose(scoring.float32_logits(lm_head, hidden).double(), exact, atol=1e-5)
+    assert (lm_head(hidden).double() - exact).abs().max() > 0.005
+
+
+def test_an_answer_may_be_longer_than_the_stack_is_deep():
+    place = scoring.Question(0, 0, None)
+    for token in range(5000):
+        place = place.child(token)
+    assert place.ids == list(range(5000))
 
 
 # --- step by step

@@ -210,3 +210,22 @@ def test_a_reader_that_stops_early_is_no_error():
         cwd=ROOT,
     )
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+FAILS_IN_A_WORKER = """
+from torch.utils.data import DataLoader
+from files import UserError, run_script
+
+class Images:
+    def __len__(self):
+        return 1
+    def __getitem__(self, index):
+        raise UserError("image a.png: can't be read; replace it")
+
+run_script(lambda: list(DataLoader(Images(), num_workers=1)))
+"""
+
+
+def test_a_mistake_found_by_a_loading_process_is_one_line_too():
+    result = run_code(FAILS_IN_A_WORKER)
+    assert (result.returncode, result.stderr) == (1, "error: image a.png: can't be read; replace it\n")

@@ -96,3 +96,8 @@ def test_token_counts_agree_with_the_image_processor(processor):
 def test_an_image_too_narrow_for_the_pixel_limit_is_an_error():
     with pytest.raises(UserError, match="an image of 33 x 900 pixels is too narrow for image.max_pixels=12544"):
         image_token_count((33, 900), ImageConfig(max_pixels=12544))
+
+
+def test_an_image_that_went_away_after_its_check_is_named(folder):
+    with pytest.raises(UserError, match=r"image .*gone.png can't be read any more \(No such file or directory\); put it back"):
+        load_image(folder / "gone.png", ImageConfig())

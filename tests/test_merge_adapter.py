@@ -3,7 +3,9 @@
     python -m pytest tests/test_merge_adapter.py -v
 """
 
+import json
 import re
+import shutil
 import sys
 
 import pytest
@@ -33,8 +35,15 @@ def plain_base():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(config, rows, adapter folder) with an adapter as train_exp1.py saves it, of random weights on the shipped model."""
-    cfg, rows = make_experiment(tmp_path_factory.mktemp("merge"), questions=(2, 3))
+    """(config, rows, adapter folder) with an adapter as train_exp1.py saves it, of random weights on the shipped model.
+
+    The model bears the kind of generation settings that Qwen2-VL comes with.
+    """
+    folder = tmp_path_factory.mktemp("merge")
+    shutil.copytree(TINY_MODEL, folder / "base")
+    settings = {"do_sample": True, "temperature": 5.0, "top_k": 50, "top_p": 0.9, "repetition_penalty": 3.0}
+    (folder / "base" / "generation_config.json").write_text(json.dumps(settings))
+    cfg, rows = make_experiment(folder, questions=(2, 3), model_name=folder / "base")
     space = training_space(cfg, say=lambda line: None)
     adapter = cfg.output_dir / "adapter"
     save_adapter(with_random_lora(plain_base(), cfg.lora), adapter, experiment_facts(cfg, answer_rules(space)), space)
@@ -82,7 +91,7 @@ def test_plain_transformers_generates_the_same_answer_from_the_merged_folder_alo
     prompt = "".join(prompt_parts(rows[0]["question_type"], rows[0]["question"], rows[0]["answer_candidates"]))
     image = load_image(cfg.data.image_root / rows[0]["image"], cfg.image)
     inputs = own(text=[prompt], images=[image], return_tensors="pt")
-    output = AutoModelForImageTextToText.from_pretrained(merged).generate(**inputs, max_new_tokens=8, do_sample=False, repetition_penalty=1.0)
+    output = AutoModelForImageTextToText.from_pretrained(merged).generate(**inputs, max_new_tokens=8)
     answer = output[0, inputs["input_ids"].shape[1] :].tolist()
     assert answer[: len(expected.beam[0].ids)] == expected.beam[0].ids
 

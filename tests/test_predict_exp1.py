@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import shutil
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,17 +15,19 @@ from math import exp, log
 from types import SimpleNamespace
 
 import pytest
-from conftest import ROOT, make_experiment
+import torch
+from conftest import ROOT, make_experiment, random_model, with_random_lora
 
 import predict_exp1
 import streaming
-from ask import answer_one, describe, question_row
+from ask import answer_one, describe, question_row, split_candidates
 from config import load_config
 from data import answer_space
 from data.preprocess import training_space
 from dataset import group_by_image
 from decode import Answer
 from files import UserError, read_json, read_jsonl
+from model import experiment_facts, save_adapter
 from predict_exp1 import prediction_row
 from streaming import PredictionStream
 
@@ -152,7 +155,7 @@ class KillableFile(io.RawIOBase):
 
 
 def left_over(folder):
-    return [path.name for path in folder.iterdir() if ".part" in path.name and not path.name.startswith("..")]
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
 
 
 def test_a_thousand_kills_all_end_in_the_identical_file(tmp_path, monkeypatch):
@@ -186,6 +189,7 @@ def test_finished_batches_are_not_computed_again(tmp_path, monkeypatch):
     expected = run()
     stream = PredictionStream(run.out, {"adapter": "a", "code": {"decode.py": "1"}})
     stream.start()
+    stream.lock.release()
     lines = expected.splitlines(keepends=True)
     stream.part.write_bytes(b"".join(lines[:18]) + b"".join(lines[36:54]) + lines[20][:40])  # batches 0 and 2, and a torn line
     run.computed.clear()
@@ -205,6 +209,7 @@ def test_parts_of_three_processes_are_continued_by_one(tmp_path, monkeypatch):
     lines = expected.splitlines(keepends=True)
     stream = PredictionStream(run.out, {"adapter": "a", "code": {"decode.py": "1"}})
     stream.start()
+    stream.lock.release()
     for rank in range(3):
         stream.out.with_name(f".predictions.jsonl.part-{rank}").write_bytes(b"".join(lines[18 * rank : 18 * rank + 18])[: -5 if rank == 1 else None])
     run.computed.clear()
@@ -246,6 +251,53 @@ def test_a_full_disk_is_one_line_and_loses_no_batch(tmp_path, monkeypatch):
             run()
     run.computed.clear()
     assert run() == expected and 0 < len(run.computed) < 4
+
+
+def test_a_disk_that_fills_while_the_file_is_put_together_loses_nothing(tmp_path, monkeypatch):
+    run = Run(tmp_path, monkeypatch)
+    expected = run()
+    run.computed.clear()
+
+    def full(path, mode="w"):
+        raise OSError(28, "No space left on device")
+
+    run.out.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming, "atomic_open", full)
+        with pytest.raises(UserError, match="predictions.jsonl: No space left on device; free some space and start again"):
+            run()
+    assert len(run.computed) == 4 and not run.out.exists()
+    run.computed.clear()
+    assert run() == expected and run.computed == []
+
+
+def test_a_second_run_is_kept_away_from_the_same_file(tmp_path, monkeypatch):
+    run = Run(tmp_path, monkeypatch)
+    first = PredictionStream(run.out, {"adapter": "a"})
+    first.start()
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="predictions.jsonl: another run is writing it"):
+            PredictionStream(run.out, {"adapter": "a"}).start(overwrite)
+    other = PredictionStream(tmp_path / "other.jsonl", {"adapter": "a"})
+    other.start()
+    other.finish([], lambda: None)
+    first.lock.release()
+    first.discard()
+    run()
+    assert left_over(tmp_path) == []
+
+
+def test_names_with_brackets_are_continued_too(tmp_path, monkeypatch):
+    run = Run(tmp_path, monkeypatch)
+    run.out = tmp_path / "seed[1]*.jsonl"
+    expected = run()
+    lines = expected.splitlines(keepends=True)
+    stream = PredictionStream(run.out, {"adapter": "a", "code": {"decode.py": "1"}})
+    stream.start()
+    stream.lock.release()
+    stream.part.write_bytes(b"".join(lines[:18]))
+    run.computed.clear()
+    assert run() == expected and run.computed == [[2, 3], [4, 5], [6, 7]] and left_over(tmp_path) == []
 
 
 # --- rows
@@ -309,6 +361,67 @@ def test_the_script_killed_between_batches_goes_on_and_refuses_other_settings(cl
     assert read_json(out.with_suffix(".meta.json"))["rows_in_split"] == len(rows)
 
 
+def change(path, at=-1):
+    """Flip one byte of a file."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_all_that_decides_predictions_is_among_the_facts(tmp_path, monkeypatch, processor):
+    """Change one thing at a time, and the names that a refusal would give are just its own."""
+    cfg, rows = make_experiment(tmp_path, questions=(3, 3))
+    space = training_space(cfg, say=lambda line: None)
+    model, adapter, code = (tmp_path / name for name in ("model", "adapter", "code"))
+    shutil.copytree(cfg.model_name, model)
+    save_adapter(with_random_lora(random_model(processor), cfg.lora), adapter, experiment_facts(cfg, {}), space)
+    code.mkdir()
+    for path in (*ROOT.glob("*.py"), *ROOT.glob("data/*.yaml"), *ROOT.glob("data/*.py")):
+        target = code / path.relative_to(ROOT)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(path, target)
+    monkeypatch.setattr(predict_exp1, "ROOT", code)
+    modules = {name: SimpleNamespace(__file__=str(code / f"{name}.py")) for name in ("decode", "scoring")}
+    monkeypatch.setattr(predict_exp1, "sys", SimpleNamespace(modules=modules))
+    args = SimpleNamespace(split="val", limit=None)
+    settings = {"model_name": str(model)}
+    before = None
+
+    def changed(limit=4, **update):
+        nonlocal before
+        now = predict_exp1.run_facts(cfg.model_copy(update={**settings, **update}), args, adapter, space, limit, SimpleNamespace())
+        names = sorted(streaming.differences(before, now)) if before else []
+        before = before or now
+        return names
+
+    assert changed() == [] and changed() == []
+    assert changed(limit=5) == ["arguments max_new_tokens"]
+    assert changed(answer_prefix=" ") == ["config answer_prefix"]
+    assert changed(train=cfg.train.model_copy(update={"seed": 7})) == ["config train.seed"]
+    assert changed(predict=cfg.predict.model_copy(update={"beams": 9})) == ["config predict.beams"]
+    for path, name in (
+        (adapter / "adapter_model.safetensors", "adapter"),
+        (model / "model.safetensors", "model files"),
+        (cfg.split_path("val"), "data file"),
+        (code / "scoring.py", "code scoring.py"),
+        (code / "data" / "aliases.yaml", "code data/aliases.yaml"),
+    ):
+        before = None
+        changed()
+        change(path, at=16 if name == "data file" else -1)
+        assert changed() == [name]
+    before = None
+    changed()
+    os.utime(cfg.image_folder() / "0.png", ns=(1, 1))
+    assert changed() == ["image files"]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        assert "device" in changed()
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_questions_over_the_token_budget_are_split_with_the_same_answers(closed, monkeypatch):
     cfg, rows = closed
     found = []
@@ -332,12 +445,17 @@ def test_one_question_gives_what_the_split_gave(closed, processor, monkeypatch, 
 def test_candidates_and_more_questions_from_the_terminal(closed, monkeypatch, capsys):
     cfg, _ = closed
     image = str(cfg.data.image_root / "0.png")
-    lines = iter(["Which tool?", "/candidates snare, forceps, Snare", "Which tool?", "/image /no/such.png", "/what", f"/image {image}", "Is there text?", ""])
+    lines = iter(["Which tool?", "/candidates snare, forceps, Snare", "Which tool?", "/image /no/such.png", "/what", f"/image {image}", "Is there text?", "/candidates", "Is there text?", ""])
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    with monkeypatch.context() as patch:  # a broken image is told before a model is loaded
+        patch.setattr(predict_exp1, "load_processor", None)
+        with pytest.raises(UserError, match="gone.png does not exist"):
+            main(cfg, monkeypatch, "--image", image.replace("0.png", "gone.png"), "--question", "Is it?")
     main(cfg, monkeypatch, "--image", image, "--interactive")
     output = capsys.readouterr().out
     assert "answered freely" in output and "/no/such.png does not exist" in output and "/what: no such command" in output
     bars = [line.split()[0] for line in output.splitlines() if "%" in line and line.startswith(("snare", "forceps"))]
+    assert output.count("valid answers: those of yes_no in data/schema.py") == 1
     assert sorted(bars[:2]) == ["forceps", "snare"] and "unconstrained, the model says one of them" in output
 
 
@@ -353,7 +471,12 @@ def test_a_known_question_has_the_mined_candidates(closed):
     known = next(row for row in rows if row["answer_candidates"])
     row = question_row(space, "x.png", known["question"])
     assert row["answer_candidates"] == known["answer_candidates"] == answer_space.apply(space, known)["answer_candidates"]
-    assert question_row(space, "x.png", known["question"], ["A", "b", "a"])["answer_candidates"] == ["a", "b"]
+    assert not answer_space.says_more_than_the_rules(space, known["question"])
+    other = next(row for row in rows if not row["answer_candidates"])
+    assert answer_space.says_more_than_the_rules(space, other["question"]) and not answer_space.says_more_than_the_rules(space, "Is it raining?")
+    assert question_row(space, "x.png", known["question"], split_candidates("A, b,, a"))["answer_candidates"] == ["a", "b"]
+    with pytest.raises(UserError, match="candidates ' , .': there is no answer in it"):
+        split_candidates(" , .")
 
 
 def test_a_question_needs_an_image(closed):
@@ -361,7 +484,7 @@ def test_a_question_needs_an_image(closed):
         answer_one(None, None, closed[0], {}, None, "Is it?", None, 4)
 
 
-@pytest.mark.parametrize("arguments", [["--question", "Is it?"], ["--image", "x.png"], ["--limit", "0"]])
+@pytest.mark.parametrize("arguments", [["--question", "Is it?"], ["--image", "x.png"], ["--candidates", "a, b"], ["--limit", "0"]])
 def test_arguments_that_need_another_are_refused(arguments, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["predict_exp1.py", *arguments])
     with pytest.raises(SystemExit):
