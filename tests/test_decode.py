@@ -7,12 +7,19 @@ from math import exp
 
 import pytest
 import torch
-from conftest import make_experiment, random_model, with_random_lora
+from conftest import ROOT, make_experiment, random_model, with_random_lora
+from PIL import Image
 
 import scoring
+from config import load_config
 from constraints import CandidateTrie, NumberGrammar, allowed_token_ids
-from dataset import encode_answer, encode_candidates, label_set_grammar, load_dataset
+from data import answer_space
+from data.answer_space import EXCLUSIVE
+from data.preprocess import ensure_enriched
+from dataset import VQADataset, encode_answer, encode_candidates, label_set_grammar, load_dataset
 from decode import GREEDY, LOOKAHEAD, Plan, answer_by_generate, answer_questions, candidate_trie, image_batches, left_padded, number_grammar, run_searches
+from files import read_jsonl
+from model import load_model, load_model_config, load_processor
 
 CANDIDATES = ("yes", "no", "none", "not relevant", "polyp", "polyp snare", "center", "center-left", "11-20mm", "5-10mm", "<5mm")
 LABELS = ("center", "center-left", "center-right", "lower-left", "pink", "polyp", "polyp snare", "none")
@@ -136,8 +143,13 @@ def test_batched_and_together_equal_single_and_one_question_at_a_time(any_model,
     assert [decode(any_model, data, [0], free)[0] for data in alone] == answers
 
 
-def test_confidence_and_valid_mass_are_those_of_brute_force(closed, processor):
+@pytest.mark.parametrize("lists", [False, True])
+def test_confidence_and_valid_mass_are_those_of_brute_force(closed, processor, lists):
+    """Of single answers, and of all lists that three labels and `none` allow, as texts."""
     cfg, rows = closed
+    if lists:
+        rows = [{**row, "answer_candidates": ["pink", "polyp", "red", "none"], "multi_label": True} for row in rows]
+        texts = ["pink", "polyp", "red", "pink; polyp", "pink; red", "polyp; red", "pink; polyp; red", "none"]
     data = load_dataset(rows, processor, cfg, supervised=False)
     model = random_model(processor)
     answers = list(chain.from_iterable(answer_questions(model, data, cfg, "exact", 3)))
@@ -146,7 +158,8 @@ def test_confidence_and_valid_mass_are_those_of_brute_force(closed, processor):
     exact = [(row, answer, *leaf) for (row, answer), leaf in zip(answers, leaves) if answer.decoding == "exact"]
     assert len(exact) >= 3
     for row, answer, item, leaf in exact:
-        naive = dict(zip(row["answer_candidates"], score_separately(model, data, item, leaf, encode_candidates(processor.tokenizer, row["answer_candidates"]))))
+        valid = texts if lists else row["answer_candidates"]
+        naive = dict(zip(valid, score_separately(model, data, item, leaf, encode_candidates(processor.tokenizer, valid))))
         best = max(naive, key=naive.get)
         mass = sum(map(exp, naive.values()))
         assert answer.text == best and answer.logprob == pytest.approx(naive[best], abs=1e-4)
@@ -424,19 +437,36 @@ def test_a_model_without_flattened_trees_answers_validly_and_as_one_question_at_
     assert singles == [answer.text for _, answer in answers]
 
 
-# --- real questions
+# --- questions of the demo and real ones
+
+
+def check_valid(row, answer):
+    """Assert that an answer is one of the row's candidates, or one of its lists in canonical order."""
+    candidates = row["answer_candidates"]
+    if not candidates:
+        assert answer.decoding == "free"
+    elif row["multi_label"]:
+        labels = answer.text.split("; ")
+        assert labels == [label for label in candidates if label in labels] and (len(labels) == 1 or set(EXCLUSIVE).isdisjoint(labels))
+    else:
+        assert answer.text in candidates
+
+
+@pytest.mark.parametrize("decoding", ["exact", "greedy"])
+def test_every_prediction_of_the_tiny_model_is_a_valid_answer(decoding, tmp_path):
+    cfg = load_config(ROOT / "config_demo.yaml", [f"output_dir={tmp_path}", "train.num_workers=0", "predict.batch_size=8"])
+    rows = ensure_enriched(cfg, "val")
+    model, processor = load_model(cfg)
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    answers = list(chain.from_iterable(answer_questions(model, data, cfg, decoding, 4)))
+    for row, answer in answers:
+        check_valid(row, answer)
+    assert len(answers) == len(rows) and sum(row["multi_label"] for row, _ in answers) > 100
+    assert len({answer.text for row, answer in answers if row["multi_label"]}) > 5
 
 
 def test_every_prediction_of_a_real_question_is_a_valid_answer(shared, tmp_path):
     """The real tokenizer, all 20 questions of Kvasir-VQA with their mined spaces, random weights. SURGVQA_ROWS rows (90)."""
-    from PIL import Image
-
-    from config import load_config
-    from data import answer_space
-    from dataset import VQADataset
-    from files import read_jsonl
-    from model import load_model_config, load_processor
-
     cfg = load_config(None, [f"model_name={shared / 'qwen2-vl-processor'}", "image.max_pixels=3136", "train.num_workers=0", "predict.batch_size=8"])
     processor = load_processor(cfg)
     rows = [{**row, "id": str(line), "image": row["image_filename"]} for line, row in read_jsonl(shared / "real-data" / "kvasir_vqa" / "val.jsonl")]
@@ -454,12 +484,6 @@ def test_every_prediction_of_a_real_question_is_a_valid_answer(shared, tmp_path)
     kinds, answers = Counter(), list(chain.from_iterable(answer_questions(random_model(processor), data, cfg, "exact", 4)))
     for row, answer in answers:
         kinds[answer.decoding] += 1
-        if row["multi_label"] and row["answer_candidates"]:
-            assert answer_space.reachable({**row, "answer": answer.text}) and answer.text.split("; ") == [
-                label for label in row["answer_candidates"] if label in answer.text.split("; ")
-            ]
-        elif row["answer_candidates"]:
-            assert answer.text in row["answer_candidates"]
-        assert answer.decoding == "free" or row["answer_candidates"]
+        check_valid(row, answer)
     assert len(answers) == number and len({row["question"] for row in chosen}) == 20
     assert kinds["exact"] > number / 2 and kinds["beam"] > number / 10, kinds
