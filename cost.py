@@ -34,6 +34,9 @@ OTHER_DEVICES = {"MIG", "Laptop", "Ti", "D", "SUPER", "Max"}  # words of names t
 STAGES = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}  # of a layer: what shares an input
 
 
+MLP = {name for name, stage in STAGES.items() if stage >= 2}
+
+
 def device_peak_flops(device_name):
     """Dense bf16 peak in FLOP/s of a GPU by its name, as torch.cuda.get_device_name gives it or short ("A100"); None if unknown."""
     words = set(re.split(r"[\s-]+", device_name))
@@ -71,6 +74,11 @@ class MicroBatch:
     @property
     def tokens(self):
         return self.rows * self.length
+
+    @property
+    def unread(self):
+        """Tokens that the last layer's MLP leaves out (`model.compute_only_what_is_read`)."""
+        return self.tokens - self.supervised if self.prefixes is not None else 0
 
     @property
     def pairs(self):
@@ -187,19 +195,23 @@ def step_flops(shape, batch, checkpointing=False):
 
     Model FLOPs, which utilisation is about, are all but "recomputation": what gradient checkpointing computes a second time.
     """
-    tokens, weights = batch.tokens, sum(map(_numel, shape.projections.values()))
-    lora = sum(shape.rank * sum(shape.projections[name]) for name in shape.targets)
-    forward = {
-        "language": 2 * tokens * weights * shape.layers,
-        "attention": 4 * batch.pairs * shape.queries * shape.layers,  # scores and values, each a product over all heads' channels
-        "lora": 2 * tokens * lora * shape.layers,
-        "lm_head": 2 * batch.supervised * shape.hidden * shape.vocabulary,
+    layer = {
+        "language": 2 * batch.tokens * sum(map(_numel, shape.projections.values())),
+        "attention": 4 * batch.pairs * shape.queries,  # scores and values, each a product over all heads' channels
+        "lora": 2 * batch.tokens * _lora_numel(shape, shape.targets),
     }
+    skipped = {  # by the last layer
+        "language": 2 * batch.unread * sum(_numel(shape.projections[name]) for name in MLP),
+        "lora": 2 * batch.unread * _lora_numel(shape, set(shape.targets) & MLP),
+    }
+    forward = {name: shape.layers * count - skipped.get(name, 0) for name, count in layer.items()}
+    forward["lm_head"] = 2 * batch.supervised * shape.hidden * shape.vocabulary
     spared = _spared_backward(shape, batch) if not checkpointing else {}  # checkpointing asks for the embeddings' gradient
     both = {"language": 2, "attention": 3, "lora": 3, "lm_head": 2}
     flops = {name: both[name] * count - spared.get(name, 0) for name, count in forward.items()}
     flops["vision"] = vision_flops(shape, batch.patches)
-    flops["recomputation"] = forward["language"] + forward["attention"] + forward["lora"] if checkpointing else 0
+    recomputed = shape.layers - (batch.prefixes is not None)  # of trees the last layer is not: it would be at once
+    flops["recomputation"] = recomputed * sum(layer.values()) if checkpointing else 0
     return flops
 
 
@@ -210,6 +222,10 @@ def model_flops(shape, batch):
 
 def _numel(sizes):
     return sizes[0] * sizes[1]
+
+
+def _lora_numel(shape, names):
+    return sum(shape.rank * sum(shape.projections[name]) for name in names)
 
 
 def _spared_backward(shape, batch):
@@ -256,46 +272,52 @@ def step_memory(shape, batch, precision, checkpointing=False):
 
     weights, lora (float32 weight, gradient and Adam's two moments), activations (kept for the backward), layer (one layer at a
     time: recomputed, with checkpointing, and gradients in flight), logits, vision (the tower's transient) and batch (pixels). Vision
-    comes before activations, and logits before layer, so the peak holds the greater of each pair. Not counted: the CUDA
+    comes before activations. Logits stand beside all activations; of trees the last layer's, which few tokens pass, are gone when
+    the layer before it has its turn. So the peak is the greatest of the three. Not counted: the CUDA
     context, kernels' workspaces and fragmentation, together 1-2 GB on a GPU.
     """
     one_layer, size = layer_bytes(shape, batch, precision), precision.size
     kept = batch.tokens * shape.hidden * size if checkpointing else one_layer
+    last = layer_bytes(shape, batch, precision, batch.supervised) if batch.prefixes else kept
     memory = {
         "weights": size * shape.parameters,
         "lora": 16 * shape.trainable,
         "batch": 4 * shape.patch_values * sum(batch.patches),
-        "activations": shape.layers * kept + outside_bytes(shape, batch, precision),
+        "activations": (shape.layers - 1) * kept + last + outside_bytes(shape, batch, precision),
         "layer": (one_layer if checkpointing else 0) + gradient_bytes(shape, batch, precision),
         "logits": batch.supervised * shape.vocabulary * 12,  # float32: the log-softmax, its gradient and the logits'
         "vision": vision_bytes(shape, batch.patches, size),
     }
     steady = memory["weights"] + memory["lora"] + memory["batch"]
-    return memory | {"peak": steady + max(memory["vision"], memory["activations"] + max(memory["logits"], memory["layer"]))}
+    before_last = memory["activations"] - (last if batch.prefixes else 0) + memory["layer"]
+    return memory | {"peak": steady + max(memory["vision"], memory["activations"] + memory["logits"], before_last)}
 
 
-def layer_bytes(shape, batch, precision):
+def layer_bytes(shape, batch, precision, mlp_tokens=None):
     """Bytes that autograd keeps of one language layer from forward to backward: what norms, LoRA, attention and SiLU need again.
 
-    They were found by looking (torch.autograd.graph.saved_tensors_hooks); a test compares every byte.
+    mlp_tokens: tokens that its MLP computes, by default all. The bytes were found by looking
+    (torch.autograd.graph.saved_tensors_hooks); a test compares every one.
     """
-    norms = 2 * (shape.hidden + 1)  # computed in float32: their inputs and root mean squares
-    if shape.head_norms:
-        norms += shape.queries + shape.keys + shape.heads + shape.key_heads
-    mlp = 3 * precision.size * shape.intermediate  # gate, SiLU(gate), up
-    return batch.tokens * (4 * norms + mlp) + _lora_bytes(shape, batch.tokens, precision) + _attention_bytes(shape, batch, precision.size)
+    norm = shape.hidden + 1  # computed in float32: its input and root mean square
+    heads = shape.queries + shape.keys + shape.heads + shape.key_heads if shape.head_norms else 0
+    names = set(shape.targets)
+    attention = 4 * (norm + heads) + _lora_bytes(shape, names - MLP, precision)
+    mlp = 4 * norm + 3 * precision.size * shape.intermediate + _lora_bytes(shape, names & MLP, precision)  # gate, SiLU(gate), up
+    cast = 2 * _lora_numel(shape, names) if precision.lora_size == 2 else 0  # LoRA's A and B in bf16, once a step
+    mlp_tokens = batch.tokens if mlp_tokens is None else mlp_tokens
+    return batch.tokens * attention + mlp_tokens * mlp + cast + _attention_bytes(shape, batch, precision.size)
 
 
-def _lora_bytes(shape, tokens, precision):
-    """Inputs of LoRA's A and B; under autocast also both cast to bf16, once a step."""
+def _lora_bytes(shape, names, precision):
+    """Inputs of LoRA's A and B in the named projections, for each token."""
     size = precision.lora_size
     mask = 0 if not precision.dropout else 1 if precision.fused_dropout else 4
     if precision.dropout or precision.dtype == "bf16":  # every projection has a copy of its own
-        inputs = sum(shape.projections[name][0] * (size + mask) for name in shape.targets)
+        inputs = sum(shape.projections[name][0] * (size + mask) for name in names)
     else:  # float32: no copies; projections share their input, and the heads' output is kept by nothing else
-        inputs = size * sum({STAGES[name]: shape.projections[name][0] for name in shape.targets}.values())
-    cast = 2 * sum(shape.rank * sum(shape.projections[name]) for name in shape.targets) if size == 2 else 0
-    return tokens * (inputs + len(shape.targets) * shape.rank * size) + cast
+        inputs = size * sum({STAGES[name]: shape.projections[name][0] for name in names}.values())
+    return inputs + len(names) * shape.rank * size
 
 
 def _attention_bytes(shape, batch, size):

@@ -5,6 +5,7 @@ import warnings
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
+from types import MethodType
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -53,7 +54,29 @@ def use_tree_attention(model):
     """Let the language model compute `tree_attention.tree_attention`; the tower keeps its own. Returns the model."""
     if not why_rows_stay_plain(base_model(model).config):
         base_model(model).set_attn_implementation({"text_config": "tree"})
+        compute_only_what_is_read(model)
     return model
+
+
+def compute_only_what_is_read(model):
+    """Give the last language layer the argument `read`. Returns the model.
+
+    read: (R,) int64, tokens whose output anybody reads, counted through all rows; None: all. Of the other tokens the last layer
+    has to know keys and values alone, so its MLP leaves them out, and what it returns for them is no hidden state.
+    """
+    layer = base_model(model).model.language_model.layers[-1]
+    layer.forward = MethodType(_last_layer_forward, layer)
+    return model
+
+
+def _last_layer_forward(layer, hidden_states, read=None, **kwargs):
+    if read is None:
+        return type(layer).forward(layer, hidden_states, **kwargs)
+    hidden_states = hidden_states + layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **kwargs)[0]
+    tokens = hidden_states.flatten(0, 1)
+    some = tokens.index_select(0, read)
+    some = some + layer.mlp(layer.post_attention_layernorm(some))
+    return tokens.index_copy(0, read, some).view_as(hidden_states)
 
 
 def load_model_config(cfg):
@@ -256,7 +279,9 @@ def plain_inputs(batch):
 
 def training_inputs(model, batch):
     """`tree_inputs` for a loss: logits on the tokens before supervised ones only, flat in row order, and no cache."""
-    return {**tree_inputs(model, batch), "logits_to_keep": supervised_parents(batch["labels"]), "use_cache": False}
+    keep = supervised_parents(batch["labels"])
+    read = {} if why_rows_stay_plain(base_model(model).config) else {"read": keep.flatten().nonzero().squeeze(1)}
+    return {**tree_inputs(model, batch), **read, "logits_to_keep": keep, "use_cache": False}
 
 
 def answer_loss(outputs, labels, num_items_in_batch=None):

@@ -97,17 +97,17 @@ class AnswerTrees:
                 parent = place.parent.columns[-1] if place.parent.columns else place.root.node
                 place.columns = [*place.parent.columns, item["tree"].grow(parent, [place.token])]
         batch = {name: tensor.to(self.model.device) for name, tensor in self.dataset.collate(self.items).items()}
-        inputs = tree_inputs(self.model, batch)
-        output = self.model.model(**inputs, use_cache=True)
-        self.cache, self.tokens = output.past_key_values, batch["input_ids"].numel()
+        places = [place for row in taken for place in row]
         rows, nodes = [question.row for question in self.questions], [question.node for question in self.questions]
+        all_rows, all_nodes = rows + [place.root.row for place in places], nodes + [place.columns[-1] for place in places]
+        inputs = tree_inputs(self.model, batch)
+        read = torch.tensor(all_rows) * batch["input_ids"].shape[1] + torch.tensor(all_nodes)
+        output = self.model.model(**inputs, use_cache=True, read=read.to(self.model.device))
+        self.cache, self.tokens = output.past_key_values, batch["input_ids"].numel()
         self.seen = batch["attention_mask"][rows, 0, nodes].cpu().numpy()  # (questions, T): the columns of each one's prompt
         for index, (question, position) in enumerate(zip(self.questions, inputs["position_ids"][0, rows, nodes].tolist())):
             question.index, question.position = index, position
-        places = [place for row in taken for place in row]
-        rows += [place.root.row for place in places]
-        nodes += [place.columns[-1] for place in places]
-        self._score(output.last_hidden_state[rows, nodes], self.questions + places)
+        self._score(output.last_hidden_state[all_rows, all_nodes], self.questions + places)
 
     def _next_pass(self, taken):
         """`taken` against the cache, each image's places in W new columns of its row."""

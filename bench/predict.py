@@ -10,11 +10,12 @@ pixels, 256 image tokens. Every third image is asked all three location question
     exact, beams=N   this project: closed answers exactly, label lists exactly up to 64 lists, larger ones by N beams
     generate         transformers' generate, one left-padded row a question, greedy through prefix_allowed_tokens_fn
     allowed_set      the same with the unordered AllowedTokensLogitsProcessor, questions with the same candidates together
-    separate         each candidate scored by a plain row of its own, where all are scored; --candidates N scores only N in all
+    separate         each candidate scored by a plain row of its own, against exact on the questions whose candidates are all
+                     scored; --candidates N scores only N and extrapolates
 
 Prints seconds per question, by the clock and of the processor (which others on the machine disturb less), tokens that entered
-the language model and peak memory above the weights, and how answers agree. A random model ends lists early; --end-bias lowers
-the end token's logit until they are as long as the real ones.
+the language model and peak memory above the weights, and how answers agree. --end-bias changes the end token's logit: greedy
+lists are as long as real ones at 0, the likeliest lists shorter (a random model's longer answers are less likely).
 """
 
 import gc
@@ -42,8 +43,8 @@ from config import argument_parser, load_config  # noqa: E402
 from data import answer_space  # noqa: E402
 from dataset import VQADataset, encode_candidates, group_by_image  # noqa: E402
 from decode import answer_by_generate, answer_questions, answer_text, image_batches, make_plan  # noqa: E402
-from files import read_jsonl, run_script  # noqa: E402
-from model import load_processor  # noqa: E402
+from files import UserError, read_jsonl, run_script  # noqa: E402
+from model import compute_only_what_is_read, load_processor  # noqa: E402
 
 SHAPES = {
     "115m": {"hidden": 512, "inner": 2048, "heads": 8, "layers": 8, "tower": 256, "tower_heads": 4, "tower_layers": 6, "dtype": torch.float32},
@@ -74,7 +75,7 @@ def build_model(shape, end_bias=0.0):
         model = Qwen2VLForConditionalGeneration._from_config(config, attn_implementation="sdpa")
         model.lm_head.bias = torch.nn.Parameter(torch.zeros(151936))
         model.lm_head.bias.data[EOS] = end_bias
-        return model.eval().requires_grad_(False)
+        return compute_only_what_is_read(model.eval().requires_grad_(False))
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -88,7 +89,10 @@ def choose_rows(path, images, questions):
     rng.shuffle(groups)
     chosen = []
     for number in range(images):
-        group = next(group for group in groups if len(group) >= max(questions, 8) and (len(places(group)) == 3) == (number % 3 == 0))
+        fitting = [group for group in groups if len(group) >= max(questions, 8) and (len(places(group)) == 3) == (number % 3 == 0)]
+        if not fitting:
+            raise UserError(f"--questions {questions}: too few images have as many different questions in {path}")
+        group = fitting[0]
         groups.remove(group)
         located = places(group) if number % 3 == 0 else []
         others = [row for row in group if row not in located]
@@ -300,8 +304,12 @@ def main():
                 separate = None
                 if args.candidates != 0:
                     (separate, each, total), facts = probe.run(score_separately, model, dataset, own, args.candidates)
-                    times = each * total / median(found[EXACT]["seconds"])
-                    print(f"| separate: {total} candidates and lists of small sets at {each:.2f} s | {each * total / len(rows):.2f} | {times:.0f}x exact's | | | {facts['gigabytes']:.2f} |")
+                    closed = [row for row in rows if make_plan(processor.tokenizer, row, own, "exact").decoding == "exact"]
+                    subset, subset_cfg = make_dataset(closed, processor, cfg, folder, model.config)
+                    alone = compare(model, subset, subset_cfg, {EXACT: methods[EXACT]}, args.rounds, probe)[EXACT]
+                    seconds = median(alone["seconds"])
+                    print(f"\n{len(closed)} of the questions have all candidates scored, {total} in all: exact {seconds / len(closed):.3f} s a question;")
+                    print(f"separately {each:.2f} s a candidate, {each * total / len(closed):.2f} s a question, {each * total / seconds:.0f} times; peak {facts['gigabytes']:.2f} GB")
                 said, real = lengths(processor.tokenizer, rows, found["generate"]["answers"])
                 print(f"\ntokens of label lists with their end: {said:.1f}, the real ones {real:.1f}")
                 print(json.dumps(agreement(model, dataset, own, rows, found, separate if args.candidates is None else None), indent=1, ensure_ascii=False))

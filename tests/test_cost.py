@@ -147,7 +147,7 @@ def allocated_peak(function, *args):
     return peak
 
 
-@pytest.mark.parametrize("text", [dict(num_hidden_layers=12), dict(intermediate_size=1024)], ids=["deep", "wide"])
+@pytest.mark.parametrize("text", [dict(num_hidden_layers=12), dict(num_hidden_layers=3, intermediate_size=1024)], ids=["deep", "wide"])
 @pytest.mark.parametrize("dtype, autocast, dropout", [("fp32", False, 0.0), ("bf16", False, 0.0), ("bf16", True, 0.1)])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_peak_memory_of_a_step(processor, batch, checkpointing, dtype, autocast, dropout, text):
