@@ -30,6 +30,7 @@ from model import (
     why_rows_stay_plain,
 )
 from templates import prompt_parts
+from token_tree import IGNORE_INDEX
 
 
 def plain_rows(rows, processor, cfg, image_root):
@@ -112,6 +113,22 @@ def test_groups_of_one_image_are_exact_and_its_tower_runs_once(tmp_path, process
     batch = assert_same_objective(training_config(cfg, questions_per_image=cap), rows, processor, model)
     assert len(batch["prefix_ids"]) == {1: 8, 2: 5}[cap]
     assert seen == [2, 8], "two images in one call; the plain rows, which come second, encode one a question"
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_the_last_layer_computes_what_is_read_and_nothing_else(experiment, processor, family):
+    """Its MLP has the read tokens alone, the other layer's all; what is read is what it would be otherwise."""
+    cfg, rows = experiment
+    data = load_dataset(rows, processor, training_config(cfg), training=True)
+    batch = data.collate([data[index] for index in range(len(data))])
+    model, seen = random_model(processor, family=family), []
+    for layer in model.model.language_model.layers:
+        layer.mlp.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[:-1].numel()))
+    inputs = training_inputs(model, batch)
+    some, read = model(**inputs).logits, inputs.pop("read")
+    assert len(read) == (batch["labels"] != IGNORE_INDEX).sum() and seen == [batch["labels"].numel(), len(read)]
+    seen.clear()
+    assert torch.allclose(model(**inputs).logits, some, atol=1e-5) and seen == [batch["labels"].numel()] * 2
 
 
 @pytest.mark.parametrize("family, changes", [("qwen2_vl", {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1}), ("qwen3_5", {})])
