@@ -323,7 +323,7 @@ def draw_chart(folder):
         for name in next(iter(results.values())):
             points = [(int(questions), methods[name]["seconds_per_question"]) for questions, methods in results.items()]
             axis.plot(*zip(*points), "o-", label=name, color="tab:green" if name == "packed" else "tab:gray")
-        axis.set(title="115m, by questions per image", xlabel="questions per image", ylabel="seconds per question", ylim=(0, None))
+        axis.set(title="115m, by questions per image", xlabel="questions per image", ylabel="seconds per question", ylim=(0, None), xticks=list(map(int, results)))
         axis.legend()
     with atomic_open(folder / "train.png", "wb") as file:
         figure.savefig(file, format="png", dpi=110)
