@@ -134,13 +134,16 @@ def test_a_tree_over_the_budget_is_read_in_pieces_with_the_same_scores(any_model
 def test_batched_and_together_equal_single_and_one_question_at_a_time(any_model, experiment, prompts, processor):
     cfg, rows = experiment
     exact, free = Plan("exact", candidate_trie(processor.tokenizer, CANDIDATES)), Plan("free")
-    together, answers = search(any_model, prompts, range(4), exact), decode(any_model, prompts, range(4), free)
+    together = search(any_model, prompts, range(4), exact)
     single = [found for index in range(4) for found in search(any_model, prompts, [index], exact)]
     alone = [load_dataset([row], processor, cfg, supervised=False) for row in rows]
     for first, *others in zip(together, single, (search(any_model, data, [0], exact)[0] for data in alone), strict=True):
         assert all(scores(other) == pytest.approx(scores(first), abs=2e-5) for other in others)
-    assert [ids for index in range(4) for ids in decode(any_model, prompts, [index], free)] == answers
-    assert [decode(any_model, data, [0], free)[0] for data in alone] == answers
+    grammar = label_set_grammar(processor.tokenizer, LABELS)
+    for plan in (free, Plan("greedy", exact.grammar), Plan("beam", grammar, 1), Plan("beam", grammar, 3, LOOKAHEAD)):
+        answers = decode(any_model, prompts, range(4), plan)
+        assert [ids for index in range(4) for ids in decode(any_model, prompts, [index], plan)] == answers
+        assert [decode(any_model, data, [0], plan)[0] for data in alone] == answers
 
 
 @pytest.mark.parametrize("lists", [False, True])
