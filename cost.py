@@ -270,34 +270,35 @@ class Precision:
 def step_memory(shape, batch, precision, checkpointing=False):
     """Bytes of a training step by part, and "peak", their sum at the worst moment.
 
-    weights, lora (float32 weight, gradient and Adam's two moments), activations (kept for the backward), layer (one layer at a
-    time: recomputed, with checkpointing, and gradients in flight), logits, vision (the tower's transient) and batch (pixels). Vision
-    comes before activations. Logits stand beside all activations; of trees the last layer's, which few tokens pass, are gone when
-    the layer before it has its turn. So the peak is the greatest of the three. Not counted: the CUDA
-    context, kernels' workspaces and fragmentation, together 1-2 GB on a GPU.
+    weights, lora (float32 weight, gradient and Adam's two moments), activations (kept for the backward), last_layer (of trees: its
+    own, never recomputed, few of them of its MLP), layer (another one at a time: recomputed, with checkpointing, and gradients in
+    flight), logits, vision (the tower's transient) and batch (pixels). Vision comes before activations, and last layer and logits
+    before the other layers' turn, so the peak holds the greater of each pair. Not counted: the CUDA context, kernels' workspaces
+    and fragmentation, together 1-2 GB on a GPU.
     """
     one_layer, size = layer_bytes(shape, batch, precision), precision.size
     kept = batch.tokens * shape.hidden * size if checkpointing else one_layer
-    last = layer_bytes(shape, batch, precision, batch.supervised) if batch.prefixes else kept
+    last = layer_bytes(shape, batch, precision, batch.supervised) if batch.prefixes else 0
     memory = {
         "weights": size * shape.parameters,
         "lora": 16 * shape.trainable,
         "batch": 4 * shape.patch_values * sum(batch.patches),
-        "activations": (shape.layers - 1) * kept + last + outside_bytes(shape, batch, precision),
+        "activations": (shape.layers - bool(batch.prefixes)) * kept + outside_bytes(shape, batch, precision),
+        "last_layer": last,
         "layer": (one_layer if checkpointing else 0) + gradient_bytes(shape, batch, precision),
         "logits": batch.supervised * shape.vocabulary * 12,  # float32: the log-softmax, its gradient and the logits'
         "vision": vision_bytes(shape, batch.patches, size),
     }
     steady = memory["weights"] + memory["lora"] + memory["batch"]
-    before_last = memory["activations"] - (last if batch.prefixes else 0) + memory["layer"]
-    return memory | {"peak": steady + max(memory["vision"], memory["activations"] + memory["logits"], before_last)}
+    at_work = memory["activations"] + max(memory["last_layer"] + memory["logits"], memory["layer"])
+    return memory | {"peak": steady + max(memory["vision"], at_work)}
 
 
 def layer_bytes(shape, batch, precision, mlp_tokens=None):
     """Bytes that autograd keeps of one language layer from forward to backward: what norms, LoRA, attention and SiLU need again.
 
     mlp_tokens: tokens that its MLP computes, by default all. The bytes were found by looking
-    (torch.autograd.graph.saved_tensors_hooks); a test compares every one.
+    (torch.autograd.graph.saved_tensors_hooks); a test compares every one of a layer that computes all.
     """
     norm = shape.hidden + 1  # computed in float32: its input and root mean square
     heads = shape.queries + shape.keys + shape.heads + shape.key_heads if shape.head_norms else 0

@@ -16,8 +16,9 @@ PARTS = {  # of cost.step_memory
     "lora": "LoRA: float32 weights, gradients, Adam's moments",
     "batch": "pixels",
     "activations": "activations kept for the backward",
+    "last_layer": "last layer's, gone before the next line's",
     "layer": "the layer at work: recomputed, and its gradients",
-    "logits": "logits, before the layers' backward",
+    "logits": "logits, beside the last layer's",
     "vision": "vision tower's transient, before all others",
     "peak": "peak",
 }

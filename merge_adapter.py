@@ -15,14 +15,17 @@ from transformers import AutoModelForImageTextToText
 
 from config import argument_parser, check_transformers, load_config, resolve_path
 from data.preprocess import answer_rules
-from decode import GREEDY
 from files import UserError, run_script
 from model import check_adapter, experiment_facts, from_pretrained, load_adapter, load_processor, memory_errors_explained
 from predict_exp1 import adapter_folder, space_of
 
+# Instead of the base's sampling and repetition penalty, which change answers. vLLM heeds no do_sample: one token to choose from is
+# the likeliest everywhere.
+LIKELIEST = {"do_sample": True, "top_k": 1, "top_p": 1.0, "temperature": 1.0, "repetition_penalty": 1.0}
+
 
 def merge(cfg, adapter, out, dtype="auto"):
-    """Write base model and adapter as one model to `out`, with its processor, set to greedy decoding without penalties.
+    """Write base model and adapter as one model to `out`, with its processor, set to say the likeliest token.
 
     dtype: name of a torch dtype, `auto` for that of the base's files. The folder appears when all is written. Raises UserError
     where it is there already, or the base can't be loaded.
@@ -32,7 +35,7 @@ def merge(cfg, adapter, out, dtype="auto"):
     processor = load_processor(cfg)  # says what is wrong with model_name
     model = from_pretrained(AutoModelForImageTextToText, cfg.model_name, dtype=dtype)
     merged = load_adapter(model, adapter).merge_and_unload()
-    for name, value in GREEDY.items():  # the base's sampling and repetition penalty would change answers wherever it is served
+    for name, value in LIKELIEST.items():
         setattr(merged.generation_config, name, value)
     temporary = out.with_name(f".{out.name}.new")
     shutil.rmtree(temporary, ignore_errors=True)

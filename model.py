@@ -21,6 +21,7 @@ from tree_attention import LAYOUT, branch_mask
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
 
 EXPERIMENT_FILE = "experiment.json"  # beside an adapter: what its training saw
+LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 LANGUAGE_LAYERS = r"model\.language_model\.layers\.\d+\.\w+"  # anchored: the tower has projections of its own
 
 
@@ -51,7 +52,10 @@ def load_model(cfg, adapter=None, phase="eval"):
 
 
 def use_tree_attention(model):
-    """Let the language model compute `tree_attention.tree_attention`; the tower keeps its own. Returns the model."""
+    """Prepare the language model for flattened trees: `tree_attention.tree_attention`, and `compute_only_what_is_read`.
+
+    The tower keeps its own attention. Returns the model.
+    """
     if not why_rows_stay_plain(base_model(model).config):
         base_model(model).set_attn_implementation({"text_config": "tree"})
         compute_only_what_is_read(model)
@@ -65,7 +69,8 @@ def compute_only_what_is_read(model):
     has to know keys and values alone, so its MLP leaves them out, and what it returns for them is no hidden state.
     """
     layer = base_model(model).model.language_model.layers[-1]
-    layer.forward = MethodType(_last_layer_forward, layer)
+    if {name for name, _ in layer.named_children()} == LAYER_PARTS:  # else the model's own forward, which computes all
+        layer.forward = MethodType(_last_layer_forward, layer)
     return model
 
 
@@ -74,9 +79,9 @@ def _last_layer_forward(layer, hidden_states, read=None, **kwargs):
         return type(layer).forward(layer, hidden_states, **kwargs)
     hidden_states = hidden_states + layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **kwargs)[0]
     tokens = hidden_states.flatten(0, 1)
-    some = tokens.index_select(0, read)
+    some = tokens.index_select(0, read)[None]
     some = some + layer.mlp(layer.post_attention_layernorm(some))
-    return tokens.index_copy(0, read, some).view_as(hidden_states)
+    return tokens.index_copy(0, read, some[0]).view_as(hidden_states)
 
 
 def load_model_config(cfg):
@@ -305,7 +310,8 @@ def memory_errors_explained(remedy):
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in str(error) for sign in MEMORY_SIGNS)
+        memory = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        memory |= any(sign in f"{error} {error.__cause__}" for sign in MEMORY_SIGNS)
         if not memory:
             raise
         raise UserError(f"out of memory; {remedy}") from None

@@ -201,6 +201,8 @@ def main():
     asking = args.question or args.interactive
     if args.image:  # checked before a model is loaded
         args.image = resolve_path(args.image, cfg.config_path.parent)
+        if not args.image.is_file():
+            raise UserError(f"--image {args.image}: there is no such file")
         check_image(args.image)
     args.candidates = split_candidates(args.candidates)
     source = None if asking else cfg.split_path(args.split)

@@ -40,19 +40,23 @@ class Place:
             self.children[token] = Place(self.state and self.state.children[token], token, self)
         return self.children[token]
 
+    def path(self):
+        """The places of the answer so far, below the question: in a loop, for it may be longer than Python's stack is deep."""
+        places, place = [], self
+        while place.parent:
+            places.append(place)
+            place = place.parent
+        return places[::-1]
+
     @cached_property
     def logprob(self):
         """Log-probability of the answer so far; its parent has to be read."""
-        return self.parent.logprob + self.parent.scores[self.token] if self.parent else 0.0
+        return sum(place.parent.scores[place.token] for place in self.path())
 
-    @cached_property
+    @property
     def ids(self):
         """Tokens of the answer so far."""
-        place, ids = self, []
-        while place.parent:  # an answer may be longer than Python's stack is deep
-            ids.append(place.token)
-            place = place.parent
-        return ids[::-1]
+        return [place.token for place in self.path()]
 
 
 class Question(Place):
@@ -158,6 +162,8 @@ def float32_logits(lm_head, hidden):
     """
     if lm_head.weight.dtype == torch.float32:
         return lm_head(hidden)
-    parts = lm_head.weight.split(max(1, WEIGHTS_AT_ONCE // hidden.shape[1]))
-    logits = torch.cat([linear(hidden.float(), part.float()) for part in parts], -1)
-    return logits if lm_head.bias is None else logits + lm_head.bias.float()
+    rows = max(1, WEIGHTS_AT_ONCE // hidden.shape[1])
+    logits = torch.empty(len(hidden), len(lm_head.weight), device=hidden.device)
+    for part, weights in zip(logits.split(rows, 1), lm_head.weight.split(rows)):
+        part.copy_(linear(hidden.float(), weights.float()))
+    return logits if lm_head.bias is None else logits.add_(lm_head.bias.float())

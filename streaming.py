@@ -6,6 +6,7 @@ line is cut off. At the end `out` is written from them in order and put in place
 run away; it is let go when the process ends, however it ends.
 """
 
+import errno
 import glob
 import json
 import os
@@ -29,7 +30,7 @@ class PredictionStream:
         self.header = self.out.with_name(f".{self.out.name}.part.json")
         self.part = self.out.with_name(f".{self.out.name}.part-{rank}")
         self.sidecar = self.out.with_suffix(".meta.json")
-        self.lock = FileLock(self.out.with_name(f".{self.out.name}.lock"), timeout=0)
+        self.lock = FileLock(self.out.with_name(f".{self.out.name}.lock"), timeout=0, fallback_to_soft=False)
 
     def parts(self):
         return sorted(self.out.parent.glob(f".{glob.escape(self.out.name)}.part-*"))
@@ -42,11 +43,16 @@ class PredictionStream:
         """
         with disk_errors(self.header):
             self.out.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self.lock.acquire()
-            except Timeout:
-                raise UserError(f"{self.out}: another run is writing it; wait for its end or stop it") from None
+            self._keep_others_away()
             self._continue(overwrite)
+
+    def _keep_others_away(self):
+        try:
+            self.lock.acquire()
+        except Timeout:
+            raise UserError(f"{self.out}: another run is writing it; wait for its end or stop it") from None
+        except (OSError, NotImplementedError) as error:  # network file systems without locks
+            print(f"note: {self.lock.lock_file} can't be locked ({error}); don't start a second run on {self.out.name}")
 
     def _continue(self, overwrite):
         for path in (self.out, self.sidecar, self.header):
@@ -101,7 +107,8 @@ def disk_errors(path):
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; free some space and start again, finished batches are kept") from None
+        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that"
+        raise UserError(f"{path}: {error.strerror}; {remedy} and start again, finished batches are kept") from None
 
 
 def whole_length(path):

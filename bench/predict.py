@@ -104,6 +104,7 @@ def choose_rows(path, images, questions):
 def make_dataset(rows, processor, cfg, folder, model_config):
     rng = np.random.default_rng(0)
     names = dict.fromkeys(row["image"] for row in rows)
+    Path(folder).mkdir(exist_ok=True)
     for name in names:
         Image.fromarray(rng.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)).save(Path(folder) / name)
     cfg = cfg.model_copy(update={"data": cfg.data.model_copy(update={"image_root": Path(folder)})})
@@ -305,7 +306,7 @@ def main():
                 if args.candidates != 0:
                     (separate, each, total), facts = probe.run(score_separately, model, dataset, own, args.candidates)
                     closed = [row for row in rows if make_plan(processor.tokenizer, row, own, "exact").decoding == "exact"]
-                    subset, subset_cfg = make_dataset(closed, processor, cfg, folder, model.config)
+                    subset, subset_cfg = make_dataset(closed, processor, cfg, Path(folder) / "closed", model.config)
                     alone = compare(model, subset, subset_cfg, {EXACT: methods[EXACT]}, args.rounds, probe)[EXACT]
                     seconds = median(alone["seconds"])
                     print(f"\n{len(closed)} of the questions have all candidates scored, {total} in all: exact {seconds / len(closed):.3f} s a question;")

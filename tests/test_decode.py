@@ -230,6 +230,7 @@ def test_logits_in_chunks_give_the_same_scores(prompts, processor, monkeypatch):
         assert scores(second) == pytest.approx(scores(first), abs=1e-5)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("bias", [True, False])
 def test_logits_of_a_bfloat16_model_are_float32(bias, monkeypatch):
     """The grid of bfloat16 between 16 and 32 is 0.125; the products of its numbers and their sums are exact in float32."""
@@ -241,11 +242,23 @@ def test_logits_of_a_bfloat16_model_are_float32(bias, monkeypatch):
     assert (lm_head(hidden).double() - exact).abs().max() > 0.005
 
 
+def test_scores_of_a_bfloat16_model_are_those_of_its_hidden_states_in_float32(prompts, processor):
+    model, hidden = random_model(processor).bfloat16(), []
+    model.model.register_forward_hook(lambda module, args, output: hidden.append(output.last_hidden_state))
+    items = [prompts[index] for index in range(4)]
+    found = search(model, prompts, range(4), Plan("exact", candidate_trie(processor.tokenizer, ("yes", "no"))))
+    at = [hidden[0][row, leaf].double() for row, item in enumerate(items) for leaf in item["leaves"]]
+    for state, result in zip(at, found, strict=True):
+        expected = (state @ model.lm_head.weight.double().T).log_softmax(-1)
+        assert all(value == pytest.approx(expected[token].item(), abs=1e-4) for token, value in result.question.scores.items())
+
+
 def test_an_answer_may_be_longer_than_the_stack_is_deep():
     place = scoring.Question(0, 0, None)
     for token in range(5000):
+        place.scores = {token: -0.5}
         place = place.child(token)
-    assert place.ids == list(range(5000))
+    assert place.ids == list(range(5000)) and place.logprob == -2500
 
 
 # --- step by step

@@ -396,6 +396,11 @@ def test_all_that_decides_predictions_is_among_the_facts(tmp_path, monkeypatch, 
 
     assert changed() == [] and changed() == []
     assert changed(limit=5) == ["arguments max_new_tokens"]
+    assert changed(data=cfg.data.model_copy(update={"max_listed": 3})) == ["config data.max_listed"]
+    assert changed(train=cfg.train.model_copy(update={"bf16": not cfg.train.bf16})) == ["config train.bf16"]
+    args.limit = 3
+    assert changed() == ["arguments --limit"]
+    args.limit = None
     assert changed(answer_prefix=" ") == ["config answer_prefix"]
     assert changed(train=cfg.train.model_copy(update={"seed": 7})) == ["config train.seed"]
     assert changed(predict=cfg.predict.model_copy(update={"beams": 9})) == ["config predict.beams"]
@@ -449,7 +454,7 @@ def test_candidates_and_more_questions_from_the_terminal(closed, monkeypatch, ca
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
     with monkeypatch.context() as patch:  # a broken image is told before a model is loaded
         patch.setattr(predict_exp1, "load_processor", None)
-        with pytest.raises(UserError, match="gone.png does not exist"):
+        with pytest.raises(UserError, match="--image .*gone.png: there is no such file"):
             main(cfg, monkeypatch, "--image", image.replace("0.png", "gone.png"), "--question", "Is it?")
     main(cfg, monkeypatch, "--image", image, "--interactive")
     output = capsys.readouterr().out
