@@ -1,6 +1,6 @@
 """What grouping an image's questions in one step does to learning.
 
-    python bench/learning.py                             about half an hour on two cores; writes bench/learning.json
+    python bench/learning.py                             about half an hour on two cores; writes bench/results/learning.json
     python bench/learning.py --seeds 42 train.epochs=1
 
 Trains the demo with all questions of an image in one tree and with one question a row: the same
@@ -63,7 +63,7 @@ def per_image(runs, images):
 def main():
     parser = argument_parser("What grouping an image's questions in one step does to learning.", epilog=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
-    parser.add_argument("--out", default=str(ROOT / "bench" / "learning.json"), metavar="PATH")
+    parser.add_argument("--out", default=str(ROOT / "bench" / "results" / "learning.json"), metavar="PATH")
     args = parser.parse_intermixed_args()
     config = args.config or ROOT / "config_demo.yaml"
     load_config(config, args.overrides)  # a wrong key is told before the first training
