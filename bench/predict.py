@@ -8,6 +8,7 @@ and label sets real: mined from the rows of Kvasir-VQA given by --rows (question
 pixels, 256 image tokens. Every third image is asked all three location questions, as in Kvasir-VQA. The methods take turns.
 
     exact, beams=N   this project: closed answers exactly, label lists exactly up to 64 lists, larger ones by N beams
+    greedy           this project: the same constraints step by step, against the shared prefix
     generate         transformers' generate, one left-padded row a question, greedy through prefix_allowed_tokens_fn
     allowed_set      the same with the unordered AllowedTokensLogitsProcessor, questions with the same candidates together
     separate         each candidate scored by a plain row of its own, against exact on the questions whose candidates are all
@@ -287,7 +288,7 @@ def main():
     cfg = load_config(args.config, [f"model_name={args.processor}", "train.num_workers=0", f"predict.batch_size={args.images}", *args.overrides])
     processor, model = load_processor(cfg), build_model(SHAPES[args.size], args.end_bias)
     probe = Probe(model)
-    methods = {EXACT: ours(4), "exact, beams=1": ours(1), "generate": hf_generate, "allowed_set": ours(1, "allowed_set")}
+    methods = {EXACT: ours(4), "exact, beams=1": ours(1), "greedy": ours(1, "greedy"), "generate": hf_generate, "allowed_set": ours(1, "allowed_set")}
     methods = {name: method for name, method in methods.items() if not args.methods or name in args.methods}
     print(f"{args.size}: {sum(weight.numel() for weight in model.parameters()) / 1e6:.0f} M parameters, {args.images} images a batch, {torch.get_num_threads()} threads")
     for number, questions in enumerate(args.questions):
