@@ -25,6 +25,7 @@ from model import (
     load_adapter,
     load_model,
     load_processor,
+    memory_errors_explained,
     save_adapter,
     training_inputs,
     why_rows_stay_plain,
@@ -297,3 +298,13 @@ def test_mismatched_tokenizer_is_refused(tmp_path, experiment):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="image token"):
         load_model(experiment[0].model_copy(update={"model_name": str(folder)}))
+
+
+def test_a_loading_process_that_the_kernel_ended_is_out_of_memory():
+    """torch raises the second error where it was waiting for the process, with the first as its cause."""
+    with pytest.raises(UserError, match="out of memory; lower it"), memory_errors_explained("lower it"):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    with pytest.raises(UserError, match="out of memory"), memory_errors_explained("lower it"):
+        raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly") from RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    with pytest.raises(RuntimeError, match="shape"), memory_errors_explained("lower it"):
+        raise RuntimeError("a shape does not fit")

@@ -3,6 +3,7 @@
     python -m pytest tests/test_predict_exp1.py -v
 """
 
+import errno
 import io
 import json
 import os
@@ -285,6 +286,17 @@ def test_a_second_run_is_kept_away_from_the_same_file(tmp_path, monkeypatch):
     first.discard()
     run()
     assert left_over(tmp_path) == []
+
+
+def test_without_locks_on_the_file_system_it_runs_and_says_so(tmp_path, monkeypatch, capsys):
+    run = Run(tmp_path, monkeypatch)
+    expected = run()
+
+    def no_locks(self):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(streaming.FileLock, "acquire", no_locks)
+    assert run() == expected and "note: " in (said := capsys.readouterr().out) and "No locks available" in said
 
 
 def test_names_with_brackets_are_continued_too(tmp_path, monkeypatch):
