@@ -16,11 +16,11 @@ from torch.utils.data import Dataset
 from constraints import LabelSetGrammar
 from data.answer_space import EXCLUSIVE
 from files import UserError
-from images import check_images, image_path, image_token_count, load_image
-from model import attention_par, load_model_config, why_rows_stay_plain
+from data.images import check_images, image_path, image_token_count, load_image
+from model.load import attention_par, load_model_config, why_rows_stay_plain
 from templates import prompt_parts
-from token_tree import IGNORE_INDEX, TokenTree, ancestor_mask, batch_trees, pack_rows
-from tree_attention import dense_mask, tree_layout
+from model.token_tree import IGNORE_INDEX, TokenTree, ancestor_mask, batch_trees, pack_rows
+from model.tree_attention import dense_mask, tree_layout
 
 # What a batch holds: questions, tokens without padding, tokens with it, and tokens that one row a question would have had.
 COUNTS = ("questions", "tokens", "padded_tokens", "plain_tokens")
@@ -333,7 +333,7 @@ def _span_text(color, ids, tokenizer):
 def main():
     from config import argument_parser, check_transformers, load_config
     from data.preprocess import ensure_enriched
-    from model import load_processor
+    from model.load import load_processor
 
     parser = argument_parser("Show training samples: prompt dim, image blue, supervised tokens green.")
     parser.add_argument("--show", type=int, default=3, metavar="N", help="how many samples (default 3)")

@@ -17,15 +17,15 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from compare import compare, comparison_table, conclusion, over_seeds, seeds_table
+from evaluation.compare import compare, comparison_table, conclusion, over_seeds, seeds_table
 from config import argument_parser, load_config, resolve_path, save_run_info
 from data import answer_space
 from data.preprocess import enrich_split, ordered_types, training_space
 from data.schema import infer_question_type
 from files import UserError, read_json, read_jsonl, run_script, write_json
-from metrics import aggregate, answer_blindly, blind_prior, judge
-from predictions import check_same_configuration, check_same_rows, load_predictions, load_sidecar, with_data
-from scores import greedy_comparison, measure, template_of, text_scores
+from data.matching import aggregate, answer_blindly, blind_prior, judge
+from evaluation.predictions import check_same_configuration, check_same_rows, load_predictions, load_sidecar, with_data
+from evaluation.metrics import greedy_comparison, measure, template_of, text_scores
 
 WIDTH = 80
 ROW = "{:<20} {:<10} {:<10} {:<10}"
@@ -437,7 +437,7 @@ def main():
     else:
         run = evaluate_seeds(cfg, runs, args) if len(runs) > 1 else evaluate(cfg, runs[0], args)
     if out := report_path(cfg, run, args):
-        from report import write_report  # matplotlib takes its time
+        from evaluation.report import write_report  # matplotlib takes its time
 
         write_report(out, cfg, run)
         print(f"report: {out}")

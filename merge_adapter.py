@@ -16,7 +16,7 @@ from transformers import AutoModelForImageTextToText
 from config import argument_parser, check_transformers, load_config, resolve_path
 from data.preprocess import answer_rules
 from files import UserError, run_script
-from model import check_adapter, experiment_facts, from_pretrained, load_adapter, load_processor, memory_errors_explained
+from model.load import check_adapter, experiment_facts, from_pretrained, load_adapter, load_processor, memory_errors_explained
 from predict_exp1 import adapter_folder, space_of
 
 # Instead of the base's sampling and repetition penalty, which change answers. vLLM heeds no do_sample: one token to choose from is

@@ -22,16 +22,16 @@ from accelerate import PartialState
 from tqdm import tqdm
 from transformers import set_seed
 
-from ask import ask, split_candidates
+from prediction.ask import ask, split_candidates
 from config import ROOT, SPLITS, argument_parser, check_transformers, environment_facts, flat, load_config, resolve_path, save_run_info
 from data import answer_space
 from data.preprocess import answer_rules, ensure_enriched, ordered_types, training_space
 from dataset import encode_answer, load_dataset
-from decode import answer_questions, image_batches, split_long_trees
+from prediction.decode import answer_questions, image_batches, split_long_trees
 from files import UserError, read_json, read_jsonl, run_script, sha256
-from fingerprint import hash_of, rows_facts
-from images import check_image
-from model import (
+from tools.fingerprint import hash_of, rows_facts
+from data.images import check_image
+from model.load import (
     EXPERIMENT_FILE,
     check_adapter,
     device,
@@ -42,7 +42,7 @@ from model import (
     memory_errors_explained,
     why_rows_stay_plain,
 )
-from streaming import PredictionStream
+from prediction.streaming import PredictionStream
 
 TOP = 5  # candidates whose probability a row carries
 DECIMALS = 6

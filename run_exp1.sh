@@ -19,9 +19,9 @@ for argument in "$@"; do
     *) echo "error: $argument: give a .yaml file, section.key=value overrides, or --overwrite" >&2; exit 1 ;;
   esac
 done
-source "$here/environment.sh"
+source "$here/tools/environment.sh"
 settings=(--config "$config" ${overrides[@]+"${overrides[@]}"})
-facts=$("$python" "$here/fingerprint.py" "${settings[@]}")
+facts=$("$python" "$here/tools/fingerprint.py" "${settings[@]}")
 eval "$facts"
 stamps=$out/.stages
 mkdir -p "$stamps"

@@ -5,5 +5,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 here=$PWD
-source environment.sh
+source tools/environment.sh
 exec "$python" -m pytest tests -q -ra "$@"

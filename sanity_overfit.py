@@ -13,10 +13,10 @@ from transformers import set_seed
 from config import argument_parser, check_transformers, load_config, save_run_info
 from data.preprocess import ensure_enriched, normalize_answer, question_key
 from dataset import check_first_batch, group_by_image, load_dataset, show_item
-from decode import answer_questions
+from prediction.decode import answer_questions
 from files import run_script, write_json
-from model import load_model, load_processor, memory_errors_explained
-from trainer import GradientCheck, build_trainer, training_arguments
+from model.load import load_model, load_processor, memory_errors_explained
+from training.trainer import GradientCheck, build_trainer, training_arguments
 
 SETTINGS = ["train.max_steps=200", "train.lr=1e-3", "train.logging_steps=10", "train.num_workers=0", "train.report_to=none"]
 SAMPLES = 64

@@ -21,9 +21,9 @@ from config import argument_parser, check_transformers, load_config, resolve_pat
 from data.check import warnings_before_training
 from data.preprocess import answer_rules, ensure_enriched, training_space
 from dataset import check_first_batch, first_images, load_dataset
-from dry_run import dry_run, dry_run_arguments
+from training.dry_run import dry_run, dry_run_arguments
 from files import UserError, read_json, run_script
-from model import (
+from model.load import (
     EXPERIMENT_FILE,
     check_adapter,
     describe_parameters,
@@ -34,7 +34,7 @@ from model import (
     memory_errors_explained,
     why_rows_stay_plain,
 )
-from trainer import ExperimentFiles, GradientCheck, build_trainer, training_arguments, validation_arguments
+from training.trainer import ExperimentFiles, GradientCheck, build_trainer, training_arguments, validation_arguments
 
 LOWER = (
     "lower train.train_bs (and raise train.grad_accum), image.max_pixels or train.questions_per_image, "

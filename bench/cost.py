@@ -44,7 +44,7 @@ def random_model(shape, dtype):
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
     from config import LoraConfig
-    from model import attach_lora, use_tree_attention
+    from model.load import attach_lora, use_tree_attention
 
     text = {key: value for key, value in SHAPES[shape].items() if key != "mrope_section"}
     rope = {"type": "mrope", "rope_type": "default", "mrope_section": SHAPES[shape]["mrope_section"], "rope_theta": 1e6}
@@ -69,8 +69,8 @@ def packed_batch(questions=9, grid=(1, 32, 32)):
     """One image of 256 tokens with questions of Kvasir-VQA's lengths (30-45 tokens, answers of 1-6 and EOS), as collated."""
     import torch
 
-    from token_tree import TokenTree, batch_trees
-    from tree_attention import tree_layout
+    from model.token_tree import TokenTree, batch_trees
+    from model.tree_attention import tree_layout
 
     rng = random.Random(0)
     words = lambda low, high: [rng.randrange(1000, 50000) for _ in range(rng.randint(low, high))]  # noqa: E731
@@ -122,7 +122,7 @@ def make_step(shape, dtype, checkpointing, batch):
     """(model, function that takes a training step on the batch)"""
     import torch
 
-    from model import answer_loss, base_model, training_inputs
+    from model.load import answer_loss, base_model, training_inputs
 
     model = random_model(shape, {"bf16": torch.bfloat16, "fp32": torch.float32}[dtype])
     if checkpointing:
@@ -138,7 +138,7 @@ def make_step(shape, dtype, checkpointing, batch):
 
 def measure(shape, dtype, checkpointing):
     """One case: a dict of estimated and measured bytes and FLOPs."""
-    from cost import MicroBatch, Precision, model_shape, step_flops, step_memory
+    from training.cost import MicroBatch, Precision, model_shape, step_flops, step_memory
 
     batch = packed_batch()
     counted_flops(make_step("tiny", dtype, checkpointing, batch)[1])  # loads what libraries load at their first use

@@ -19,10 +19,10 @@ sys.path.insert(0, str(ROOT))
 from config import SPLITS, argument_parser, load_config  # noqa: E402
 from data.preprocess import ensure_enriched  # noqa: E402
 from dataset import load_dataset  # noqa: E402
-from decode import answer_by_generate, answer_questions, image_batches  # noqa: E402
+from prediction.decode import answer_by_generate, answer_questions, image_batches  # noqa: E402
 from files import run_script  # noqa: E402
-from metrics import judge  # noqa: E402
-from model import load_model  # noqa: E402
+from data.matching import judge  # noqa: E402
+from model.load import load_model  # noqa: E402
 from predict_exp1 import adapter_folder, prediction_row, space_of  # noqa: E402
 
 DECODINGS = {

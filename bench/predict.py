@@ -43,9 +43,9 @@ sys.path.insert(0, str(ROOT))
 from config import argument_parser, load_config  # noqa: E402
 from data import answer_space  # noqa: E402
 from dataset import VQADataset, encode_candidates, group_by_image  # noqa: E402
-from decode import answer_by_generate, answer_questions, answer_text, image_batches, make_plan  # noqa: E402
+from prediction.decode import answer_by_generate, answer_questions, answer_text, image_batches, make_plan  # noqa: E402
 from files import UserError, read_jsonl, run_script  # noqa: E402
-from model import compute_only_what_is_read, load_processor  # noqa: E402
+from model.load import compute_only_what_is_read, load_processor  # noqa: E402
 
 SHAPES = {
     "115m": {"hidden": 512, "inner": 2048, "heads": 8, "layers": 8, "tower": 256, "tower_heads": 4, "tower_layers": 6, "dtype": torch.float32},

@@ -36,10 +36,10 @@ from config import argument_parser, environment_facts, load_config  # noqa: E402
 from data.preprocess import ensure_enriched  # noqa: E402
 from dataset import encode_answer, group_by_image, load_dataset, prompt_fields  # noqa: E402
 from files import atomic_open, read_json, run_script, write_json  # noqa: E402
-from images import load_image  # noqa: E402
-from model import attach_lora, base_model, load_processor, use_tree_attention  # noqa: E402
+from data.images import load_image  # noqa: E402
+from model.load import attach_lora, base_model, load_processor, use_tree_attention  # noqa: E402
 from templates import prompt_parts  # noqa: E402
-from trainer import build_trainer, training_arguments  # noqa: E402
+from training.trainer import build_trainer, training_arguments  # noqa: E402
 
 TEXT_2B = dict(hidden_size=1536, intermediate_size=8960, num_attention_heads=12, num_key_value_heads=2)
 SIZES = {  # text, vision, rope sections, dtype, pixels of an image

@@ -34,10 +34,10 @@ from data import answer_space  # noqa: E402
 from data.aliases import question_template  # noqa: E402
 from data.image_copies import BITS, MAX_DISTANCE, look_at_images, near_pairs, same_pictures  # noqa: E402
 from data.preprocess import normalize_answer, ordered_types, question_key, rules_hash  # noqa: E402
-from data.reader_formats import junk_reason  # noqa: E402
+from data.formats.datasets import junk_reason  # noqa: E402
 from data.split import SPLIT_FILE, split_hash  # noqa: E402
 from files import UserError, read_json, run_script, sha256, write_json, write_jsonl  # noqa: E402
-from metrics import aggregate, answer_blindly, blind_prior, judge  # noqa: E402
+from data.matching import aggregate, answer_blindly, blind_prior, judge  # noqa: E402
 
 REPORT = "check.json"
 MAX_JUNK, MAX_DUPLICATES, MIN_REACHABLE = 0.01, 0.05, 0.95
@@ -320,7 +320,7 @@ def _lookalikes(images, others, pictures):
 
 def check_pictures(pictures, cfg):
     """Counts over all image files. pictures: `{name: Picture}`."""
-    from images import image_token_count  # imports torch
+    from data.images import image_token_count  # imports torch
 
     sizes = Counter(picture.size for picture in pictures.values() if picture.size)
     problems, tokens = (

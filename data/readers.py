@@ -27,7 +27,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as `python data/readers.py`
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data.reader_formats import FORMATS, Request, junk_reason  # noqa: E402
+from data.formats.datasets import FORMATS, Request, junk_reason  # noqa: E402
 from files import UserError, atomic_open, run_script  # noqa: E402
 
 SPLITS = ("train", "val", "test")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from constraints import AllowedTokensLogitsProcessor, CandidateTrie, LabelSetGrammar, allowed_token_ids
 from dataset import encode_answer, encode_candidates, label_set_grammar
-from decode import number_grammar
+from prediction.decode import number_grammar
 from files import UserError
 
 EOS = 0

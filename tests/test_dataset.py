@@ -26,10 +26,10 @@ from dataset import (
     split_groups,
 )
 from files import UserError
-from images import load_image
-from model import load_processor
+from data.images import load_image
+from model.load import load_processor
 from templates import IMAGE_PLACEHOLDER, prompt_block, prompt_parts
-from token_tree import IGNORE_INDEX, TokenTree
+from model.token_tree import IGNORE_INDEX, TokenTree
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import merge_adapter
 from data.preprocess import answer_rules, training_space
 from dataset import load_dataset
-from decode import Plan, candidate_trie, run_searches
+from prediction.decode import Plan, candidate_trie, run_searches
 from files import UserError
-from images import load_image
-from model import experiment_facts, load_model, save_adapter
+from data.images import load_image
+from model.load import experiment_facts, load_model, save_adapter
 from templates import prompt_parts
 
 CANDIDATES = ("yes", "no", "not relevant", "pink; red", "11-20mm", "biopsy forceps")

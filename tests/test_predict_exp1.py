@@ -20,17 +20,17 @@ import torch
 from conftest import ROOT, make_experiment, random_model, with_random_lora
 
 import predict_exp1
-import streaming
-from ask import answer_one, describe, question_row, split_candidates
+from prediction import streaming
+from prediction.ask import answer_one, describe, question_row, split_candidates
 from config import load_config
 from data import answer_space
 from data.preprocess import training_space
 from dataset import group_by_image
-from decode import Answer
+from prediction.decode import Answer
 from files import UserError, read_json, read_jsonl
-from model import experiment_facts, save_adapter
+from model.load import experiment_facts, save_adapter
 from predict_exp1 import prediction_row
-from streaming import PredictionStream
+from prediction.streaming import PredictionStream
 
 SCENES = ROOT / "data" / "demo" / "scenes"
 SURE = Answer("no", "exact", log(0.6), scored=(("no", log(0.6)), ("yes", log(0.2))), greedy="yes")

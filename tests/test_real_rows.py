@@ -14,10 +14,10 @@ from config import load_config
 from data.preprocess import ensure_enriched, normalize_answer
 from data.schema import infer_question_type
 from dataset import VQADataset, encode_answer, label_set_grammar, load_dataset
-from images import load_image
-from model import load_model_config, load_processor
+from data.images import load_image
+from model.load import load_model_config, load_processor
 from templates import prompt_parts
-from token_tree import IGNORE_INDEX
+from model.token_tree import IGNORE_INDEX
 
 
 @pytest.fixture(scope="module")

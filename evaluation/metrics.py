@@ -1,0 +1,370 @@
+"""Every score of judged predictions beside the headline accuracy: per type, per question, overall. No torch, no files.
+
+    details = measure(judge(rows, tolerances, spellings), spellings)
+
+The formulas are written out here, because the usual ones mislead: macro-F1 helpers that average over predicted labels
+reward a model for answers nobody gave (or return 1.0 at 0.33), and libraries call an empty prediction for an empty truth a
+match. Labels are always those of the truth; whatever else was predicted is `invalid` and costs recall. scikit-learn is the
+oracle in the tests.
+"""
+
+import math
+from collections import Counter, defaultdict
+from typing import NamedTuple
+
+import numpy as np
+
+from data.aliases import fold_label, question_template
+from data.preprocess import normalize_answer, ordered_types
+from evaluation.intervals import accuracy_interval, cluster_sums, macro_interval
+from data.matching import is_empty, judge, parse_quantity
+
+BINS = 15  # of the calibration error (Guo et al. 2017)
+CURVE_POINTS = 101  # at most, of a risk-coverage curve
+CONFUSION_LABELS = 12  # the commonest are shown; rarer ones become one row
+MIN_CONFUSION = 20  # rows of a question for a matrix of its own
+MAX_QUESTIONS = 200  # the commonest question templates are listed; a data set may ask each question once
+OTHER, INVALID = "other labels", "invalid"
+
+
+class Compared(NamedTuple):
+    """What the scores read off one judged row.
+
+    gt, pred: frozensets of normalised labels in the spelling that is kept. number: (true, predicted or None) of a whole
+    count. bins: (true place, predicted place or None) among the sizes of the question's truths. mm: absolute error, where
+    both are single measurements.
+    """
+
+    correct: bool
+    strict: bool
+    empty: bool
+    gt: frozenset
+    pred: frozenset
+    listed: bool  # some truth of this question is a list of labels
+    number: tuple | None = None
+    bins: tuple | None = None
+    mm: float | None = None
+    confidence: float | None = None
+    abstained: bool | None = None
+
+
+def strict_match(gt, pred):
+    """Are two texts (pred: str or None) the same string, but for the amount of white space? Never, where pred is empty."""
+    return not is_empty(pred) and " ".join(gt.split()) == " ".join(pred.split())
+
+
+def cluster_of(row):
+    """What a row shares with others: its patient or video (`group`), else its image, else nothing (its id)."""
+    for key in ("group", "image"):
+        if row.get(key) is not None:
+            return f"{key} {row[key]}"
+    return f"id {row['id']}"
+
+
+def template_of(row):
+    """The question template of a prediction row, or None where it has no question."""
+    return question_template(row["question"]) if row.get("question") else None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Comparing rows
+
+
+def compare_rows(judged, spellings=None):
+    """Return a Compared for each judged row, in order. spellings: as for `metrics.judge`."""
+    spellings, memo = spellings or {}, {}
+    templates = [(row["qtype"], template_of(row)) for row in judged]
+
+    def labels(text, template):
+        own = spellings.get(template) or {}
+        key = (text, template if own else None)
+        if key not in memo:
+            memo[key] = frozenset(fold_label(label, own) for label in normalize_answer(text).split("; ") if label)
+        return memo[key]
+
+    gts = [labels(row["gt"], template) for row, (_, template) in zip(judged, templates)]
+    listed, sizes = set(), defaultdict(set)
+    for row, key, gt in zip(judged, templates, gts):
+        if len(gt) > 1 and not row.get("options"):
+            listed.add(key)
+        if key[0] == "size_numeric" and (size := _size_bin(row["gt"])):
+            sizes[key].add(size)
+    places = {key: {size: place for place, size in enumerate(sorted(found, key=_size_order))} for key, found in sizes.items()}
+    return [
+        _compare(row, gt, labels(row["pred"] or "", key[1]), key in listed, places.get(key)) for row, key, gt in zip(judged, templates, gts)
+    ]
+
+
+def _compare(row, gt, pred, listed, places):
+    facts = {"number": None, "bins": None, "mm": None}
+    if row["qtype"] == "count_numeric" and (true := _whole(row["gt"])) is not None:
+        facts["number"] = true, _whole(row["pred"])
+    elif row["qtype"] == "size_numeric":
+        true, said = parse_quantity(row["gt"]), parse_quantity(row["pred"] or "")
+        if places and true in places:
+            facts["bins"] = places[true], places.get(said)
+        if true and said and true.single and said.single and true.unit == said.unit == "mm":
+            facts["mm"] = abs(true.lo - said.lo)
+    facts |= {"confidence": row.get("confidence"), "abstained": row.get("abstained")}
+    return Compared(row["correct"], strict_match(row["gt"], row["pred"]), is_empty(row["pred"]), gt, pred, listed, **facts)
+
+
+def _whole(text):
+    """The whole number that a text (str or None) counts, or None."""
+    quantity = parse_quantity(text or "")
+    return int(quantity.lo) if quantity and quantity.single and quantity.unit is None and quantity.lo.is_integer() else None
+
+
+def _size_bin(text):
+    """The range or bound (`5-10mm`, `<5mm`) that a text speaks of, or None: single measurements are no bins."""
+    quantity = parse_quantity(text)
+    return quantity if quantity and not quantity.single else None
+
+
+def _size_order(size):
+    return size.lo, size.hi, size.lo_open, not size.hi_open, size.unit or ""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Scores of one group of rows
+
+
+def group_scores(items):
+    """The scores of some Compared rows (at least one), each share of 1 beside the count that it is of."""
+    right = [item.correct for item in items]
+    scores = {"count": len(items), "correct": sum(right), "accuracy": sum(right) / len(items)}
+    scores |= {"strict": sum(item.strict for item in items) / len(items), "empty": sum(item.empty for item in items)}
+    scores |= classification(*matched_labels(items))
+    parts = {
+        "label_lists": label_lists([item for item in items if item.listed]),
+        "counts": within_one([item.number for item in items if item.number]),
+        "size_bins": within_one([item.bins for item in items if item.bins]),
+        "millimetres": _errors([item.mm for item in items if item.mm is not None]),
+        "calibration": calibration([item for item in items if item.confidence is not None]),
+        "abstention": abstention(items),
+    }
+    return scores | {name: part for name, part in parts.items() if part}
+
+
+def matched_labels(items):
+    """(truths, predictions) as label texts; a prediction that counts as right is its truth's label, None is `invalid`."""
+    gold = ["; ".join(sorted(item.gt)) for item in items]
+    known = set(gold) - {""}
+    said = ["; ".join(sorted(item.pred)) for item in items]
+    return gold, [true if item.correct else text if text in known else None for item, true, text in zip(items, gold, said)]
+
+
+def classification(gold, pred):
+    """Balanced accuracy (mean recall) and macro-F1 over the labels of the truth; a label never predicted has F1 0.
+
+    gold: label texts. pred: label texts, None for predictions that are no label of the truth.
+    """
+    golds, preds = Counter(gold), Counter(pred)
+    hits = Counter(true for true, said in zip(gold, pred) if true == said)
+    recalls = [hits[label] / count for label, count in golds.items()]
+    f1 = [2 * hits[label] / (count + preds[label]) for label, count in golds.items()]
+    return {
+        "labels": len(golds),
+        "invalid": preds[None],
+        "balanced_accuracy": math.fsum(recalls) / len(golds),
+        "macro_f1": math.fsum(f1) / len(golds),
+    }
+
+
+def confusion(items, limit=CONFUSION_LABELS):
+    """Confusion matrix: {"rows": labels of the truth, "columns": labels of the predictions, "counts": rows of ints}.
+
+    The `limit` commonest labels, numbers in their order and the rest by count; rarer ones share a row and a column. The
+    last column is `invalid`: empty predictions and those that are no label of the truth.
+    """
+    gold, pred = matched_labels(items)
+    counts = Counter(gold)
+    shown = sorted(sorted(counts, key=lambda label: (-counts[label], label))[:limit], key=_number_order)
+    rows = [*shown, *[OTHER] * (len(counts) > limit)]
+    columns = [*rows, INVALID]
+    place = {label: index for index, label in enumerate(shown)}
+    matrix = np.zeros((len(rows), len(columns)), dtype=int)
+    for true, said in zip(gold, pred):
+        matrix[place.get(true, limit), -1 if said is None else place.get(said, limit)] += 1
+    return {"rows": rows, "columns": columns, "counts": matrix.tolist()}
+
+
+def _number_order(label):
+    quantity = parse_quantity(label)
+    return (0, quantity.lo, quantity.hi) if quantity else (1, 0.0, 0.0)
+
+
+def label_lists(items):
+    """Scores of rows whose question is answered with lists of labels, as sets; None without any.
+
+    exact_set: the same labels. jaccard, example_f1: means over rows. micro_f1: over all labels given; macro_f1: mean over
+    the labels of the truth. An empty prediction has 0 everywhere.
+    """
+    if not items:
+        return None
+    both, true, said = Counter(), Counter(), Counter()
+    for item in items:
+        both.update(item.gt & item.pred)
+        true.update(item.gt)
+        said.update(item.pred)
+    f1 = [2 * both[label] / (true[label] + said[label]) for label in true]
+    return {
+        "count": len(items),
+        "exact_set": sum(item.gt == item.pred and bool(item.pred) for item in items) / len(items),
+        "jaccard": math.fsum(len(item.gt & item.pred) / max(1, len(item.gt | item.pred)) for item in items) / len(items),
+        "example_f1": math.fsum(2 * len(item.gt & item.pred) / max(1, len(item.gt) + len(item.pred)) for item in items) / len(items),
+        "micro_f1": 2 * both.total() / max(1, true.total() + said.total()),
+        "macro_f1": math.fsum(f1) / max(1, len(f1)),
+    }
+
+
+def within_one(pairs):
+    """Shares of (true, predicted or None) whole numbers that are equal, and at most one apart; None without any."""
+    if not pairs:
+        return None
+    apart = [abs(true - said) if said is not None else math.inf for true, said in pairs]
+    return {"count": len(pairs), "exact": apart.count(0) / len(pairs), "within_one": sum(gap <= 1 for gap in apart) / len(pairs)}
+
+
+def _errors(gaps):
+    """Absolute errors in mm; only of rows where truth and prediction are both single measurements, so see the count."""
+    return {"count": len(gaps), "mean_abs_error": math.fsum(gaps) / len(gaps), "median_abs_error": float(np.median(gaps))} if gaps else None
+
+
+def calibration(items):
+    """How far confidences can be trusted; None where no row has one.
+
+    ece: expected calibration error over 15 bins of equal width, closed above (Guo et al. 2017). brier: mean squared
+    distance of confidence from right (1) or wrong (0). curve: (coverage, accuracy) when only the most confident rows are
+    answered, ties entering together; aurc: mean error rate along it (Geifman & El-Yaniv 2017).
+    """
+    if not items:
+        return None
+    confidence = np.array([item.confidence for item in items], dtype=float)
+    right = np.array([item.correct for item in items], dtype=float)
+    index = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    count, mean = np.bincount(index, minlength=BINS), np.bincount(index, confidence, BINS)
+    hits = np.bincount(index, right, BINS)
+    bins = [
+        {"count": int(n), "confidence": float(c / n), "accuracy": float(h / n)} if n else {"count": 0, "confidence": None, "accuracy": None}
+        for n, c, h in zip(count, mean, hits)
+    ]
+    curve, aurc = risk_coverage(confidence, right)
+    return {
+        "count": len(items),
+        "ece": float(np.abs(hits - mean).sum() / len(items)),
+        "brier": float(np.mean((confidence - right) ** 2)),
+        "aurc": aurc,
+        "bins": bins,
+        "curve": curve,
+    }
+
+
+def risk_coverage(confidence, right):
+    """([[coverage, accuracy], …] by falling confidence, area under the risk-coverage curve) of two float arrays (n,)."""
+    levels, index, counts = np.unique(-confidence, return_inverse=True, return_counts=True)
+    answered = np.cumsum(counts)
+    accuracy = np.cumsum(np.bincount(index, right, len(levels))) / answered
+    aurc = float(((1 - accuracy) * counts).sum() / len(right))
+    kept = np.unique(np.linspace(0, len(levels) - 1, min(CURVE_POINTS, len(levels))).round().astype(int))
+    return [[float(answered[place] / len(right)), float(accuracy[place])] for place in kept], aurc
+
+
+def abstention(items):
+    """Coverage and the accuracy of the rest where prediction could abstain (predict.min_confidence), else None."""
+    if all(item.abstained is None for item in items):
+        return None
+    kept = [item.correct for item in items if not item.abstained]
+    accuracy = sum(kept) / len(kept) if kept else None
+    return {"abstained": len(items) - len(kept), "coverage": len(kept) / len(items), "accuracy_of_the_rest": accuracy}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# All groups
+
+
+def measure(judged, spellings=None):
+    """Return {"overall", "macro", "per_type", "per_question", "questions_left_out"} of judged rows with an `id`.
+
+    overall: `group_scores` of all rows. macro: the means of the types' scores. per_question: the commonest templates, with
+    their first wording. Each accuracy has its clustered 95 % interval: see intervals.py.
+    """
+    items, clusters = compare_rows(judged, spellings), [cluster_of(row) for row in judged]
+    by_type, by_question = defaultdict(list), defaultdict(list)
+    for index, row in enumerate(judged):
+        by_type[row["qtype"]].append(index)
+        if row.get("question"):
+            by_question[row["qtype"], template_of(row)].append(index)
+    per_type = {name: _with_interval(items, clusters, by_type[name]) for name in ordered_types(by_type)}
+    for name, scores in per_type.items():
+        scores["confusion"] = confusion([items[index] for index in by_type[name]])
+    asked = sorted(by_question, key=lambda key: (-len(by_question[key]), key))
+    return {
+        "overall": _with_interval(items, clusters, range(len(items))),
+        "macro": _macro(per_type, judged, clusters),
+        "per_type": per_type,
+        "per_question": [_question(judged, items, clusters, key, by_question[key]) for key in asked[:MAX_QUESTIONS]],
+        "questions_left_out": len(asked[MAX_QUESTIONS:]),
+    }
+
+
+def _with_interval(items, clusters, chosen):
+    chosen = list(chosen)
+    right = [items[index].correct for index in chosen]
+    sums = cluster_sums([clusters[index] for index in chosen], np.ones(len(chosen)), right)
+    return group_scores([items[index] for index in chosen]) | {"interval": accuracy_interval(sums), "clusters": len(sums)}
+
+
+def _question(judged, items, clusters, key, chosen):
+    wording = min(judged[index]["question"] for index in chosen)
+    scores = {"question": wording, "template": key[1], "qtype": key[0], **_with_interval(items, clusters, chosen)}
+    if len(chosen) >= MIN_CONFUSION and 2 <= scores["labels"] <= CONFUSION_LABELS:
+        scores["confusion"] = confusion([items[index] for index in chosen])
+    return scores
+
+
+def _macro(per_type, judged, clusters):
+    """Means over types; the interval resamples the images that all types share."""
+    keys = ("accuracy", "strict", "balanced_accuracy", "macro_f1")
+    means = {key: math.fsum(scores[key] for scores in per_type.values()) / len(per_type) for key in keys}
+    types = np.array([row["qtype"] for row in judged])
+    right = np.array([row["correct"] for row in judged])
+    columns = [column for name in per_type for column in (types == name, (types == name) & right)]
+    sums = cluster_sums(clusters, *columns).reshape(-1, len(per_type), 2).swapaxes(0, 1)
+    return {"count": len(per_type), **means, "interval": macro_interval(sums)}
+
+
+def greedy_comparison(judged, tolerances, spellings=None):
+    """How exact and greedy answers differ, on rows that have both (`greedy` beside `pred`); None without any."""
+    both = [row for row in judged if isinstance(row.get("greedy"), str)]
+    if not both:
+        return None
+    differ = [row for row in both if normalize_answer(row["pred"] or "") != normalize_answer(row["greedy"])]
+    greedy = judge([{**row, "pred": row["greedy"]} for row in differ], tolerances, spellings)
+    pairs = Counter((row["correct"], other["correct"]) for row, other in zip(differ, greedy))
+    return {"count": len(both), "disagree": pairs.total(), "only_exact_right": pairs[True, False], "only_greedy_right": pairs[False, True]}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Free text
+
+
+def text_scores(hypotheses, references):
+    """BLEU-1 to BLEU-4 and ROUGE-L of texts against one or several references each, as shares of 1.
+
+    hypotheses: list of str. references: list of non-empty lists of str. BLEU (Papineni et al. 2002) by sacrebleu: of the
+    corpus, weights 1/n over 1- to n-grams, exponential smoothing, 13a tokens, lower case. ROUGE-L (Lin 2004) by rouge-score:
+    the F-measure, without stemming, against the best reference, mean over rows.
+    """
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics import BLEU
+
+    longest = max(map(len, references))
+    streams = [[texts[place] if place < len(texts) else None for texts in references] for place in range(longest)]
+    bleu = {
+        f"bleu_{order}": BLEU(lowercase=True, max_ngram_order=order, smooth_method="exp").corpus_score(hypotheses, streams).score / 100
+        for order in range(1, 5)
+    }
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    rouge = [scorer.score_multi(texts, said)["rougeL"].fmeasure for texts, said in zip(references, hypotheses)]
+    return {"count": len(rouge), **bleu, "rouge_l": math.fsum(rouge) / len(rouge)}

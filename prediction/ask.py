@@ -1,0 +1,98 @@
+"""One question about one image, answered on the terminal: `predict_exp1.py --image FILE --question "…"` or `--interactive`."""
+
+from math import exp
+from pathlib import Path
+
+from data import answer_space
+from data.preprocess import normalize_answer
+from dataset import VQADataset
+from prediction.decode import answer_questions
+from files import UserError
+from data.images import check_image
+
+BAR, SHOWN = 30, 10
+EXACT_SETS = 1024  # one question's label lists are scored all at once where a split takes beams: it shows the runners-up
+HELP = "type a question; /image FILE changes the image, /candidates a, b, c the valid answers (none: the mined ones), an empty line ends"
+
+
+def question_row(space, image, question, candidates=None):
+    """An enriched row. Candidates given by the user (normalised) replace those of the answer space."""
+    row = answer_space.apply(space, {"id": "question", "question": question, "image": image})
+    return row | {"answer_candidates": candidates, "multi_label": False} if candidates else row
+
+
+def answer_one(model, processor, cfg, space, image, question, candidates, max_new_tokens):
+    """The Answer to a question about an image file, and its row. Raises UserError where it can't be asked."""
+    if not image:
+        raise UserError("there is no image to ask about; give one with --image FILE, or /image FILE")
+    path = Path(image).expanduser().absolute()
+    row = question_row(space, path.name, question, candidates)
+    predict = {"exact_sets": max(cfg.predict.exact_sets, EXACT_SETS)}
+    sections = {"data": {"image_root": path.parent}, "predict": predict, "train": {"num_workers": 0}}
+    cfg = cfg.model_copy(update={name: getattr(cfg, name).model_copy(update=values) for name, values in sections.items()})
+    dataset = VQADataset([row], processor, cfg, {path.name: check_image(path)}, model.config, supervised=False)
+    ((_, answer),) = next(iter(answer_questions(model, dataset, cfg, cfg.predict.decoding, max_new_tokens)))
+    return answer, row
+
+
+def describe(answer, row, min_confidence=None):
+    """The answer, its probability and the runners-up as bars."""
+    if not answer.scored:
+        sure = f"  (the model says just this with probability {exp(answer.logprob):.1%})" if answer.logprob is not None else ""
+        note = "" if answer.constrained or row["answer_candidates"] else f"\nanswered freely: {row['question_type']}, no valid answers are known; --candidates gives some"
+        return f"{answer.text}{sure}{' …' * answer.cut}{note}"
+    found = answer.probabilities()
+    width = max(len(text) for text, _ in found[:SHOWN])
+    lines = [f"{text:<{width}}  {value:6.1%}  {'█' * round(BAR * value)}".rstrip() for text, value in found[:SHOWN]]
+    if len(found) > SHOWN:
+        lines.append(f"{len(found) - SHOWN} more: {sum(value for _, value in found[SHOWN:]):.1%}")
+    if min_confidence is not None and found[0][1] < min_confidence:
+        lines.append(f"abstained: less sure than predict.min_confidence={min_confidence}")
+    return "\n".join([*lines, f"unconstrained, the model says one of them with probability {answer.valid_mass:.1%}"])
+
+
+def ask(model, processor, cfg, space, args, max_new_tokens):
+    """Answer args.question; with args.interactive go on with questions from standard input until an empty line."""
+    image, candidates = args.image, args.candidates
+
+    def say(question):
+        answer, row = answer_one(model, processor, cfg, space, image, question, candidates, max_new_tokens)
+        print(describe(answer, row, cfg.predict.min_confidence))
+        if row["answer_candidates"] and not candidates and not answer_space.says_more_than_the_rules(space, question):
+            print(f"valid answers: those of {row['question_type']} in data/schema.py; training answers to this question add nothing")
+
+    if args.question:
+        say(args.question)
+    if args.interactive:
+        print(HELP)
+    while args.interactive and (line := read_line()):
+        command, _, rest = line.partition(" ")
+        try:
+            if command == "/image":
+                path = Path(rest.strip()).expanduser()
+                check_image(path)
+                image = path
+            elif command == "/candidates":
+                candidates = split_candidates(rest)
+            elif command.startswith("/"):
+                raise UserError(f"{command}: no such command; {HELP}")
+            else:
+                say(line)
+        except UserError as error:
+            print(f"error: {error}")
+
+
+def read_line():
+    try:
+        return input("> ").strip()
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return ""
+
+
+def split_candidates(text):
+    """The valid answers of `a, b, c`, normalised, each once. Raises UserError where there is text but no answer in it."""
+    candidates = list(dict.fromkeys(filter(None, map(normalize_answer, (text or "").split(",")))))
+    if text and text.strip() and not candidates:
+        raise UserError(f"candidates {text!r}: there is no answer in it; write them as a, b, c")
+    return candidates

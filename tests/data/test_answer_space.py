@@ -1,0 +1,622 @@
+"""Answer spaces: templates, closing by Good-Turing, corrected types, label lists, spellings, overrides, real rows.
+
+python -m pytest tests/test_answer_space.py -v
+"""
+
+import hashlib
+import json
+import sys
+import time
+import tracemalloc
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from config import DataConfig, load_config
+from data import aliases, answer_space, schema
+from data.aliases import question_template
+from data.answer_space import apply, mine, reachable, unseen_mass
+from data.preprocess import enrich_jsonl, ensure_enriched, read_rows, training_space
+from files import UserError, read_json, write_jsonl
+
+WHERE = "Where in the image is the abnormality?"
+COLOR = "What color is the abnormality? If more than one separate with ;"
+
+
+def rows_of(question, answers, **extra):
+    """One checked row per answer; answers is a list or `{answer: count}`."""
+    answers = list(Counter(answers).elements()) if isinstance(answers, dict) else answers
+    return [
+        {"question": question, "answer": answer, "image": f"{i}.jpg", "id": str(i), **extra}
+        for i, answer in enumerate(answers)
+    ]
+
+
+def ask(space, question, answer="?", **extra):
+    """The enriched row of a new question."""
+    return apply(space, {"question": question, "answer": answer, "image": "x.jpg", "id": "x", **extra})
+
+
+def enriched(question, answers, *, ask_for=None, **options):
+    """What a question asked like this in training looks like afterwards."""
+    return ask(mine(rows_of(question, answers), DataConfig(**options)), ask_for or question)
+
+
+# --- templates ---
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Is there text", "is there  TEXT?", " Is there text ? ", "[Stage-2] Is there text?",
+        "[Stage-1: finding] Is there text?",
+        "[phase 1][Stage 3]Is there text?!", "“Is there text?”", "Is there, text.",
+    ],
+)  # fmt: skip
+def test_template_folds_case_spacing_punctuation_and_prefix(question):
+    assert question_template(question) == question_template("Is there text?") == "is there text"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Is it <5mm?", "Is it >5mm?"), ("Is it 1.5 cm?", "Is it 15 cm?"), ("Is it 5-10 mm?", "Is it 510 mm?"),
+        ("Is there text?", "Is there no text?"), ("[A]", "[B]"), ("?", "!"),
+    ],
+)  # fmt: skip
+def test_template_keeps_what_has_meaning(one, other):
+    assert question_template(one) != question_template(other) and question_template(one)
+
+
+def test_template_folds_misspelt_words_of_the_table_and_only_whole_words():
+    assert question_template("How many instrumnets are in the image?") == question_template(
+        "How many instruments are in the image?"
+    )
+    assert question_template("Artifacts?") == "artifacts", "a table of words, not of letters"
+
+
+def test_variants_of_a_question_are_one_question_in_training_and_later():
+    answers = ["yes", "no", "not relevant"] * 4
+    train = [r for q in ("Is it easy?", "[Stage-1] is it EASY", " Is  it easy ?") for r in rows_of(q, answers)]
+    assert ask(mine(train), "[Stage-9] Is it easy?")["answer_candidates"] == ["yes", "no", "not relevant"]
+    assert len(mine(train)["questions"]) == 1 and mine(train)["questions"]["is it easy"]["rows"] == 36
+
+
+# --- Good-Turing ---
+
+
+def test_unseen_mass_by_hand():
+    assert unseen_mass(Counter(a=5, b=1, c=1, d=3)) == 2 / 10
+    assert unseen_mass(Counter(a=5, b=1, c=1, d=3), known=["b", "d"]) == 1 / 10
+    assert unseen_mass(Counter()) == 0
+
+
+def test_fewer_than_30_rows_never_close():
+    for rows, closes in ((29, False), (30, True)):
+        found = enriched("Which procedure?", {"gastroscopy": 10, "colonoscopy": rows - 10})
+        assert (found["answer_candidates"] is not None) == closes
+        found = enriched("Is it easy?", {"yes": 10, "no": 9, "not relevant": rows - 19})
+        assert (found["answer_candidates"] is not None) == closes
+
+
+@pytest.mark.parametrize(
+    ("rare", "closes"), [(0, True), (1, True), (2, False), (9, False)]
+)  # of 200 rows; the limit is 1 %
+def test_a_question_closes_where_a_new_answer_is_unlikely(rare, closes):
+    answers = {"polyp": 100, "ulcer": 100 - rare, **{f"finding {number}": 1 for number in range(rare)}}
+    found = enriched("Which finding?", answers)
+    assert (found["answer_candidates"] is not None) == closes
+    assert found["question_type"] == ("mcq" if closes else "open_ended")
+    if closes:
+        assert set(found["answer_candidates"]) == set(answers)
+
+
+def test_the_threshold_is_the_configurations():
+    answers = {"polyp": 50, "ulcer": 47, "a": 1, "b": 1, "c": 1}
+    assert enriched("Which?", answers, max_unseen=0.02)["answer_candidates"] is None
+    assert enriched("Which?", answers, max_unseen=0.04)["answer_candidates"] is not None
+
+
+def test_label_lists_close_over_labels_not_over_whole_answers():
+    cells = [f"cell {number}" for number in range(8)]
+    lists = ["; ".join(cells[i] for i in range(8) if number >> i & 1) for number in range(1, 256)]  # every list once
+    found = enriched(WHERE, lists)
+    assert found["answer_candidates"] == cells and found["multi_label"] and found["question_type"] == "mcq"
+
+
+# --- types and candidates ---
+
+
+@pytest.mark.parametrize(
+    ("question", "answers", "question_type", "candidates", "multi_label"),
+    [
+        ("Have all been removed?", {"not relevant": 20, "no": 20}, "yes_no", ["yes", "no", "not relevant"], False),
+        ("Does it contain any finding?", {"no": 40}, "yes_no", ["yes", "no"], False),
+        ("Is it there?", {"yes": 99, "no": 1}, "yes_no", ["yes", "no"], False),  # `no` is known, seen once or never
+        ("What is wrong?", {"none": 40}, "mcq", ["none"], False),
+        ("Are there any landmarks? Check all.", {"z-line": 20, "none": 20}, "mcq", ["z-line", "none"], False),
+        ("What color?", {"red": 20, "pink": 20}, "color", ["pink", "red"], False),
+        ("What colour? Several", {"red": 20, "pink; red": 20, "none": 9}, "color", ["pink", "red", "none"], True),
+        ("What size?", {">20mm": 9, "<5mm": 9, "11-20mm": 9, "5-10mm": 9, "none": 9}, "size_numeric",
+         ["<5mm", "5-10mm", "11-20mm", ">20mm", "none"], False),
+        ("What size?", {"5-10mm": 30, "5-10mm; <5mm": 2}, "size_numeric", ["5-10mm", "<5mm"], True),
+        ("How many?", {"0": 30, "3": 9}, "count_numeric", list("012345678"), False),
+        ("How many?", {"0": 30, "3": 9, "none": 5}, "count_numeric", [*"012345678", "none"], False),
+        ("How many?", {"zero": 30, "two": 9}, "count_numeric", ["two", "zero"], False),
+        ("What is it?", [f"a long sentence about finding {number}" for number in range(40)], "open_ended", None, False),
+        ("Is this X or Y?", [f"modality {number}" for number in range(40)], "open_ended", None, False),
+        ("How big is its size?", [f"{number} mm" for number in range(40)], "size_numeric", None, False),
+    ],
+)  # fmt: skip
+def test_types_and_candidates_follow_the_training_answers(question, answers, question_type, candidates, multi_label):
+    found = enriched(question, answers)
+    assert (found["question_type"], found["answer_candidates"], found["multi_label"]) == (
+        question_type,
+        candidates,
+        multi_label,
+    )
+
+
+def test_counts_go_to_the_configured_margin_and_gaps_are_filled():
+    assert enriched("How many?", {"0": 99, "6": 1, "2": 1}, count_margin=0)["answer_candidates"] == list("0123456")
+    assert enriched("How many?", {"0": 99, "6": 2}, count_margin=2)["answer_candidates"][-1] == "8"
+    assert enriched("How many?", {"0": 99, "5000": 2})["answer_candidates"] == ["0", "5000"], "no range of thousands"
+
+
+def test_count_lists_are_pairs_of_numbers_and_not_label_lists():
+    found = enriched("How many polyps and instruments?", {"2; 1": 20, "1; 2": 20})
+    assert (found["answer_candidates"], found["multi_label"]) == (["1; 2", "2; 1"], False)
+
+
+def test_sentences_with_semicolons_are_no_label_lists():
+    prose = [f"there is a rather large polyp number {n}; it has been removed already" for n in range(40)]
+    space = mine(rows_of("What is seen?", prose))
+    found = ask(space, "What is seen?", "it is large and red indeed; a polyp is there")
+    assert not found["multi_label"] and found["answer"] == "it is large and red indeed; a polyp is there"
+
+
+def test_few_rows_constrain_only_by_a_rule_that_they_bear_out():
+    assert enriched("Is it there?", ["yes"])["answer_candidates"] == ["yes", "no"]
+    assert enriched("Is it there?", ["yes", "not relevant"])["answer_candidates"] is None
+    assert enriched("Are any there? Check all that are present.", ["no"])["answer_candidates"] is None
+    assert enriched("What color is it?", ["red"])["answer_candidates"] is None  # 11 colours of the rule were never seen
+    assert enriched("Is it there?", ["polyp"])["question_type"] == "open_ended"
+
+
+@pytest.mark.parametrize(
+    ("question", "candidates"),
+    [
+        ("Is there blood?", ["yes", "no"]), ("Was it removed, yes or no?", ["yes", "no"]),
+        ("Is it there or not?", ["yes", "no"]),
+        ("What color is it?", schema.COLOR_VOCAB), ("How many polyps?", None), ("Where is it?", None),
+        ("Are there any folds? Check all that are present.", None), ("Are there any? Select all that apply", None),
+        ("What color is it? If more than one separate with ;", None), ("Is it flat or raised?", None),
+    ],
+)  # fmt: skip
+def test_a_question_not_seen_in_training_falls_back_to_the_rules_unless_its_wording_contradicts(question, candidates):
+    found = ask(mine(rows_of("Is there text?", ["yes"])), question)
+    assert (found["question_type"], found["answer_candidates"]) == (schema.infer_question_type(question), candidates)
+    assert not found["multi_label"]
+
+
+def test_a_prefix_does_not_hide_a_question_from_the_rules():
+    found = ask(mine(rows_of("Where?", ["here"])), "[Stage-2] Is there blood?")
+    assert (found["question_type"], found["answer_candidates"]) == ("yes_no", ["yes", "no"])
+
+
+def test_junk_answers_are_in_no_space():
+    found = enriched("Which procedure?", {"colonoscopy": 40, "gastroscopy": 40, "nan": 40})
+    assert found["answer_candidates"] == ["colonoscopy", "gastroscopy"]
+
+
+# --- label lists ---
+
+
+def test_the_canonical_order_is_the_annotators_usual_one_and_exclusive_labels_come_last():
+    space = mine(rows_of(COLOR, {"pink; red; white": 30, "red; pink": 9, "white; black": 9, "none": 5}))
+    found = ask(space, COLOR, "White;RED; pink; red")
+    assert found["answer_candidates"] == ["pink", "red", "white", "black", "none"]
+    assert (found["answer"], found["answer_raw"]) == ("pink; red; white", "White;RED; pink; red")
+
+
+def test_circles_of_order_and_pairs_never_seen_together_still_give_one_order():
+    circle = {"b; c": 5, "c; d": 9, "d; b": 3, "a": 30}
+    assert enriched(WHERE, circle)["answer_candidates"] == ["a", "b", "c", "d"], "the rarest pair gives way"
+    assert enriched(WHERE, {"x; a": 30, "m": 5})["answer_candidates"] == ["m", "x", "a"]
+
+
+def test_an_unknown_label_keeps_its_place_after_the_known_ones():
+    space = mine(rows_of(COLOR, {"pink; red": 30, "red": 9}))
+    assert ask(space, COLOR, "mauve; red; azure; pink")["answer"] == "pink; red; azure; mauve"
+
+
+def row_with(answer, candidates, multi_label):
+    return {"answer": answer, "answer_candidates": candidates, "multi_label": multi_label}
+
+
+@pytest.mark.parametrize(
+    ("answer", "candidates", "multi_label", "expected"),
+    [
+        ("anything", None, False, True), ("a", ["a", "b"], False, True), ("c", ["a", "b"], False, False),
+        ("a; b", ["a", "b"], False, False), ("a; b", ["a", "b", "none"], True, True), ("a; c", ["a", "b"], True, False),
+        ("none", ["a", "none"], True, True), ("a; none", ["a", "none"], True, False),
+    ],
+)  # fmt: skip
+def test_reachable(answer, candidates, multi_label, expected):
+    assert reachable(row_with(answer, candidates, multi_label)) is expected
+
+
+LABELS = ["pink", "red", "white", "none", "not relevant", "a b"]
+labelled = st.lists(st.lists(st.sampled_from(LABELS), min_size=1, max_size=4).map("; ".join), min_size=1, max_size=60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(train=labelled, test=labelled, other=labelled)
+def test_a_constraint_depends_on_training_alone_and_holds_only_labels_of_training(train, test, other):
+    space = mine(rows_of(COLOR, train))
+    for answer, changed in zip(test, other):
+        before, after = ask(space, COLOR, answer), ask(space, COLOR, changed)
+        assert [before[key] for key in ("question_type", "answer_candidates", "multi_label")] == [
+            after[key] for key in ("question_type", "answer_candidates", "multi_label")
+        ]
+        assert set(before["answer_candidates"] or ()) <= {label for answer in train for label in answer.split("; ")}
+        assert set(before["answer"].split("; ")) == set(answer.split("; "))
+
+
+# --- spellings ---
+
+
+def test_bounds_without_unit_fold_only_where_the_other_spelling_occurs():
+    space = mine(
+        rows_of("What size?", {">20mm": 30, ">20": 3, "none": 3}) + rows_of("What score?", {">20": 30, "none": 3})
+    )
+    assert ask(space, "What size?", ">20")["answer"] == ">20mm" and ask(space, "What score?", ">20")["answer"] == ">20"
+    assert ask(space, "What size?")["answer_candidates"] == [">20mm", "none"]
+    assert ask(space, "What score?")["answer_candidates"] == [">20", "none"]
+    assert space["questions"]["what size"]["folded"] == {">20 → >20mm": 3}
+
+
+def test_every_folding_is_counted_in_mining_and_in_enrichment(tmp_path, capsys):
+    rows = rows_of(WHERE, {"lower-rigth;center": 20, "center": 20}) + rows_of("What color?", {"gray": 25, "grey": 15})
+    rows += rows_of("What size?", {">20": 4, ">20mm": 36})
+    rows = [{**row, "id": str(number)} for number, row in enumerate(rows)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    counts = enrich_jsonl(tmp_path / "rows.jsonl", tmp_path / "out.jsonl")
+    assert counts["folded"] == {
+        "lower-rigth → lower-right": 20,
+        "; without a space": 20,
+        "gray → grey": 25,
+        ">20 → >20mm": 4,
+    }
+    assert "69 spellings folded (gray → grey 25" in capsys.readouterr().out
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert (found[0]["answer"], found[0]["answer_raw"]) == ("lower-right; center", "lower-rigth;center")
+    assert all(reachable(row) for row in found)
+
+
+def test_the_alias_table_is_data(monkeypatch):
+    monkeypatch.setitem(aliases.ALIASES["labels"], "oesophagus", "esophagus")
+    assert enriched("Which organ?", {"oesophagus": 40})["answer_candidates"] == ["esophagus"]
+
+
+# --- what overrides mining ---
+
+
+@pytest.fixture
+def instrument_type(monkeypatch):
+    """A type that a user adds to data/schema.py."""
+    infer, build = schema.infer_question_type, schema.build_candidates
+    candidates = {"value": ["Forceps", "scissors", "gray hook"]}
+    monkeypatch.setattr(
+        schema, "infer_question_type", lambda q, o=None: "instrument_type" if "instrument" in q.lower() else infer(q, o)
+    )
+    monkeypatch.setattr(
+        schema, "build_candidates", lambda t, s: candidates["value"] if t == "instrument_type" else build(t, s)
+    )
+    return candidates
+
+
+def test_a_users_type_and_candidates_override_mining_and_answers_outside_are_warned_about(instrument_type):
+    space = mine(rows_of("Which instrument?", {"forceps": 38, "grasper": 2}))
+    found = ask(space, "Which instrument?", "gray hook")
+    assert (found["question_type"], found["answer_candidates"]) == (
+        "instrument_type",
+        ["forceps", "scissors", "gray hook"],
+    )
+    assert found["answer"] == "gray hook", "not folded away from the user's own spelling"
+    assert space["given"]["which instrument"]["outside"] == 2
+    warning = (
+        "WARNING: 2 of 40 training answers to 'which instrument' lie outside the candidates given for instrument_type"
+    )
+    assert any(line.startswith(warning) and "first 'grasper'" in line for line in answer_space.describe(space))
+    assert not any(
+        "WARNING" in line for line in answer_space.describe(mine(rows_of("Which instrument?", ["scissors"])))
+    )
+
+
+def test_a_users_type_without_candidates_is_mined_under_its_own_name(instrument_type):
+    instrument_type["value"] = None
+    found = enriched("Which instrument?", {"hook": 20, "hook; snare": 20})
+    assert (found["question_type"], found["answer_candidates"], found["multi_label"]) == (
+        "instrument_type",
+        ["hook", "snare"],
+        True,
+    )
+
+
+def test_lists_of_a_users_candidates_are_not_forced_into_one(instrument_type):
+    space = mine(rows_of("Which instruments?", {"scissors;forceps": 40}))
+    found = ask(space, "Which instruments?", "scissors; forceps")
+    assert (found["answer_candidates"], found["multi_label"], found["answer"]) == (None, True, "forceps; scissors")
+
+
+def test_options_of_a_row_are_its_candidates_and_are_never_mined():
+    organs = ["Stomach", "Colon"]
+    train = rows_of("Which organ?", {"A": 20, "colon": 20, "c": 1}, options=organs)
+    space = mine(train)
+    found = ask(space, "Which organ?", "b", options=["liver", "colon"])
+    assert (found["question_type"], found["answer_candidates"], found["answer"]) == ("mcq", ["liver", "colon"], "colon")
+    for options, kept in ((["gray", "white"], "gray"), (["grey", "white"], "grey")):
+        assert ask(space, "Which?", "Gray", options=options)["answer"] == kept, "in the options' spelling"
+    assert space["questions"] == {} and space["given"]["which organ"] == {
+        "type": "mcq", "rows": 41, "label_lists": 0, "outside": 1, "example_outside": "c",
+    }  # fmt: skip
+
+
+def test_rules_mode_is_the_rules_verdict(tmp_path):
+    train = rows_of("Is it easy?", {"yes": 20, "not relevant": 20}) + rows_of("Is there text?", {"yes": 20})
+    space = mine(train, DataConfig(answer_space="rules"))
+    assert (
+        ask(space, "Is it easy?")["answer_candidates"] is None
+        and ask(space, "Is it easy?")["question_type"] == "yes_no"
+    )
+    assert ask(space, "Is there text?")["answer_candidates"] == ["yes", "no"]
+    assert ask(space, "Where?", "lower-rigth")["answer"] == "lower-rigth"
+
+
+# --- keeping and using a space ---
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    write_jsonl(
+        tmp_path / "train.jsonl",
+        [{**row, "id": str(i)} for i, row in enumerate(rows_of("Is it easy?", ["yes", "not relevant"] * 20))],
+    )
+    write_jsonl(tmp_path / "val.jsonl", rows_of("Is it easy?", ["no"]))
+    (tmp_path / "c.yaml").write_text("data: {train_jsonl: train.jsonl, val_jsonl: val.jsonl}\n")
+    return load_config(tmp_path / "c.yaml")
+
+
+def test_a_space_survives_its_file_and_names_the_training_file_and_settings(cfg, tmp_path):
+    space = training_space(cfg)
+    path = tmp_path / "outputs" / "data" / "answer_space.json"
+    assert answer_space.load(path) == space == training_space(cfg)
+    assert space["made_from"]["train_sha256"] == hashlib.sha256((tmp_path / "train.jsonl").read_bytes()).hexdigest()
+    assert space["made_from"]["settings"] == {"answer_space": "mined", "max_unseen": 0.01, "count_margin": 5}
+    entry = space["questions"]["is it easy"]
+    assert (entry["rows"], entry["counts"], entry["unseen_mass"]) == (40, {"yes": 20, "not relevant": 20}, 0.0)
+    for text in ("[]", "{}", '{"mode": "guessed"}'):
+        path.write_text(text)
+        with pytest.raises(UserError, match="not an answer space"):
+            answer_space.load(path)
+
+
+@pytest.mark.parametrize("change", ["data.answer_space=rules", "data.max_unseen=0.5", "data.count_margin=1"])
+def test_a_changed_setting_mines_and_enriches_anew(cfg, tmp_path, change):
+    ensure_enriched(cfg, "val")
+    before = read_json(tmp_path / "outputs" / "data" / "val.meta.json")["inputs"]
+    other = load_config(cfg.config_path, [change])
+    ensure_enriched(other, "val")
+    after = read_json(tmp_path / "outputs" / "data" / "val.meta.json")["inputs"]
+    assert after["answer_space"] != before["answer_space"] and after["source"] == before["source"]
+
+
+def test_with_an_adapters_space_enrichment_needs_no_training_file_and_uses_that_space(cfg, tmp_path):
+    pytest.importorskip("torch")
+    from predict_exp1 import free_limit, space_of
+
+    ensure_enriched(cfg, "val")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    with pytest.raises(UserError, match="has no answer_space.json; train it with train_exp1.py"):
+        space_of(cfg, adapter)
+    answer_space.save(mine(rows_of("Is it easy?", {"yes": 30, "no": 3, "none": 3})), adapter / "answer_space.json")
+    (tmp_path / "train.jsonl").unlink()
+    alone = load_config(cfg.config_path, ["data.train_jsonl=null"])
+    assert ensure_enriched(alone, "val", space_of(alone, adapter))[0]["answer_candidates"] == ["yes", "no", "none"]
+    (adapter / "experiment.json").write_text('{"longest_answer": 27}')
+    assert (
+        free_limit(
+            load_config(alone.config_path, ["data.train_jsonl=null", "predict.max_new_tokens=auto"]), None, adapter
+        )
+        == 27
+    )
+
+
+def test_a_prediction_carries_the_options_that_the_rules_types_ask_for():
+    pytest.importorskip("torch")
+    from prediction.decode import Answer
+    from predict_exp1 import prediction_row
+
+    row = ask(mine(rows_of("Which?", ["a"], options=["a", "b"])), "Which?", "B", options=["a", "b"])
+    found = prediction_row(row, Answer("b", "greedy", -1.0))
+    assert found.items() >= {"id": "x", "pred": "b", "gt": "b", "qtype": "mcq", "reachable": True}.items() and found["options"] == ["a", "b"]
+    assert "options" not in prediction_row(ask(mine(rows_of("Which?", ["a"])), "Which?", "a"), Answer("b", "greedy", -1.0))
+
+
+def test_enrichment_streams(tmp_path):
+    """A list of the rows would take several times the memory; a million rows must fit into 1.5 GB and 90 s."""
+    rows = rows_of("Is it easy?", ["yes", "no"] * 15_000)
+    write_jsonl(tmp_path / "rows.jsonl", [{**row, "note": "x" * 1000} for row in rows])
+    space = mine(rows)
+    start = time.perf_counter()
+    enrich_jsonl(tmp_path / "rows.jsonl", tmp_path / "once.jsonl", space=space)
+    seconds = time.perf_counter() - start
+    tracemalloc.start()
+    enrich_jsonl(tmp_path / "rows.jsonl", tmp_path / "out.jsonl", space=space)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 15_000_000, "30,000 rows with a note of 1,000 characters are 30 MB and more"
+    assert seconds < 90 * 30_000 / 1_000_000 * 3, "three times the allowance, for a busy machine"
+
+
+# --- evaluation ---
+
+
+def evaluate(folder, monkeypatch, capsys, *args):
+    import eval_exp1
+
+    monkeypatch.setattr(sys, "argv", ["eval_exp1.py", "--config", str(folder / "c.yaml"), "--report", "none", *args])
+    eval_exp1.main()
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    """Predictions with mined types of questions that the rules type otherwise."""
+    questions = [("Have all polyps been removed?", "yes_no", "no", "no"), ("Is it a color?", "mcq", "x", "x")]
+    questions += [
+        ("What size?", "size_numeric", ">20mm", ">20"),
+        ("Where?", "mcq", "lower-right; center", "center;lower-rigth"),
+    ]
+    rows = [
+        {"id": str(i), "pred": p, "gt": g, "qtype": t, "question": q, "image": "a"}
+        for i, (q, t, p, g) in enumerate(questions)
+    ]
+    rows.append(
+        {"id": "9", "pred": "a", "gt": "a", "qtype": "mcq", "question": "Is it a?", "image": "a", "options": ["a", "b"]}
+    )
+    write_jsonl(tmp_path / "outputs" / "predictions.jsonl", rows)
+    train = rows_of("What size?", {">20mm": 30, "none": 9}) + rows_of(
+        "Have all polyps been removed?", {"no": 20, "yes": 20}
+    )
+    write_jsonl(tmp_path / "train.jsonl", [{**row, "id": str(i)} for i, row in enumerate(train)])
+    (tmp_path / "c.yaml").write_text("data: {train_jsonl: train.jsonl}\n")
+    return tmp_path
+
+
+def counts_in(out):
+    lines = out.split("-" * 80)[1].splitlines()
+    return {line.split()[0]: tuple(map(int, line.split()[1:3])) for line in lines if line}
+
+
+def test_types_rules_groups_by_the_literal_rules(predictions, monkeypatch, capsys):
+    out = evaluate(predictions, monkeypatch, capsys)
+    assert out.startswith("=" * 80) and counts_in(out) == {"yes_no": (1, 1), "size_numeric": (1, 1), "mcq": (3, 3)}
+    out = evaluate(predictions, monkeypatch, capsys, "--types", "rules")
+    assert counts_in(out) == {"yes_no": (1, 1), "size_numeric": (1, 1), "mcq": (1, 1), "open_ended": (2, 2)}
+    assert "Gain" in out
+    assert sorted(path.name for path in (predictions / "outputs").glob("metrics*")) == [
+        "metrics.json",
+        "metrics_rules.json",
+    ]
+
+
+def test_types_rules_needs_the_questions(predictions, monkeypatch, capsys):
+    write_jsonl(predictions / "outputs" / "predictions.jsonl", [{"id": "0", "pred": "a", "gt": "a", "qtype": "mcq"}])
+    with pytest.raises(UserError, match="no question to infer its type from"):
+        evaluate(predictions, monkeypatch, capsys, "--types", "rules")
+
+
+def test_spellings_come_from_the_sidecar_or_the_training_rows_and_hold_for_their_question(
+    predictions, monkeypatch, capsys
+):
+    assert counts_in(evaluate(predictions, monkeypatch, capsys))["size_numeric"] == (1, 1)
+    ids = {"ids": ["0", "1", "2", "3", "9"]}
+    for spellings, correct in (({}, 0), ({"what size": {">20": ">20mm"}}, 1), ({"what color": {">20": ">20mm"}}, 0)):
+        (predictions / "outputs" / "predictions.meta.json").write_text(json.dumps({**ids, "spellings": spellings}))
+        found = counts_in(evaluate(predictions, monkeypatch, capsys))
+        assert (found["size_numeric"], found["mcq"]) == ((1, correct), (3, 3)), "gray and rigth are folded anywhere"
+
+
+# --- real rows ---
+
+
+@pytest.fixture(scope="module")
+def kvasir(shared):
+    return shared / "real-data" / "kvasir_vqa"
+
+
+@pytest.fixture(scope="module")
+def real_rows(kvasir):
+    return list(read_rows(kvasir / "val.jsonl"))
+
+
+RARE = {  # labels of the full data set that these 975 images lack
+    "are there any abnormalities in the image check all that are present": {"hemorrhoids"},
+    "are there any anatomical landmarks in the image check all that are present": {"ileum"},
+    "are there any instruments in the image check all that are present": {"injection needle"},
+    "what color is the abnormality if more than one separate with": {"purple"},
+    "where in the image is the abnormality": set(),
+}
+
+
+def test_the_real_space_agrees_with_the_published_answer_sets(kvasir, real_rows):
+    questions = mine(real_rows)["questions"]
+    compared = 0
+    for question, answers in read_json(kvasir / "question_answer_sets.json").items():
+        entry = questions[question_template(question)]
+        if not entry["closed"]:
+            assert entry["rows"] < 30
+            continue
+        compared += 1
+        candidates = set(entry["candidates"])
+        if entry["type"] == "count_numeric":
+            assert set(answers) - {"16"} <= candidates  # one image in thousands
+        elif entry["type"] == "yes_no":
+            assert candidates == {"yes", "no", *answers}
+        else:
+            assert set(answers) - candidates == RARE.get(question_template(question), set())
+            assert candidates <= set(answers)
+    assert compared == 18
+
+
+def test_the_real_spaces_types_and_label_lists(real_rows):
+    entries = mine(real_rows)["questions"]
+    types = defaultdict(set)
+    for key, entry in entries.items():
+        types[entry["type"]].add(key)
+        lists = any(";" in row["answer"] for row in real_rows if question_template(row["question"]) == key)
+        assert entry["multi_label"] == lists
+    assert {name: len(keys) for name, keys in types.items()} == {
+        "yes_no": 5, "color": 2, "size_numeric": 1, "count_numeric": 3, "mcq": 8,
+    }  # fmt: skip
+    grid = entries["where in the image is the anatomical landmark"]
+    assert len(grid["candidates"]) == 10 and grid["candidates"] == [*sorted(grid["candidates"][:-1]), "none"]
+    assert grid["folded"] == {"lower-rigth → lower-right": 46}
+
+
+def test_cross_validated_reachability(real_rows):
+    """Mined on 80 % of the images, checked on the other 20 %, five times."""
+    fold = {row["image"]: int(hashlib.sha256(row["image"].encode()).hexdigest(), 16) % 5 for row in real_rows}
+    asked, reached, constrained = Counter(), Counter(), 0
+    for part in range(5):
+        train = [row for row in real_rows if fold[row["image"]] != part]
+        space = mine(train)
+        seen = defaultdict(set)
+        for row in train:
+            seen[question_template(row["question"])] |= set(apply(space, row)["answer"].split("; "))
+        for row in real_rows:
+            if fold[row["image"]] == part:
+                found, key = apply(space, row), question_template(row["question"])
+                asked[key] += 1
+                reached[key] += reachable(found)
+                constrained += found["answer_candidates"] is not None
+                if found["answer_candidates"] and found["question_type"] not in ("count_numeric", "yes_no"):
+                    assert set(found["answer_candidates"]) <= seen[key]
+    assert asked.total() == 8786
+    assert reached.total() / asked.total() >= 0.995 and constrained / asked.total() >= 0.99
+    assert min(reached[key] / count for key, count in asked.items() if count >= 100) >= 0.99
+
+
+def test_reachability_on_other_real_images(kvasir, real_rows):
+    """The other split's file, without the images that it shares with the training rows."""
+    space, images = mine(real_rows), {row["image"] for row in real_rows}
+    rows = [row for row in json.loads((kvasir / "dirty_12082.json").read_text()) if row["image_filename"] not in images]
+    found = [apply(space, row) for row in rows]
+    assert len(found) == 10559
+    assert sum(map(reachable, found)) / len(found) >= 0.995
+    assert sum(row["answer_candidates"] is not None for row in found) / len(found) >= 0.99

@@ -1,0 +1,405 @@
+"""The data doctor: what it counts, what it warns of, and what --fix leaves.
+
+python -m pytest tests/test_check.py -v
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from config import Config, load_config
+from conftest import TINY_MODEL
+from data.check import (
+    answer_lengths, check, cheap_tokenizer, clean, count_rows, fix, read_raw, shared_between, warnings_before_training,
+)  # fmt: skip
+from data.image_copies import look_at, look_at_images, near_pairs, same_pictures
+from data.preprocess import read_rows
+from data.readers import convert
+from data.split import split_jsonl
+from files import UserError, sha256, write_jsonl
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def row(image="a.jpg", question="Is there text?", answer="yes", **extra):
+    return {"image": image, "question": question, "answer": answer, **extra}
+
+
+def raw(tmp_path, rows, name="rows.jsonl"):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join((item if isinstance(item, str) else json.dumps(item)) + "\n" for item in rows))
+    return path
+
+
+def counts(tmp_path, rows):
+    return count_rows(read_raw(raw(tmp_path, rows)))
+
+
+def plain_rows(images=40, prefix=""):
+    """Two questions an image: one of two answers, and one of three colours."""
+    return [
+        item
+        for number in range(images)
+        for item in (
+            row(f"{prefix}{number}.jpg", "Is there text?", ("yes", "no")[number % 2]),
+            row(f"{prefix}{number}.jpg", "What color is it?", ("pink", "red", "white")[number % 3]),
+        )
+    ]
+
+
+# --- rows ---
+
+
+def test_duplicates_and_conflicts(tmp_path):
+    found = counts(tmp_path, [
+        row(),
+        row(question="is  there TEXT?", answer="Yes."),  # a duplicate in other case and spacing
+        row(answer="no"),  # a conflict
+        row(image="b.jpg", question="Colors?", answer="pink; red"),
+        row(image="b.jpg", question="Colors?", answer="red;pink"),  # a duplicate in another order
+        row(image="c.jpg", question="Which?", answer="A", options=["x", "y"]),
+        row(image="c.jpg", question="Which?", answer="B", options=["x", "z"]),  # other options: another question
+    ])  # fmt: skip
+    assert (found["rows"], found["images"], found["distinct_triples"], found["duplicates"]) == (7, 3, 5, 2)
+    assert (found["conflicting_pairs"], found["conflicting_rows"], found["junk_rows"]) == (1, 3, 0)
+    assert found["questions_per_image"] == {"min": 1, "median": 1, "max": 2, "mean": 1.33}
+
+
+def test_junk_is_counted_and_never_fatal(tmp_path):
+    lines = [
+        row(question="none", answer="nan"),
+        row(question=None),
+        row(answer=" "),
+        row(answer=None),
+        row(answer="."),
+        row(answer=3),
+        row(image=None),
+        '{"question": "q"',
+        "[1, 2]",
+        '{"image": "a.jpg", "question": "q \\ud800", "answer": "yes"}',
+        row(options="A"),
+        row(options=["x", "X"]),
+        row(answer="none"),  # an answer: there is no polyp
+    ]
+    found = counts(tmp_path, lines)
+    assert found["junk"] == {
+        "without an answer": 3, "without a question": 2, "not a JSON object": 3,
+        "with options that aren't a list of different texts": 2, "with a value that isn't text": 1, "without an image": 1,
+    }  # fmt: skip
+    assert (found["rows"], found["junk_rows"], found["first_junk_line"]) == (13, 12, 1)
+
+
+def test_constant_and_single_questions(tmp_path):
+    rows = [row(f"{n}.jpg", "Any finding?", "no") for n in range(4)] + [row("0.jpg", "Any finding?", "no")]
+    rows += [row("0.jpg", "Seen once?"), row("0.jpg", "Two?", "1"), row("1.jpg", "two", "2")]
+    found = counts(tmp_path, rows)
+    assert (found["questions"], found["questions_seen_once"]) == (3, 1)
+    assert (found["constant_questions"], found["constant_rows"]) == (1, 5)
+    assert found["constant_example"] == "any finding"
+
+
+def test_repeated_ids_and_groups(tmp_path):
+    found = counts(tmp_path, [row(id="1", group="p1"), row("b", group=2), row("c", id=1), row("d", id="x", group="2")])
+    assert (found["repeated_ids"], found["groups"]) == (2, 2)  # the second row has no id and is number 1
+
+
+# --- between splits ---
+
+
+def test_images_and_groups_shared_by_name(tmp_path):
+    train = [row("a.jpg", group="p1"), row("b.jpg", group="p2")]
+    val = [row("a.jpg", "q"), row("a.jpg", "r"), row("c.jpg", group="p2"), row("d.jpg")]
+    paths = {"train": raw(tmp_path, train, "train.jsonl"), "val": raw(tmp_path, val, "val.jsonl")}
+    report = check(paths, Config(), tokens=False)
+    assert report["between"] == {"train and val": {"names": 1, "groups": 1, "rows": 3, "example": "a.jpg"}}
+    assert report["findings"][0] == {
+        "severity": "WARNING",
+        "text": "train and val share 1 images, 1 groups (3 rows of val), such as a.jpg; split anew with data.split",
+    }
+
+
+def picture(seed, size=(200, 160)):
+    greys = bytes(random.Random(seed).choices(range(60, 200), k=72))
+    return Image.frombytes("L", (9, 8), greys).resize(size, Image.Resampling.BICUBIC)
+
+
+def test_copies_and_near_duplicates_between_splits(tmp_path):
+    for number in range(6):
+        picture(number).save(tmp_path / f"{number}.png")
+    (tmp_path / "copy.png").write_bytes((tmp_path / "0.png").read_bytes())
+    picture(1).resize((120, 96)).save(tmp_path / "near.jpg", quality=60)
+    for name, grey in (("black.png", 0), ("dark.png", 3)):
+        Image.new("L", (50, 50), grey).save(tmp_path / name)  # without contrast: compared by their bytes alone
+    rows = {
+        "train": read_raw(raw(tmp_path, [row(f"{n}.png") for n in range(3)] + [row("black.png")])),
+        "val": read_raw(raw(tmp_path, [row(n) for n in ("3.png", "copy.png", "near.jpg", "0.png", "dark.png")])),
+    }
+    pictures = look_at_images(tmp_path, {item.image for items in rows.values() for item in items})
+    found = shared_between(rows, pictures)["train and val"]
+    assert found == {"names": 1, "groups": 0, "copies": 1, "near_duplicates": 1, "rows": 3, "example": "0.png"}
+    assert set(map(frozenset, same_pictures(pictures))) == {
+        frozenset(pair) for pair in (("0.png", "copy.png"), ("1.png", "near.jpg"))
+    }
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    hashes=st.lists(st.integers(0, 2**128 - 1), min_size=1, max_size=12),
+    flips=st.lists(st.tuples(st.integers(0, 11), st.sets(st.integers(0, 127), max_size=12)), max_size=8),
+)
+def test_near_pairs_are_those_within_eight_bits(hashes, flips):
+    others = [hashes[at % len(hashes)] ^ sum(1 << bit for bit in bits) for at, bits in flips]
+    expected = [(i, j) for i, a in enumerate(hashes) for j, b in enumerate(others) if (a ^ b).bit_count() <= 8]
+    assert list(near_pairs(hashes, others)) == expected
+
+
+def test_real_frames_saved_anew_are_near_duplicates_and_other_clips_are_not(tmp_path, shared):
+    frames = sorted((shared / "real-data" / "surgvu25").glob("*/*.jpg"))
+    firsts = {path.parent.name: path for path in frames}
+    for clip, path in firsts.items():
+        (tmp_path / f"{clip}.jpg").write_bytes(path.read_bytes())
+        with Image.open(path) as image:
+            image.resize((image.width // 2, image.height // 2)).save(tmp_path / f"{clip}_small.jpg", quality=40)
+    pictures = look_at_images(tmp_path, [path.name for path in tmp_path.iterdir()])
+    assert len(firsts) == 6
+    pairs = sorted(sorted(pair) for pair in same_pictures(pictures))
+    assert pairs == [[f"{clip}.jpg", f"{clip}_small.jpg"] for clip in sorted(firsts)]
+
+
+def test_images_missing_or_broken_are_counted_by_reason(tmp_path):
+    picture(0).save(tmp_path / "good.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "good.jpg").read_bytes()[:-200])
+    (tmp_path / "text.jpg").write_text("no image")
+    assert look_at(tmp_path, "good.jpg").size == (200, 160)
+    assert look_at(tmp_path, "gone.jpg").problem == "missing"
+    assert look_at(tmp_path, "../x.jpg").problem == "outside the images' folder"
+    cut = look_at(tmp_path, "cut.jpg").problem
+    assert cut.startswith("unreadable (") and "truncated" in cut
+    assert look_at(tmp_path, "text.jpg").problem == "unreadable (not an image)"
+    path = raw(tmp_path, [row(name) for name in ("good.jpg", "cut.jpg", "text.jpg", "gone.jpg")])
+    facts = check({"train": path}, Config(), tmp_path, tokens=False)["images"]
+    assert (facts["read"], facts["missing"], facts["unreadable"]) == (1, 1, 2)
+    assert facts["sizes"] == {"200x160": 1} and facts["image_tokens"]["max"] == 7 * 6  # 196 x 168 pixels
+
+
+def test_the_recorded_split_is_shown_and_a_change_found(tmp_path):
+    write_jsonl(tmp_path / "all.jsonl", plain_rows(60))
+    split = split_jsonl(tmp_path / "all.jsonl", tmp_path)
+    paths = {name: tmp_path / f"{name}.jsonl" for name in ("train", "val")}
+    report = check(paths, Config(), tokens=False)
+    assert report["recorded_split"] == {name: {"sha256": split["sha256"], "intact": True} for name in paths}
+    with open(paths["val"], "a") as file:
+        file.write(json.dumps(row("new.jpg")) + "\n")
+    report = check(paths, Config(), tokens=False)
+    assert not report["recorded_split"]["val"]["intact"]
+    assert "val.jsonl has changed since data.split wrote it" in report["findings"][0]["text"]
+
+
+# --- answers ---
+
+
+def test_reachability_and_blind_prior_per_type(tmp_path):
+    val = [row(f"v{n}.jpg", "What color is it?", ("pink", "green")[n % 2]) for n in range(4)]
+    val += [row(f"v{n}.jpg", "Is there text?", "yes") for n in range(3)]
+    paths = {"train": raw(tmp_path, plain_rows(99), "t.jsonl"), "val": raw(tmp_path, val, "v.jsonl")}
+    report = check(paths, Config(), tokens=False)
+    answers = report["answers"]
+    assert answers["types"]["val"] == {"yes_no": 3, "color": 4}
+    assert answers["reachable"]["per_type"]["color"] == {"rows": 4, "reachable": 2, "share": 0.5}
+    assert answers["reachable"]["share"] == 5 / 7
+    assert answers["reachable"]["commonest_miss"] == [(("What color is it?", "green"), 2)]
+    blind = answers["blind_prior"]["per_type"]  # yes 50 of 99; pink, red, white 33 each, the alphabetically first
+    assert (blind["yes_no"]["accuracy"], blind["color"]["accuracy"]) == (1.0, 0.5)
+    assert [f["text"] for f in report["findings"] if "reach" in f["text"]] == [
+        "val: the constraints reach 2 of 4 answers (50.0%) of type color; no model can score more"
+    ]
+
+
+def test_spellings_folded_are_counted_per_split(tmp_path):
+    train = [row(f"{n}.jpg", "Where?", "lower-right") for n in range(40)] + [row("x.jpg", "Where?", "lower-rigth")]
+    report = check({"train": raw(tmp_path, train)}, Config(), tokens=False)
+    assert report["answers"]["spellings_folded"] == {"train": {"lower-rigth → lower-right": 1}}
+
+
+def test_answer_lengths_are_those_that_training_supervises():
+    from transformers import AutoTokenizer
+
+    from dataset import encode_answer
+
+    tokenizer = AutoTokenizer.from_pretrained(TINY_MODEL)
+    answers = ["yes", "pink; red", "11-20mm", "biopsy forceps", "center; center-left; lower-right", "é ü"]
+    cfg = load_config(ROOT / "config_demo.yaml", ["predict.max_new_tokens=3"])
+    enriched = [{"answer": answer, "answer_candidates": [answer] * (answer == "11-20mm") or None} for answer in answers]
+    lengths = [len(encode_answer(tokenizer, answer)) for answer in answers]
+    found = answer_lengths({"train": enriched}, cfg)
+    assert (found["tokens"]["train"]["min"], found["tokens"]["train"]["max"]) == (min(lengths), max(lengths))
+    assert found["tokens"]["train"]["mean"] == round(sum(lengths) / len(lengths), 2)
+    longer = sum(length > 3 for length in lengths)
+    assert found["longer"]["train"] == longer > 2 and found["longer_unconstrained"]["train"] == longer - 1
+    assert cheap_tokenizer("no/such-model") is None
+
+
+# --- what is a warning ---
+
+
+@pytest.mark.parametrize(("bad", "severity"), [(1, "note"), (2, "WARNING")])
+def test_over_one_percent_of_junk_is_a_warning(tmp_path, bad, severity):
+    rows = plain_rows(50)[bad:] + [row(question="none", answer="nan")] * bad
+    rows = [{**item, "image": f"{n} {item['image']}"} for n, item in enumerate(rows)]  # no duplicates
+    found = check({"train": raw(tmp_path, rows)}, Config(), tokens=False)["findings"]
+    assert [f["severity"] for f in found if "junk" in f["text"]] == [severity]
+
+
+def test_clean_data_has_no_findings(tmp_path):
+    paths = {"train": raw(tmp_path, plain_rows(), "t.jsonl"), "val": raw(tmp_path, plain_rows(20, "v"), "v.jsonl")}
+    assert check(paths, Config(), tokens=False)["findings"] == []
+
+
+def test_only_junk_is_one_clear_error(tmp_path):
+    path = raw(tmp_path, [row(question="none", answer="nan")])
+    with pytest.raises(UserError, match=r"rows.jsonl: has no usable rows; 1 are junk \(1 without a question\)$"):
+        check({"train": path}, Config(), tokens=False)
+
+
+# --- cleaning ---
+
+
+def test_fix_removes_what_it_says(tmp_path):
+    rows = [
+        row(note="kept"), row(), row(answer="no"),  # two against one
+        row("b.jpg"), row("b.jpg", answer="no", id="tie"),
+        row(question="none", answer="nan"), "{",
+        row("c.jpg", id="c", box=[1, 2.5]), row("c.jpg", answer="Yes"),
+    ]  # fmt: skip
+    path = raw(tmp_path, rows, "train.jsonl")
+    before = sha256(path)
+    changes = fix({"train": path}, tmp_path / "clean")
+    assert changes["train"] == {
+        "rows_before": 9, "rows_after": 2, "source_sha256": before,
+        "removed": {"junk": 2, "conflict_minority": 1, "conflict_tie": 2, "duplicates": 2},
+    }  # fmt: skip
+    assert json.loads((tmp_path / "clean" / "fixed.json").read_text()) == changes
+    kept = [json.loads(line) for line in (tmp_path / "clean" / "train.jsonl").read_text().splitlines()]
+    assert kept == [{**row(note="kept"), "id": "0"}, row("c.jpg", id="c", box=[1, 2.5])]
+    assert sha256(path) == before
+
+
+def test_fix_never_writes_in_place(tmp_path):
+    path = raw(tmp_path, [row()], "val.jsonl")
+    other = raw(tmp_path / "else", [row()], "t.jsonl")
+    with pytest.raises(UserError, match="val.jsonl is an input; choose another folder"):
+        fix({"train": other, "val": path}, tmp_path)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["else", "val.jsonl"]
+
+
+values = st.none() | st.sampled_from(["", "nan", "none", "yes", "No.", "a; b", "b;a", 3])
+
+
+@settings(max_examples=80, deadline=None)
+@given(rows=st.lists(st.tuples(st.sampled_from(["a", "b", None]), values, values), max_size=25))
+def test_cleaned_rows_are_clean_and_training_reads_them(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("clean")
+    rows = [row("sure.jpg")] + [row(*item) for item in rows]
+    kept, changes = clean(read_raw(raw(folder, rows)))
+    assert changes["rows_before"] == len(rows) == len(kept) + sum(changes["removed"].values())
+    write_jsonl(folder / "clean.jsonl", kept)
+    assert len(list(read_rows(folder / "clean.jsonl"))) == len(kept)  # refuses what training refuses
+    found = counts(folder, kept)
+    assert (found["duplicates"], found["conflicting_pairs"], found["junk_rows"]) == (0, 0, 0)
+    again, _ = clean(read_raw(raw(folder, kept)))
+    assert again == kept
+
+
+# --- the command, and before training ---
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-m", "data.check", *map(str, arguments)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, **options)
+
+
+def test_command_with_a_config_saves_its_report_and_strict_fails(tmp_path):
+    raw(tmp_path, plain_rows(), "train.jsonl"), raw(tmp_path, plain_rows(20), "val.jsonl")
+    (tmp_path / "c.yaml").write_text("data:\n  train_jsonl: train.jsonl\n  val_jsonl: val.jsonl\n  image_root: .\n")
+    done = run("--config", tmp_path / "c.yaml", "--no-images", "--fix", tmp_path / "clean")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "shared by train and val: names 20, groups 0\nimages: not opened\n" in done.stdout
+    warning = "WARNING: train and val share 20 images (40 rows of val), such as 0.jpg; split anew with data.split\n"
+    assert warning in done.stdout and "\033" not in done.stdout
+    assert f"{tmp_path / 'clean' / 'val.jsonl'}: 40 of 40 rows; removed 0 junk, 0 duplicates" in done.stdout
+    report = json.loads((tmp_path / "outputs" / "data" / "check.json").read_text())
+    assert report["between"]["train and val"]["names"] == 20 and report["images"] is None
+    assert run("--config", tmp_path / "c.yaml", "--no-images", "--strict").returncode == 1
+
+
+def test_command_without_a_config_writes_nothing(tmp_path):
+    raw(tmp_path, plain_rows(), "t.jsonl"), raw(tmp_path, plain_rows(20, "v"), "v.jsonl")
+    done = run("--train", "t.jsonl", "--val", "v.jsonl", "--strict", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith("no findings\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.jsonl", "v.jsonl"]
+    missing = run("--train", "gone.jsonl", cwd=tmp_path)
+    assert (missing.returncode, missing.stderr) == (1, "error: gone.jsonl: no such file\n")
+
+
+def test_warnings_before_training_reuse_a_report_that_still_holds(tmp_path):
+    raw(tmp_path, plain_rows(), "train.jsonl"), raw(tmp_path, plain_rows(2), "val.jsonl")
+    settings = ["data.train_jsonl=train.jsonl", "data.val_jsonl=val.jsonl"]
+    (tmp_path / "c.yaml").write_text(f"model_name: {TINY_MODEL}\n")
+    cfg = load_config(tmp_path / "c.yaml", [s.replace("=", f"={tmp_path}/") for s in settings])
+    line = "WARNING: train and val share 2 images (4 rows of val), such as 0.jpg; split anew with data.split"
+    assert warnings_before_training(cfg, ["train", "val"], None) == [line]
+    saved = cfg.output_dir / "data" / "check.json"
+    report = json.loads(saved.read_text())
+    report["findings"] = [{"severity": "WARNING", "text": "as saved"}]
+    saved.write_text(json.dumps(report))
+    assert warnings_before_training(cfg, ["train", "val"], None) == ["WARNING: as saved"]
+    saved.write_text("{")
+    (tmp_path / "split.json").write_text("[]")  # another program's
+    raw(tmp_path, plain_rows(3), "val.jsonl")
+    assert warnings_before_training(cfg, ["train", "val"], None) == [line.replace("2 im", "3 im").replace("4 r", "6 r")]
+
+
+def test_training_prints_the_warnings_first(tmp_path):
+    """The images aren't there, so that the run ends right after."""
+    paths = [raw(tmp_path, plain_rows(count), f"{count}.jsonl") for count in (40, 2)]
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        f"model_name: {TINY_MODEL}\ndata: {{train_jsonl: {paths[0].name}, val_jsonl: {paths[1].name}, image_root: .}}\n"
+    )
+    command = [sys.executable, ROOT / "train_exp1.py", "--config", config]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "WARNING: train and val share 2 images (4 rows of val), such as 0.jpg; " in done.stdout
+    assert done.returncode == 1 and "does not exist; correct the row or data.image_root" in done.stderr
+
+
+# --- real data ---
+
+
+def test_real_dirty_file_is_counted_as_it_is_known(tmp_path, shared):
+    source = shared / "real-data" / "kvasir_vqa"
+    convert("kvasir-vqa-json", source / "dirty_12082.json", tmp_path, keep_junk=True)
+    paths = {"train": tmp_path / "all.jsonl", "val": source / "val.jsonl"}
+    started = time.perf_counter()
+    report = check(paths, load_config(ROOT / "config_demo.yaml"))
+    assert time.perf_counter() - started < 10  # the limit is for 58,849 rows, which take a few seconds
+    keys = ("rows", "distinct_triples", "duplicates", "conflicting_pairs", "junk_rows", "images")
+    assert [report["splits"]["train"][key] for key in keys] == [12082, 6899, 5183, 33, 10, 756]
+    assert [report["splits"]["val"][key] for key in keys] == [8786, 8768, 18, 28, 9, 975]
+    assert report["between"]["train and val"]["names"] == 109
+    assert report["answers"]["reachable"]["share"] > 0.995
+    assert Counter(finding["severity"] for finding in report["findings"])["WARNING"] == 2  # duplicates, leakage
+    changes = fix(paths, tmp_path / "clean")
+    assert changes["train"]["removed"] == {"junk": 10, "conflict_minority": 0, "conflict_tie": 132, "duplicates": 5112}
+    assert len(list(read_rows(tmp_path / "clean" / "train.jsonl"))) == 6828

@@ -1,0 +1,581 @@
+"""Numbers, matching, sums and the blind prior, against hand-made cases and properties.
+
+python -m pytest tests/test_metrics.py -v
+"""
+
+import inspect
+import math
+import random
+from collections import Counter
+from types import ModuleType
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data import matching as metrics
+from config import EvalConfig
+from data.preprocess import normalize_answer
+from data.matching import (
+    Quantity,
+    aggregate,
+    answer_blindly,
+    blind_prior,
+    extract_number,
+    is_correct,
+    is_empty,
+    judge,
+    parse_quantity,
+)
+
+INF = math.inf
+EXACT = EvalConfig(numeric_rel_tol=0, numeric_abs_tol=0, count_abs_tol=0)
+property_test = settings(max_examples=150, deadline=None, database=None)
+
+
+def mm(lo, hi=None, **ends):
+    return Quantity(lo, lo if hi is None else hi, unit="mm", **ends)
+
+
+def bare(lo, hi=None, **ends):
+    return Quantity(lo, lo if hi is None else hi, **ends)
+
+
+def below(hi, hi_open, make=mm):
+    return make(-INF, hi, hi_open=hi_open)
+
+
+def above(lo, lo_open, make=mm):
+    return make(lo, INF, lo_open=lo_open)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Numbers and units
+
+QUANTITIES = [
+    # units
+    ("10mm", mm(10)),
+    ("10 mm", mm(10)),
+    ("10 MM", mm(10)),
+    ("10\u00a0mm", mm(10)),  # no-break space
+    ("10  mm.", mm(10)),
+    ("1cm", mm(10)),
+    ("1 cm", mm(10)),
+    ("1.1 CM", mm(11)),  # 1.1 * 10 is 11.000000000000002
+    ("0.02 m", mm(20)),
+    ("500 µm", mm(0.5)),  # micro sign
+    ("500μm", mm(0.5)),  # Greek mu
+    ("500um", mm(0.5)),
+    ("7 millimeters", mm(7)),
+    ("2 centimetres", mm(20)),
+    ("2 meter", mm(2000)),
+    ("5-mm polyp", mm(5)),
+    ("a polyp of 5mm, flat", mm(5)),
+    ("5 ms", bare(5)),  # no unit of length: the number stays bare
+    ("5 mmol", bare(5)),
+    ("5kg", None),
+    ("5 mm²", None),
+    ("5%", None),
+    # numbers
+    ("10", bare(10)),
+    ("0", bare(0)),
+    ("2.0", bare(2)),
+    ("007", bare(7)),
+    (".5 cm", mm(5)),
+    ("1,5 cm", mm(15)),
+    ("1,25 cm", mm(12.5)),
+    ("1,500 mm", None),  # 1.5 or 1500
+    ("1,2,3", None),
+    ("1.500", bare(1.5)),
+    ("1.2.3", None),
+    ("10 000", None),
+    ("-1", bare(-1)),
+    ("−1", bare(-1)),  # minus sign
+    ("- 5 mm", mm(5)),  # a list's dash
+    ("1e3", bare(1000)),
+    ("1e999", None),
+    ("½ cm", None),
+    ("1/2 cm", None),
+    ("T1", None),
+    ("grade 2b", None),
+    # words
+    ("two", bare(2)),
+    ("Twenty", bare(20)),
+    ("zero polyps", bare(0)),
+    ("two mm", mm(2)),
+    ("there are three polyps.", bare(3)),
+    ("twenty-one", None),
+    ("one hundred", None),
+    ("two dozen", None),
+    ("one and a half cm", None),
+    ("none", None),  # contains "one"
+    ("someone", None),
+    ("not 2", None),
+    # approximations
+    ("approx. 7 mm", mm(7)),
+    ("~7mm", mm(7)),
+    ("about seven mm", mm(7)),
+    # ranges
+    ("5-10mm", mm(5, 10)),
+    ("5–10 mm", mm(5, 10)),
+    ("5 — 10 mm", mm(5, 10)),
+    ("5mm-10mm", mm(5, 10)),
+    ("5mm-1cm", mm(5, 10)),
+    ("0.5-1cm", mm(5, 10)),
+    ("0,5 to 1,0 cm", mm(5, 10)),
+    ("from 5 to 10 mm", mm(5, 10)),
+    ("between 5 and 10 mm", mm(5, 10)),
+    ("between two and three", bare(2, 3)),
+    ("2-3", bare(2, 3)),
+    ("-5 to -3", bare(-5, -3)),
+    ("10-5mm", None),  # descending
+    ("5mm-10", None),  # ten of what?
+    # bounds
+    ("<5mm", below(5, True)),
+    ("< 5 mm", below(5, True)),
+    ("less than 5 mm", below(5, True)),
+    ("≤5mm", below(5, False)),
+    ("<= 0.5cm", below(5, False)),
+    ("at most 5 mm", below(5, False)),
+    (">20mm", above(20, True)),
+    ("larger than 2 cm", above(20, True)),
+    ("≥ 2 cm", above(20, False)),
+    (">=2cm", above(20, False)),
+    ("at least two", above(2, False, bare)),
+    ("no more than 2", below(2, False, bare)),
+    ("20+ mm", None),
+    ("5 mm or more", None),
+    (">5-10mm", None),
+    ("<answer>5mm</answer>", None),
+    # several numbers
+    ("5mm and 10mm", None),
+    ("5 and 10 mm", None),
+    ("12 mm and 3 cm", None),
+    ("3 x 4 mm", None),
+    ("5 ± 1 mm", None),
+    ("1 cm 5 mm", None),
+    ("two or three", None),
+    ("2 polyps of 5 mm", None),
+    ("", None),
+    ("not relevant", None),
+]
+
+
+def test_the_table_of_number_texts_is_long_and_has_no_repeats():
+    assert len(QUANTITIES) >= 60
+    assert len({text for text, _ in QUANTITIES}) == len(QUANTITIES)
+
+
+@pytest.mark.parametrize("text, expected", QUANTITIES)
+def test_parse_quantity(text, expected):
+    assert parse_quantity(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text, number",
+    [
+        ("10mm", 10),
+        ("1 cm", 10),
+        ("two", 2),
+        ("0", 0),
+        ("5-10mm", None),
+        ("<5mm", None),
+        ("3 x 4", None),
+        ("none", None),
+    ],
+)
+def test_extract_number_takes_single_numbers_only(text, number):
+    assert extract_number(text) == number
+
+
+@pytest.mark.parametrize("text, quantity", QUANTITIES)
+def test_extract_number_of_the_whole_table(text, quantity):
+    """The number of a single measurement or count; ranges, bounds and unreadable texts have none."""
+    assert extract_number(text) == (quantity.lo if quantity is not None and quantity.lo == quantity.hi else None)
+
+
+def test_extract_number_survives_10_000_fuzzed_strings():
+    rng = random.Random(0)
+    pieces = [*"0123456789.,-–−<>≤≥=+~±×/;%eE^²½٣五 \n\t\0", "to", "between", "and", "none"]
+    pieces += [*metrics.NUMBER_WORDS, *metrics.COMPARISONS, *metrics.MM_PER_UNIT]
+    found = Counter()
+    for _ in range(10_000):
+        text = "".join(rng.choice(pieces) if rng.random() < 0.9 else chr(rng.randrange(0x110000)) for _ in range(rng.randint(0, 25)))
+        number = extract_number(text)
+        assert number is None or (isinstance(number, float) and math.isfinite(number))
+        found[number is None] += 1
+    assert found[False] > 100, "fuzz that never makes a number tests nothing"
+
+
+NUMBERISH = st.text(alphabet="0123456789.,-–<>≤≥=+~±×/;%eE mcµ ", max_size=30)
+WORDY = st.lists(
+    st.sampled_from(
+        [*metrics.NUMBER_WORDS, *metrics.COMPARISONS, *metrics.MM_PER_UNIT, "to", "and", "between", "5", "1,5"]
+    ),
+    max_size=8,
+)
+
+
+@settings(property_test, max_examples=1500)
+@given(st.one_of(st.text(max_size=40), NUMBERISH, WORDY.map(" ".join), WORDY.map("".join)))
+def test_the_parser_never_raises_and_returns_sound_intervals(text):
+    quantity = parse_quantity(text)
+    number = extract_number(text)
+    if quantity is None:
+        assert number is None
+        return
+    assert quantity.lo <= quantity.hi and quantity.unit in (None, "mm")
+    assert not (math.isnan(quantity.lo) or math.isnan(quantity.hi))
+    assert number == (quantity.lo if quantity.lo == quantity.hi else None)
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 5000, "1." * 3000, "-" * 5000, "5 to " * 2000, "1e" + "9" * 400, "between " * 1000]
+)
+def test_the_parser_stands_long_texts(text):
+    assert parse_quantity(text) is None
+
+
+@property_test
+@given(st.integers(0, 10**6))
+def test_a_millimetre_value_reads_the_same_in_every_unit(micrometres):
+    texts = [
+        f"{micrometres} µm",
+        f"{micrometres / 1000:.3f}mm",
+        f"{micrometres / 10_000:.4f} cm",
+        f"{micrometres / 10**6:.6f} M",
+    ]
+    assert {extract_number(text) for text in texts} == {micrometres / 1000}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Matching
+
+MATCHES = [
+    # equality after normalising
+    ("yes_no", "yes", "Yes.", True),
+    ("yes_no", "yes", "no", False),
+    ("yes_no", "no", "none", False),
+    ("yes_no", "no", "not relevant", False),
+    ("color", "pink", " Pink ", True),
+    ("color", "pink", "pinkish", False),
+    ("mcq", "biopsy  forceps", "Biopsy Forceps", True),
+    ("open_ended", "ulcerative colitis", "ulcerative col", False),
+    ("open_ended", "10mm", "1cm", False),  # numbers are read in numeric types only
+    ("open_ended", "two", "2", False),
+    ("instrument_type", "grasper", "Grasper", True),
+    ("instrument_type", "grasper", "forceps", False),
+    # label lists are sets
+    ("color", "pink; red", "red;pink", True),
+    ("color", "pink; red", "pink", False),
+    ("color", "pink", "pink; red", False),
+    ("color", "pink; red", "pink; pink", False),
+    ("color", "pink; red", "pink; red; pink", True),
+    ("color", "pink; red", "pink red", False),
+    ("open_ended", "center; center-left", "Center-left; center", True),
+    # sizes: single measurements within tolerance (5 %)
+    ("size_numeric", "10mm", "1cm", True),
+    ("size_numeric", "10mm", "10.5mm", True),
+    ("size_numeric", "10mm", "9.5 mm", True),
+    ("size_numeric", "10mm", "10.6mm", False),
+    ("size_numeric", "10mm", "9.4mm", False),
+    ("size_numeric", "11mm", "11.55mm", True),
+    ("size_numeric", "20mm", "19mm", True),
+    ("size_numeric", "19mm", "20mm", False),  # 5 % of the truth, not of the prediction
+    ("size_numeric", "0mm", "0 cm", True),
+    ("size_numeric", "0mm", "0.01mm", False),
+    ("size_numeric", "7 mm", "a polyp of approx. 7 mm", True),
+    # a bare number is not mm
+    ("size_numeric", "10mm", "10", False),
+    ("size_numeric", "10", "10mm", False),
+    ("size_numeric", "10", "10.0", True),
+    ("size_numeric", "10", "10.4", True),
+    ("size_numeric", "10", "11", False),
+    ("size_numeric", ">20", ">20mm", False),
+    # ranges and bounds are classes
+    ("size_numeric", "5-10mm", "5–10 mm", True),
+    ("size_numeric", "5-10mm", "0.5-1cm", True),
+    ("size_numeric", "5-10mm", "between 5 and 10 mm", True),
+    ("size_numeric", "5-10mm", "5-10.1mm", False),
+    ("size_numeric", "5-10mm", "7mm", False),
+    ("size_numeric", "5-10mm", "5-10", False),
+    ("size_numeric", "11-20mm", "11-2", False),
+    ("size_numeric", "<5mm", "< 0.5 cm", True),
+    ("size_numeric", "<5mm", "5mm", False),
+    ("size_numeric", "<5mm", "≤5mm", False),
+    ("size_numeric", "<5mm", ">5mm", False),
+    ("size_numeric", "<5mm", "<5.1mm", False),
+    ("size_numeric", "≤5mm", "<=5 mm", True),
+    ("size_numeric", ">20mm", "≥20mm", False),
+    ("size_numeric", "20mm", ">20mm", False),
+    # words that are answers
+    ("size_numeric", "none", "None.", True),
+    ("size_numeric", "none", "0mm", False),
+    ("size_numeric", "not relevant", "not  relevant", True),
+    ("size_numeric", "none", "not relevant", False),
+    # lists of sizes
+    ("size_numeric", "5-10mm;<5mm", "< 5 mm; 0.5-1 cm", True),
+    ("size_numeric", "5-10mm; <5mm", "5-10mm", False),
+    ("size_numeric", "5-10mm", "5-10mm; <5mm", False),
+    ("size_numeric", "5mm; 0.5cm", "5 mm", True),
+    ("size_numeric", "5mm; none", "0.5 cm; none", True),
+    ("size_numeric", "5mm; none", "0.5 cm; not relevant", False),
+    # two unrelated numbers
+    ("size_numeric", "5mm", "5mm and 10mm", False),
+    ("size_numeric", "5mm", "5mm 10mm", False),
+    ("size_numeric", "5mm; 10mm", "5mm and 10mm", False),
+    ("size_numeric", "3 x 4 mm", "3 x 4 mm", True),
+    ("size_numeric", "3 x 4 mm", "3 mm", False),
+    # counts
+    ("count_numeric", "2", "2.0", True),
+    ("count_numeric", "2", "two", True),
+    ("count_numeric", "two", "There are 2 polyps.", True),
+    ("count_numeric", "0", "zero", True),
+    ("count_numeric", "0", "none", False),
+    ("count_numeric", "1", "2", False),
+    ("count_numeric", "20", "21", False),  # 5 % are for millimetres
+    ("count_numeric", "20", "20.4", False),
+    ("count_numeric", "2", "2.5", False),
+    ("count_numeric", "2", "2 or 3", False),
+    ("count_numeric", "2", "2 2", False),
+    ("count_numeric", "2", "2mm", False),
+    ("count_numeric", "1", "-1", False),
+    ("count_numeric", "2-3", "2 to 3", True),
+    ("count_numeric", "2-3", "2", False),
+    ("count_numeric", ">10", "more than ten", True),
+    ("count_numeric", ">10", "10", False),
+    # empty is never correct
+    ("open_ended", "none", "", False),
+    ("open_ended", "", "", False),
+    ("open_ended", "", None, False),
+    ("open_ended", ".", "...", False),
+    ("size_numeric", "none", None, False),
+    ("size_numeric", "", " ; ", False),
+    ("count_numeric", "0", "", False),
+    ("yes_no", "no", " \n", False),
+    ("size_numeric", "", "5mm", False),
+]
+
+
+@pytest.mark.parametrize("question_type, gt, pred, expected", MATCHES)
+def test_is_correct(question_type, gt, pred, expected):
+    assert is_correct(question_type, gt, pred) is expected
+
+
+@pytest.mark.parametrize(
+    "question_type, gt, pred, tolerances, expected",
+    [
+        ("size_numeric", "10mm", "11mm", EvalConfig(numeric_abs_tol=1), True),
+        ("size_numeric", "10mm", "1.11cm", EvalConfig(numeric_abs_tol=1), False),
+        ("size_numeric", "100mm", "105mm", EvalConfig(numeric_abs_tol=1), True),  # the larger tolerance holds
+        ("size_numeric", "10mm", "10.1mm", EXACT, False),
+        ("size_numeric", "11mm", "1.1cm", EXACT, True),
+        ("size_numeric", "<5mm", "<5.5mm", EvalConfig(numeric_abs_tol=1), False),
+        ("count_numeric", "2", "3", EvalConfig(numeric_abs_tol=5, numeric_rel_tol=1), False),
+        ("count_numeric", "2", "3", EvalConfig(count_abs_tol=1), True),
+        ("count_numeric", "2", "4", EvalConfig(count_abs_tol=1), False),
+        ("count_numeric", "2", "2.5", EvalConfig(count_abs_tol=1), False),
+        ("size_numeric", "2mm", "3mm", EvalConfig(count_abs_tol=5), False),
+    ],
+)
+def test_each_type_has_its_own_tolerance(question_type, gt, pred, tolerances, expected):
+    assert is_correct(question_type, gt, pred, tolerances) is expected
+
+
+TYPES = st.sampled_from(["yes_no", "color", "count_numeric", "size_numeric", "mcq", "open_ended", "instrument_type"])
+LABELS = st.one_of(
+    st.sampled_from(
+        [
+            "yes",
+            "none",
+            "pink",
+            "red",
+            "5-10mm",
+            "<5mm",
+            "5 mm",
+            "0.5cm",
+            "10mm",
+            "1 cm",
+            "10.4mm",
+            "2",
+            "two",
+            "3 x 4",
+            ">20",
+            ".",
+        ]
+    ),
+    st.text(max_size=8),
+    NUMBERISH,
+)
+ANSWERS = st.lists(LABELS, max_size=4).map("; ".join)
+TOLERANCES = st.builds(
+    EvalConfig, numeric_rel_tol=st.floats(0, 2), numeric_abs_tol=st.floats(0, 30), count_abs_tol=st.integers(0, 3)
+)
+ROWS = st.lists(
+    st.fixed_dictionaries({"qtype": TYPES, "gt": ANSWERS, "pred": st.none() | ANSWERS}), min_size=1, max_size=12
+)
+
+
+@settings(property_test, max_examples=500)
+@given(TYPES, ANSWERS, ANSWERS, TOLERANCES, TOLERANCES)
+def test_tolerance_never_lowers_the_score(question_type, gt, pred, small, extra):
+    large = EvalConfig(**{key: value + getattr(extra, key) for key, value in small.model_dump().items()})
+    equal = normalize_answer(gt) == normalize_answer(pred) != ""
+    assert equal <= is_correct(question_type, gt, pred, EXACT) <= is_correct(question_type, gt, pred, small)
+    assert is_correct(question_type, gt, pred, small) <= is_correct(question_type, gt, pred, large)
+
+
+@settings(property_test, max_examples=300)
+@given(TYPES, st.lists(LABELS, max_size=4), st.lists(LABELS, max_size=4), st.randoms(use_true_random=False))
+def test_label_order_never_matters(question_type, gt, pred, rng):
+    expected = is_correct(question_type, "; ".join(gt), "; ".join(pred))
+    rng.shuffle(gt)
+    rng.shuffle(pred)
+    assert is_correct(question_type, ";".join(gt), ";".join(pred)) is expected
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Adding up
+
+
+def rows_of(*triples):
+    return [{"qtype": qtype, "gt": gt, "pred": pred} for qtype, gt, pred in triples]
+
+
+def test_aggregate_by_hand():
+    rows = rows_of(
+        ("zebra", "a", "a"),
+        ("open_ended", "polyp", ""),
+        ("open_ended", "polyp", None),
+        ("open_ended", "polyp", "polyp"),
+        ("open_ended", "polyp", "snare"),
+        ("count_numeric", "2", "two"),
+        ("yes_no", "yes", "yes"),
+        ("yes_no", "yes", "no"),
+    )
+    scores = aggregate(judge(rows))
+    assert scores == {
+        "n": 8,
+        "correct": 4,
+        "micro": 0.5,
+        "macro": (1 / 2 + 1 + 1 / 4 + 1) / 4,
+        "per_type": {
+            "yes_no": {"count": 2, "correct": 1, "accuracy": 0.5},
+            "count_numeric": {"count": 1, "correct": 1, "accuracy": 1.0},
+            "open_ended": {"count": 4, "correct": 1, "accuracy": 0.25},
+            "zebra": {"count": 1, "correct": 1, "accuracy": 1.0},
+        },
+        "empty": 2,
+    }
+    assert list(scores["per_type"]) == ["yes_no", "count_numeric", "open_ended", "zebra"]
+
+
+@property_test
+@given(ROWS, st.randoms(use_true_random=False))
+def test_the_order_of_rows_changes_nothing(rows, rng):
+    expected = aggregate(judge(rows))
+    shuffled = rng.sample(rows, len(rows))
+    assert aggregate(judge(shuffled)) == expected
+    assert list(aggregate(judge(shuffled))["per_type"]) == list(expected["per_type"])
+
+
+@property_test
+@given(ROWS)
+def test_a_perfect_file_scores_100_percent(rows):
+    perfect = [{**row, "pred": row["gt"]} for row in rows if normalize_answer(row["gt"])]
+    if perfect:
+        scores = aggregate(judge(perfect))
+        assert (scores["micro"], scores["macro"], scores["empty"]) == (1, 1, 0)
+
+
+@property_test
+@given(ROWS, st.sampled_from(["", None, " ", ".", ";", "''", "\n;\t"]))
+def test_an_empty_file_scores_nothing(rows, nothing):
+    scores = aggregate(judge([{**row, "pred": nothing} for row in rows]))
+    assert (scores["micro"], scores["macro"], scores["empty"]) == (0, 0, len(rows))
+    assert is_empty(nothing)
+
+
+def test_judge_keeps_the_rows_and_their_fields():
+    rows = [{"id": "7", "qtype": "color", "gt": "Red", "pred": "red", "confidence": None}]
+    assert judge(rows) == [
+        {"id": "7", "qtype": "color", "gt": "Red", "pred": "red", "confidence": None, "correct": True}
+    ]
+    assert "correct" not in rows[0]
+    assert judge(rows_of(("size_numeric", "10mm", "11mm")), EvalConfig(numeric_abs_tol=1))[0]["correct"] is True
+
+
+def test_the_documented_debug_line_works_in_the_matching_loop(capsys):
+    anchor = 'pred, gt = row["pred"], row["gt"]\n'
+    source = inspect.getsource(metrics)
+    assert source.count(anchor) == 1
+    debug = """        print(f"Predicted: '{pred}' vs GT: '{gt}' -> Match: {pred == gt}")\n"""
+    pasted = ModuleType("pasted")
+    exec(source.replace(anchor, anchor + debug), pasted.__dict__)
+    pasted.judge(rows_of(("yes_no", "yes", "yes"), ("count_numeric", "1", "2")))
+    assert (
+        capsys.readouterr().out
+        == "Predicted: 'yes' vs GT: 'yes' -> Match: True\nPredicted: '2' vs GT: '1' -> Match: False\n"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The blind prior
+
+
+def train_rows(*triples):
+    return [{"question": question, "question_type": qtype, "answer": answer} for question, qtype, answer in triples]
+
+
+TRAIN = train_rows(
+    ("Is there a polyp?", "yes_no", "yes"),
+    ("is there  a POLYP?", "yes_no", "yes"),
+    ("Is there a polyp?", "yes_no", "no"),
+    ("Is there text?", "yes_no", "no"),
+    ("Is there text?", "yes_no", "no"),
+    ("Is there a box?", "yes_no", "no"),
+    ("What color?", "color", "red; pink"),
+    ("What color?", "color", "white"),
+    ("What color?", "color", "white"),
+    ("What color?", "color", "pink; red"),
+    ("What color?", "color", "red; pink"),
+    ("How many?", "count_numeric", "1"),
+    ("How many?", "count_numeric", "0"),
+)
+
+
+def test_blind_prior_takes_the_commonest_answer_of_each_question_and_type():
+    by_question, by_type = blind_prior(TRAIN)
+    assert by_question == {
+        "is there a polyp?": "yes",
+        "is there text?": "no",
+        "is there a box?": "no",
+        "what color?": "pink; red",  # 2 + 1 in two orders outnumber 2 of white
+        "how many?": "0",  # a tie: the alphabetically first
+    }
+    assert by_type == {"yes_no": "no", "color": "pink; red", "count_numeric": "0"}
+
+
+def test_the_order_of_the_training_rows_decides_no_tie():
+    for seed in range(10):
+        assert blind_prior(random.Random(seed).sample(TRAIN, len(TRAIN))) == blind_prior(TRAIN)
+
+
+def test_answering_blindly_by_hand():
+    rows = [
+        {"qtype": "yes_no", "question": "IS there a polyp? ", "gt": "yes", "pred": "no"},
+        {
+            "qtype": "yes_no",
+            "question": "Is there a fold?",
+            "gt": "no",
+            "pred": "yes",
+        },  # never asked: the type's answer
+        {"qtype": "yes_no", "gt": "no", "pred": "yes"},  # a foreign file without questions
+        {"qtype": "color", "question": "What color?", "gt": "red; pink", "pred": ""},
+        {"qtype": "count_numeric", "question": "How many?", "gt": "zero", "pred": "5"},  # the same matching
+        {"qtype": "stage", "question": "Which stage?", "gt": "none", "pred": "none"},  # a type training doesn't have
+    ]
+    blind = answer_blindly(rows, blind_prior(TRAIN))
+    assert [row["pred"] for row in blind] == ["yes", "no", "no", "pink; red", "0", None]
+    assert [row["correct"] for row in judge(blind)] == [True, True, True, True, True, False]
+    assert [row["pred"] for row in rows] == ["no", "yes", "yes", "", "5", "none"]

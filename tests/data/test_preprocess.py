@@ -1,0 +1,481 @@
+"""Enrichment: normalised answers, checked rows, constraints from training rows only, and when it runs again.
+
+python -m pytest tests/test_preprocess.py -v
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import unicodedata
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from config import DataConfig, load_config
+from data import aliases, answer_space, preprocess, schema
+from data.preprocess import (
+    enrich_jsonl,
+    enriched_path,
+    ensure_enriched,
+    mine_verdict,
+    normalize_answer,
+    read_rows,
+    training_space,
+)
+from files import UserError, sha256, write_jsonl
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = DataConfig(answer_space="rules")  # mined spaces have tests of their own: test_answer_space.py
+ABNORMALITIES = "Are there any abnormalities in the image? Check all that are present."
+
+
+def row(question="Is there a polyp?", answer="yes", image="a.jpg", **extra):
+    return {"question": question, "answer": answer, "image": image, **extra}
+
+
+def read(path):
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def enrich(folder, rows, train=None, settings=DataConfig()):
+    """Enrich rows by what `train` (default: the rows themselves) says; return (enriched rows, counts)."""
+    write_jsonl(folder / "rows.jsonl", rows)
+    if train:
+        write_jsonl(folder / "train.jsonl", train)
+    source, train = folder / "rows.jsonl", train and folder / "train.jsonl"
+    counts = enrich_jsonl(source, folder / "enriched.jsonl", train, settings=settings)
+    return read(folder / "enriched.jsonl"), counts
+
+
+# --- normalize_answer ---
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Yes.", "yes"), ("  NO ", "no"), ("Pink;red", "pink; red"), ("pink ;  red;", "pink; red"), (";", ""),
+        (["Pink", "red"], "pink; red"), (("a;b", " ", "c"), "a; b; c"), ([], ""), ("<5mm", "<5mm"), (">20mm", ">20mm"),
+        ("5-10mm;<5mm", "5-10mm; <5mm"), ("11–20mm", "11-20mm"), ("−3", "-3"), ("10.5 mm", "10.5 mm"), ("0", "0"),
+        ("lower-rigth", "lower-rigth"), ("paris  iia\n", "paris iia"), ('"Polyp"', "polyp"),
+        ("cafe\u0301", "café"), ("CAFÉ", "café"), ("upper-left;  center", "upper-left; center"), ("None", "none"),
+        ("red; pink; red", "red; pink; red"), ("yes, it is", "yes, it is"), ("50 %", "50 %"), ("", ""), (" . ", ""),
+    ],
+)  # fmt: skip
+def test_normalisation_of_known_answers(answer, expected):
+    assert normalize_answer(answer) == expected
+
+
+@given(st.text() | st.lists(st.text(), max_size=4))
+def test_normalisation_is_idempotent_and_nfc(answer):
+    once = normalize_answer(answer)
+    assert normalize_answer(once) == once == unicodedata.normalize("NFC", once)
+    assert ";;" not in once and not once.startswith((" ", ";")) and not once.endswith((" ", ";"))
+
+
+units = st.sampled_from(["", "mm", " mm", "cm", " %"])
+numbers = st.integers(0, 999).map(str) | st.decimals(0, 99, places=1).map(str)
+measures = st.builds("{}{}{}".format, st.sampled_from(["", "<", ">", "-"]), numbers, units)
+ranges = st.builds("{}-{}{}".format, numbers, numbers, units)
+
+
+@given(st.lists(measures | ranges | st.sampled_from(["none", "not relevant", "lower-left"]), min_size=1, max_size=4))
+def test_normalisation_keeps_bounds_ranges_digits_and_units(items):
+    assert normalize_answer(";".join(items)) == normalize_answer(items) == "; ".join(items)
+    assert normalize_answer("; ".join(items).upper() + ".") == "; ".join(items)
+
+
+def test_normalisation_keeps_a_leading_decimal_point():
+    assert normalize_answer(".5 cm") == ".5 cm", "not ten times as much"
+
+
+# --- read_rows ---
+
+
+def test_ids_and_images_are_completed(tmp_path):
+    rows = [row(), row(id=7), row(id="x"), {"question": "q", "answer": "a", "image_filename": "b.jpg"}]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    text = (tmp_path / "rows.jsonl").read_text().replace("\n", "\n\n")  # blank lines are no rows
+    (tmp_path / "rows.jsonl").write_text(text)
+    found = list(read_rows(tmp_path / "rows.jsonl"))
+    assert [item["id"] for item in found] == ["0", "7", "x", "3"]
+    assert [item["image"] for item in found] == ["a.jpg", "a.jpg", "a.jpg", "b.jpg"]
+
+
+def test_null_means_absent(tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", [row(id=None), row(id=None, image=None, image_filename="b.jpg")])
+    found = [(item["id"], item["image"]) for item in read_rows(tmp_path / "rows.jsonl")]
+    assert found == [("0", "a.jpg"), ("1", "b.jpg")]
+
+
+def without(key):
+    return {name: value for name, value in row().items() if name != key}
+
+
+BAD_ROWS = [
+    (without("question"), ":2: has no question; add the question as text"),
+    (row(question=["q"]), ":2: question is ['q'], not text; add the question as text"),
+    (row(question="  "), ":2: question is empty; add the question as text"),
+    (without("image"), ":2: has no image; add the image's name, relative to data.image_root"),
+    (row(image=3), ":2: image is 3, not text; "),
+    (row(image=""), ":2: image is empty; "),
+    (without("answer"), ":2: has no answer; write the answer as text"),
+    (row(answer=None), ":2: has no answer; write the answer as text"),
+    (row(answer=3), ":2: answer is 3, not text; write the answer as text"),
+    (row(answer=["a", "b"]), ":2: answer is ['a', 'b'], not text; "),
+    (row(answer=""), ":2: answer is empty; "),
+    (row(answer=" . "), ":2: answer is empty; "),
+    (row(options="a, b"), ":2: options is 'a, b'; write a list of texts"),
+    (row(options=[]), ":2: options is []; write a list of texts"),
+    (row(options=["a", 2]), ":2: options is ['a', 2]; write a list of texts"),
+    (row(options=["a", " "]), ":2: options is ['a', ' ']; write a list of texts"),
+    (row(options=["Polyp", "polyp."]), ":2: options repeats an item: "),
+    (row(id="0"), ":2: id '0' is already that of line 1; give every row its own id"),
+    (row(id=0), ":2: id '0' is already that of line 1; give every row its own id"),
+]
+
+
+@pytest.mark.parametrize(("bad", "message"), BAD_ROWS)
+def test_a_bad_row_is_named_by_file_and_line(tmp_path, bad, message):
+    with pytest.raises(UserError) as error:
+        enrich(tmp_path, [row(), bad])
+    assert str(error.value).startswith(f"{tmp_path / 'rows.jsonl'}{message}") and "\n" not in str(error.value)
+    assert not (tmp_path / "enriched.jsonl").exists()
+
+
+def test_rows_to_predict_need_no_answer_but_training_rows_do(tmp_path):
+    found, _ = enrich(tmp_path, [without("answer"), row(answer=None)], train=[row()])
+    assert [item["answer_candidates"] for item in found] == [["yes", "no"]] * 2
+    assert not any("answer_raw" in item for item in found)
+    with pytest.raises(UserError, match="train.jsonl:1: has no answer"):
+        enrich(tmp_path, [row()], train=[without("answer")])
+    with pytest.raises(UserError, match="rows.jsonl:1: answer is 3, not text"):
+        enrich(tmp_path, [row(answer=3)], train=[row()])
+
+
+# --- enriched rows ---
+
+
+def test_an_enriched_row_holds_the_row_and_what_was_added(tmp_path):
+    box = [1, 2, 3, 4]
+    found, counts = enrich(tmp_path, [row(answer=" Yes.", group="p1", box=box, answers=["yes", "present"])])
+    assert found == [
+        {
+            **row(group="p1", box=box, answers=["yes", "present"]), "id": "0", "answer": "yes", "answer_raw": " Yes.",
+            "question_type": "yes_no", "answer_candidates": ["yes", "no"], "multi_label": False,
+        }
+    ]  # fmt: skip
+    expected = {"rows": 1, "types": {"yes_no": 1}, "constrained": {"yes_no": 1}, "dropped": 0, "questions_dropped": {}}
+    assert counts == {**expected, "folded": {}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Esophagus", "esophagus"),
+        ("b", "small bowel"),
+        ("B", "small bowel"),
+        ("(C)", "colon"),
+        ("c)", "colon"),
+        ("A.", "stomach"),
+    ],
+)
+def test_an_mcq_answer_may_be_text_or_letter(tmp_path, answer, expected):
+    options = ["Stomach", "Small  bowel", "colon", "Esophagus"]
+    found, _ = enrich(tmp_path, [row("Which organ is seen?", answer, options=options)])
+    assert (found[0]["question_type"], found[0]["answer"], found[0]["answer_raw"]) == ("mcq", expected, answer)
+    assert found[0]["answer_candidates"] == ["stomach", "small bowel", "colon", "esophagus"]
+
+
+def test_an_option_that_is_a_letter_is_itself(tmp_path):
+    found, _ = enrich(
+        tmp_path, [row("Which grade?", "a", options=["B", "A"]), row("Which stage?", "b", options=["x", "y"])]
+    )
+    assert [item["answer"] for item in found] == ["a", "y"]
+
+
+def test_a_letter_beyond_the_options_drops_the_constraint_by_the_rules_and_is_warned_about_when_mined(tmp_path, capsys):
+    rows = [row("Which organ?", "d", options=["stomach", "colon"])]
+    found, counts = enrich(tmp_path, rows, settings=RULES)
+    assert (found[0]["answer"], found[0]["answer_candidates"], counts["dropped"]) == ("d", None, 1)
+    assert "WARNING" not in capsys.readouterr().out
+    found, counts = enrich(tmp_path, rows)
+    assert (found[0]["answer"], found[0]["answer_candidates"], counts["dropped"]) == ("d", ["stomach", "colon"], 0)
+    warning = "WARNING: 1 of 1 training answers to 'which organ' lie outside the candidates given for mcq"
+    assert warning in capsys.readouterr().out
+
+
+def test_label_lists_get_one_order_in_training_and_keep_the_original(tmp_path):
+    question = "Where is it?"
+    train = [row(question, "upper-left; center"), row(question, "center;upper-left"), row(question, "center")]
+    found, _ = enrich(tmp_path, train)
+    assert [item["answer"] for item in found] == ["center; upper-left", "center; upper-left", "center"]
+    assert [item["answer_raw"] for item in found] == [item["answer"] for item in train]
+    assert all(item["multi_label"] and item["answer_candidates"] is None for item in found)
+
+
+# --- what decides a constraint ---
+
+
+def test_a_training_answer_outside_the_candidates_drops_the_constraint_everywhere(tmp_path):
+    train = [
+        row(),
+        row(ABNORMALITIES, "no"),
+        row(ABNORMALITIES.upper() + "  ", "Polyp"),
+        row("Is it easy?", "not relevant"),
+    ]
+    val = [row(answer="no"), row(ABNORMALITIES, "no"), row(ABNORMALITIES.lower(), "yes"), row("Is it easy?", "yes")]
+    for rows, dropped in ((train, 3), (val, 3)):
+        mined_types = ["yes_no", "open_ended", "open_ended", "yes_no"]
+        for mode, types in ((RULES, ["yes_no"] * 4), (DataConfig(), mined_types)):
+            found, counts = enrich(tmp_path, rows, train, mode)
+            assert [item["question_type"] for item in found] == types
+            assert [item["answer_candidates"] for item in found] == [["yes", "no"], None, None, None]
+            assert (counts["dropped"], sum(counts["questions_dropped"].values())) == (dropped, dropped)
+
+
+def test_a_question_not_seen_in_training_keeps_its_rule(tmp_path):
+    rows = [row("Is there blood?", "maybe"), row(ABNORMALITIES, "x; y")]
+    found, counts = enrich(tmp_path, rows, train=[row()])
+    assert [item["answer_candidates"] for item in found] == [["yes", "no"], None], "its wording asks for a list"
+    assert (counts["dropped"], [item["question_type"] for item in found]) == (1, ["yes_no"] * 2)
+    found, counts = enrich(tmp_path, rows, [row()], RULES)
+    assert [item["answer_candidates"] for item in found] == [["yes", "no"]] * 2
+    assert not any(item["multi_label"] for item in found)
+    assert counts["dropped"] == 0
+
+
+QUESTIONS = ["Is there a polyp?", ABNORMALITIES, "What color is it?", "How many polyps?", "Where is it?"]
+ANSWERS = ["yes", "no", "not relevant", "Pink", "pink; red", "3", "polyp; ulcer", "none", "yellow."]
+labelled = st.lists(st.tuples(st.sampled_from(QUESTIONS), st.sampled_from(ANSWERS)), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(train=labelled, val=labelled, other=st.lists(st.none() | st.sampled_from(ANSWERS), min_size=12, max_size=12))
+def test_validation_answers_never_change_a_constraint(tmp_path_factory, train, val, other):
+    folder = tmp_path_factory.mktemp("val")
+    train_rows = [row(*pair) for pair in train]
+    val_rows = [row(*pair) for pair in val]
+    changed_rows = [row(question, answer) for (question, _), answer in zip(val, other)]
+    keys = ("id", "question_type", "answer_candidates", "multi_label")
+    for mode in (RULES, DataConfig()):
+        before, after = (
+            [{key: item[key] for key in keys} for item in enrich(folder, rows, train_rows, mode)[0]]
+            for rows in (val_rows, changed_rows)
+        )
+        assert before == after
+
+
+@given(labelled)
+def test_no_constraint_forbids_a_training_answer(pairs):
+    rows = [row(*pair, id=str(number)) for number, pair in enumerate(pairs)]
+    verdict = mine_verdict(rows)
+    for item in rows:
+        enriched = preprocess.enrich_row(item, verdict)
+        candidates = enriched["answer_candidates"]
+        assert candidates is None or enriched["answer"] in candidates
+        rule = {"yes_no": ["yes", "no"], "color": schema.COLOR_VOCAB}.get(enriched["question_type"])
+        same = [normalize_answer(other["answer"]) for other in rows if other["question"] == item["question"]]
+        assert candidates == (rule if rule and set(same) <= set(rule) else None)
+
+
+# --- real rows ---
+
+
+def test_real_rows_are_typed_and_constrained_as_their_answers_allow(shared, tmp_path):
+    source = shared / "real-data" / "kvasir_vqa" / "val.jsonl"
+    counts = enrich_jsonl(source, tmp_path / "enriched.jsonl", settings=RULES)
+    expected = {"yes_no": 3012, "color": 475, "count_numeric": 1512, "size_numeric": 476, "open_ended": 3311}
+    assert (counts["rows"], counts["types"]) == (8786, expected)
+    answers, rows = defaultdict(set), read(tmp_path / "enriched.jsonl")
+    for item in read(source):
+        answers[item["question"]].add(item["answer"].strip().lower())
+    for item in rows:
+        allowed = {"yes_no": {"yes", "no"}, "color": set(schema.COLOR_VOCAB)}.get(item["question_type"])
+        possible = bool(allowed) and answers[item["question"]] <= allowed
+        assert bool(item["answer_candidates"]) == possible
+        assert item["multi_label"] == any(";" in answer for answer in answers[item["question"]])
+    constrained = {item["question"] for item in rows if item["answer_candidates"]}
+    assert constrained == {"Is there text?", "Is there a green/black box artefact?"}
+    dropped = sum(item["question_type"] in ("yes_no", "color") and not item["answer_candidates"] for item in rows)
+    assert counts["dropped"] == dropped > 0
+
+
+def test_real_answers_survive_normalisation(shared):
+    distinct = {item["answer"] for item in read(shared / "real-data" / "kvasir_vqa" / "val.jsonl")}
+    for answer in distinct:  # clean already, but for `;` without a space: nothing else may change
+        assert normalize_answer(answer).replace("; ", ";") == answer.lower().strip().replace("; ", ";")
+
+
+# --- ensure_enriched ---
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    write_jsonl(tmp_path / "train.jsonl", [row(), row("Is it easy?", "no")])
+    write_jsonl(tmp_path / "val.jsonl", [row("Is it easy?", "yes")])
+    (tmp_path / "c.yaml").write_text("data: {train_jsonl: train.jsonl, val_jsonl: val.jsonl}\n")
+    return load_config(tmp_path / "c.yaml")
+
+
+def mark(cfg, split):
+    """Change the enriched file by hand; a new enrichment wipes the mark out."""
+    write_jsonl(enriched_path(cfg, split), [{"mark": True}])
+
+
+def test_enrichment_is_written_under_output_dir_and_not_repeated(cfg, tmp_path, capsys):
+    assert ensure_enriched(cfg, "val") == read(tmp_path / "outputs" / "data" / "val.jsonl")
+    assert enriched_path(cfg, "val") == tmp_path / "outputs" / "data" / "val.jsonl"
+    assert capsys.readouterr().out == (
+        "answer space of 2 training rows: 0 questions closed (0 of them label lists), 0 open, 2 as the rules say\n"
+        "enriched val: 1 rows (yes_no 1), 1 constrained\n"
+    )
+    mark(cfg, "val")
+    assert ensure_enriched(cfg, "val") == [{"mark": True}] and capsys.readouterr().out == ""
+
+
+def test_enrichment_runs_again_when_the_source_changes(cfg, tmp_path):
+    ensure_enriched(cfg, "val")
+    write_jsonl(tmp_path / "val.jsonl", [row("Is it easy?", "yes"), row()])
+    assert [item["id"] for item in ensure_enriched(cfg, "val")] == ["0", "1"]
+
+
+def test_enrichment_runs_again_when_the_training_rows_change(cfg, tmp_path):
+    for split in ("train", "val"):
+        assert ensure_enriched(cfg, split)[-1]["answer_candidates"] == ["yes", "no"]
+    write_jsonl(tmp_path / "train.jsonl", [row(), row("Is it easy?", "not relevant")])
+    for split in ("train", "val"):
+        assert ensure_enriched(cfg, split)[-1]["answer_candidates"] is None
+
+
+@pytest.mark.parametrize("module", [schema, preprocess, answer_space, aliases])
+def test_enrichment_runs_again_when_the_rules_change(cfg, tmp_path, monkeypatch, module):
+    ensure_enriched(cfg, "val")
+    mark(cfg, "val")
+    edited = tmp_path / "edited.py"
+    shutil.copy(module.__file__, edited)
+    monkeypatch.setattr(module, "__file__", str(edited))
+    assert ensure_enriched(cfg, "val") == [{"mark": True}], "a moved repository has the same rules"
+    edited.write_text(edited.read_text() + "# edited\n")
+    assert "mark" not in ensure_enriched(cfg, "val")[0]
+
+
+def test_answer_rules_change_with_training_rows_and_rules_alone(cfg, tmp_path, monkeypatch):
+    before = preprocess.answer_rules(training_space(cfg))
+    write_jsonl(tmp_path / "val.jsonl", [row(answer="no")])
+    assert preprocess.answer_rules(training_space(cfg)) == before
+    write_jsonl(tmp_path / "train.jsonl", [row()])
+    changed = preprocess.answer_rules(training_space(cfg))
+    assert {key for key, value in changed.items() if value != before[key]} == {"space"}
+    (tmp_path / "schema.py").write_text("# edited\n")
+    monkeypatch.setattr(schema, "__file__", str(tmp_path / "schema.py"))
+    assert preprocess.answer_rules(training_space(cfg))["rules"] != before["rules"]
+
+
+def test_enrichment_runs_again_when_its_record_is_gone(cfg):
+    ensure_enriched(cfg, "val")
+    mark(cfg, "val")
+    enriched_path(cfg, "val").with_suffix(".meta.json").unlink()
+    assert "mark" not in ensure_enriched(cfg, "val")[0]
+
+
+def test_a_failed_enrichment_leaves_the_earlier_one_and_is_tried_again(cfg, tmp_path):
+    ensure_enriched(cfg, "val")
+    before = sha256(enriched_path(cfg, "val"))
+    write_jsonl(tmp_path / "val.jsonl", [row(), row(answer=3)])
+    for _ in range(2):
+        with pytest.raises(UserError, match="val.jsonl:2: answer is 3"):
+            ensure_enriched(cfg, "val")
+    assert sha256(enriched_path(cfg, "val")) == before
+
+
+def test_missing_inputs_name_their_keys(cfg, tmp_path):
+    (tmp_path / "val.jsonl").unlink()
+    with pytest.raises(UserError, match=r"data.val_jsonl: .*val.jsonl does not exist; correct it in "):
+        ensure_enriched(cfg, "val")
+    with pytest.raises(UserError, match=r"set data.test_jsonl in c.yaml"):
+        ensure_enriched(cfg, "test")
+
+
+def test_the_user_s_file_is_never_overwritten(tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", [row()])
+    before = (tmp_path / "rows.jsonl").read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "rows.jsonl")
+    for target in ("rows.jsonl", "link.jsonl"):
+        with pytest.raises(UserError, match="is the input itself; choose another output"):
+            enrich_jsonl(tmp_path / "rows.jsonl", tmp_path / target)
+    assert (tmp_path / "rows.jsonl").read_bytes() == before
+
+
+# --- the command ---
+
+COMMANDS = [["-m", "data.preprocess"], [str(ROOT / "data" / "preprocess.py")]]
+
+
+def run(command, *arguments, cwd):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)} if command[0] == "-m" else None
+    command = [sys.executable, *command, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd, env=environment)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_from_another_folder(command, tmp_path):
+    text = run(command, "--help", cwd=tmp_path).stdout
+    assert all(words in text for words in ("--config PATH", "section.key=value", "--src", "--dst", "--train"))
+    folder = tmp_path / "exp 1"
+    write_jsonl(folder / "train.jsonl", [row(), row(ABNORMALITIES, "polyp")])
+    write_jsonl(folder / "val.jsonl", [row(ABNORMALITIES, "no")])
+    (folder / "c.yaml").write_text("data: {train_jsonl: train.jsonl, val_jsonl: val.jsonl}\n")
+    done = run(command, "--config", "exp 1/c.yaml", "output_dir=out", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [item["answer_candidates"] for item in read(tmp_path / "out" / "data" / "val.jsonl")] == [None]
+    dropped = "1 constrained; 1 rows of 1 questions go unconstrained"
+    assert f"enriched train: 2 rows (yes_no 1, open_ended 1), {dropped}" in done.stdout
+    done = run(command, "--config", "exp 1/c.yaml", "output_dir=out", "data.answer_space=rules", cwd=tmp_path)
+    assert f"enriched train: 2 rows (yes_no 2), {dropped}" in done.stdout
+    assert not (tmp_path / "out" / "data" / "test.jsonl").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_on_one_file(command, tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", [row(ABNORMALITIES, "no")])
+    write_jsonl(tmp_path / "train.jsonl", [row(ABNORMALITIES, "polyp")])
+    for extra, expected in (((), ["yes", "no"]), (("--train", "train.jsonl"), None)):
+        arguments = ["--src", "rows.jsonl", "--dst", "out/rows.jsonl", *extra]
+        for mode, candidates in (([], None), (["data.answer_space=rules"], expected)):
+            done = run(command, *arguments, *mode, cwd=tmp_path)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert read(tmp_path / "out" / "rows.jsonl")[0]["answer_candidates"] == candidates
+    assert run(command, "--src", "rows.jsonl", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, ": no such file"),
+        ("", ": has no rows; "),
+        ("{", ":1: not valid JSON ("),
+        ('{"image": "a"}', ":1: has no question; "),
+    ],
+)
+def test_command_errors_are_one_line(content, message, tmp_path):
+    if content is not None:
+        (tmp_path / "rows.jsonl").write_text(content)
+    done = run(COMMANDS[1], "--src", tmp_path / "rows.jsonl", "--dst", tmp_path / "out.jsonl", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {tmp_path / 'rows.jsonl'}{message}") and done.stderr.count("\n") == 1
+
+
+def test_command_on_a_fresh_clone_says_what_to_set(tmp_path):
+    done = run(COMMANDS[1], cwd=tmp_path)
+    message = "error: set data.train_jsonl in config_exp1.yaml, or try --config config_demo.yaml\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+
+
+def test_types_are_listed_in_table_order():
+    types = Counter({"zebra": 1, "mcq": 1, "yes_no": 2, "apple": 1, "open_ended": 1})
+    assert preprocess.ordered_types(types) == ["yes_no", "mcq", "open_ended", "apple", "zebra"]

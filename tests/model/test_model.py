@@ -1,0 +1,310 @@
+"""Trees against plain transformers rows, and loading that refuses what doesn't fit.    python -m pytest tests/test_model.py -v"""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from conftest import TINY_MODEL, make_experiment, random_model, with_random_lora
+from safetensors.torch import load_file, save_file
+from torch.nn.utils.rnn import pad_sequence
+
+from data import answer_space
+from dataset import encode_answer, load_dataset
+from files import UserError
+from data.images import load_image
+from model.load import (
+    answer_loss,
+    attach_lora,
+    attention_par,
+    base_model,
+    check_adapter,
+    device,
+    experiment_facts,
+    load_adapter,
+    load_model,
+    load_processor,
+    memory_errors_explained,
+    save_adapter,
+    training_inputs,
+    why_rows_stay_plain,
+)
+from templates import prompt_parts
+from model.token_tree import IGNORE_INDEX
+
+
+def plain_rows(rows, processor, cfg, image_root):
+    """One row per question through the processor, as a textbook would: the independent computation."""
+    ids, labels, pixels, grids = [], [], [], []
+    for row in rows:
+        prompt = "".join(prompt_parts(row["question_type"], row["question"], row["answer_candidates"], cfg.prompt_style, processor))
+        encoded = processor(text=[prompt], images=[load_image(image_root / row["image"], cfg.image)], return_tensors="pt")
+        answer = torch.tensor(encode_answer(processor.tokenizer, row["answer"]))
+        ids.append(torch.cat([encoded["input_ids"][0], answer]))
+        labels.append(torch.cat([torch.full_like(encoded["input_ids"][0], -100), answer]))
+        pixels.append(encoded["pixel_values"])
+        grids.append(encoded["image_grid_thw"])
+    input_ids = pad_sequence(ids, True, processor.tokenizer.pad_token_id)
+    return {
+        "input_ids": input_ids,
+        "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], True),
+        "labels": pad_sequence(labels, True, -100),
+        "mm_token_type_ids": (input_ids == processor.image_token_id).int(),
+        "pixel_values": torch.cat(pixels),
+        "image_grid_thw": torch.cat(grids),
+    }
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def relative_difference(one, other):
+    difference = sum(((one[name] - other[name]) ** 2).sum() for name in one).sqrt()
+    return float(difference / sum((grad**2).sum() for grad in one.values()).sqrt())
+
+
+def assert_same_objective(cfg, rows, processor, model, **dataset_arguments):
+    """One backward over the training batch of all rows against plain transformers; returns the batch."""
+    data = load_dataset(rows, processor, cfg, training=True, **dataset_arguments)
+    batch = data.collate([data[index] for index in range(len(data))])
+    packed_loss = answer_loss(model(**training_inputs(model, batch)), batch["labels"])
+    packed = gradients(model, packed_loss)
+    plain_loss = model(**plain_rows(rows, processor, cfg, data.image_root)).loss
+    plain = gradients(model, plain_loss)
+    assert abs(packed_loss - plain_loss) / plain_loss < 1e-5
+    assert len(plain) == 2 * 7 * 2 and all(grad.abs().max() > 0 for grad in plain.values())
+    assert relative_difference(plain, packed) < 1e-5
+    return batch
+
+
+def training_config(cfg, **changes):
+    return cfg.model_copy(update={"train": cfg.train.model_copy(update=changes)})
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("style", ["plain", "chat"])
+def test_one_packed_backward_equals_separate_rows(experiment, processor, checkpointing, style):
+    cfg = experiment[0].model_copy(update={"prompt_style": style})
+    model = with_random_lora(random_model(processor), cfg.lora).train()
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    assert_same_objective(cfg, experiment[1], processor, model)
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_several_images_share_a_row_exactly_in_every_family(tmp_path, processor, family):
+    """Images of different sizes with 1 to 20 questions: two of them in one row beside the longest."""
+    cfg, rows = make_experiment(tmp_path, questions=(20, 1, 12, 4))
+    model = with_random_lora(random_model(processor, family=family), cfg.lora).train()
+    batch = assert_same_objective(cfg, rows, processor, model)
+    assert len(batch["input_ids"]) < len(batch["prefix_ids"]) == 4
+
+
+@pytest.mark.parametrize("cap", [1, 2])
+def test_groups_of_one_image_are_exact_and_its_tower_runs_once(tmp_path, processor, cap, monkeypatch):
+    cfg, rows = make_experiment(tmp_path, questions=(5, 3))
+    model = with_random_lora(random_model(processor), cfg.lora).train()
+    inner, seen = base_model(model).model, []
+    tower = inner.get_image_features
+    monkeypatch.setattr(inner, "get_image_features", lambda pixels, grid, **kwargs: seen.append(len(grid)) or tower(pixels, grid, **kwargs))
+    batch = assert_same_objective(training_config(cfg, questions_per_image=cap), rows, processor, model)
+    assert len(batch["prefix_ids"]) == {1: 8, 2: 5}[cap]
+    assert seen == [2, 8], "two images in one call; the plain rows, which come second, encode one a question"
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_the_last_layer_computes_what_is_read_and_nothing_else(experiment, processor, family):
+    """Its MLP has the read tokens alone, the other layer's all; what is read is what it would be otherwise."""
+    cfg, rows = experiment
+    data = load_dataset(rows, processor, training_config(cfg), training=True)
+    batch = data.collate([data[index] for index in range(len(data))])
+    model, seen = random_model(processor, family=family), []
+    for layer in model.model.language_model.layers:
+        layer.mlp.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[:-1].numel()))
+    inputs = training_inputs(model, batch)
+    some, read = model(**inputs).logits, inputs.pop("read")
+    assert len(read) == (batch["labels"] != IGNORE_INDEX).sum() and seen == [batch["labels"].numel(), len(read)]
+    seen.clear()
+    assert torch.allclose(model(**inputs).logits, some, atol=1e-5) and seen == [batch["labels"].numel()] * 2
+
+
+@pytest.mark.parametrize("family, changes", [("qwen2_vl", {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1}), ("qwen3_5", {})])
+def test_a_family_that_cannot_be_packed_falls_back_to_plain_rows(experiment, processor, family, changes):
+    types = {"layer_types": ["linear_attention", "full_attention"]} if family == "qwen3_5" else {}
+    model = random_model(processor, family=family, **changes, **types)
+    assert re.fullmatch(r"has (sliding|linear)_attention layers, which take no tree mask", why_rows_stay_plain(model.config))
+    data = load_dataset(experiment[1], processor, experiment[0], training=True, model_config=model.config)
+    batch = data.collate([data[index] for index in range(len(data))])
+    assert batch["input_ids"].shape[0] == len(experiment[1])
+    loss = answer_loss(model(**training_inputs(model, batch)), batch["labels"])
+    expected = model(**plain_rows(experiment[1], processor, experiment[0], data.image_root)).loss
+    assert abs(loss - expected) / expected < 1e-5
+
+
+def test_attention_par_of_the_real_7b(shared):
+    from transformers import AutoConfig
+
+    layer = 2 * 3584 * 3584 + 2 * 3584 * 512 + 3 * 3584 * 18944
+    assert attention_par(AutoConfig.from_pretrained(shared / "qwen2-vl-processor")) == 2 * layer / (4 * 3584)
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_families_that_can_be_packed_are_known_from_their_config(processor, family):
+    assert why_rows_stay_plain(random_model(processor, family=family).config) is None
+
+
+def test_branches_would_differ_if_they_saw_each_other(experiment, processor):
+    """The equality above can fail: with a plain causal mask the loss is another."""
+    model = random_model(processor)
+    data = load_dataset(experiment[1], processor, experiment[0])
+    batch = data.collate([data[3]])
+    loss = answer_loss(model(**training_inputs(model, batch)), batch["labels"])
+    length = batch["input_ids"].shape[1]
+    batch["attention_mask"] = torch.ones(1, 1, length, length, dtype=torch.bool).tril()
+    assert abs(answer_loss(model(**training_inputs(model, batch)), batch["labels"]) - loss) > 1e-3
+
+
+def test_answer_loss_is_a_mean_over_the_step(model):
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    labels = torch.tensor([[-100, 0, -100, 1], [-100, -100, 1, -100]])
+    token_losses = -logits.log_softmax(-1)[range(3), [0, 1, 1]]
+    outputs = type("Outputs", (), {"logits": logits})
+    assert torch.allclose(answer_loss(outputs, labels), token_losses.mean())
+    assert torch.allclose(answer_loss(outputs, labels, num_items_in_batch=12), token_losses.sum() / 12)
+
+
+def test_lora_sits_on_the_language_model_only(model, experiment):
+    lora = attach_lora(model, experiment[0].lora)
+    trained = [name for name, weight in lora.named_parameters() if weight.requires_grad]
+    assert len(trained) == 2 * 7 * 2  # layers x projections x (A, B)
+    assert all(".language_model.layers." in name and ".lora_" in name for name in trained)
+    assert not any(weight.requires_grad for weight in base_model(lora).model.visual.parameters())
+
+
+def test_unknown_target_module_is_named(model, experiment):
+    with pytest.raises(UserError, match="lora.target_modules: the language model has no qkv"):
+        attach_lora(model, experiment[0].lora.model_copy(update={"target_modules": ["q_proj", "qkv"]}))  # qkv is the tower's
+
+
+def test_lora_on_the_real_7b_shape(shared, experiment):
+    """On the meta device: 40.4 M trainable parameters, as config_exp1.yaml says, none of them in the vision tower."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        config = AutoConfig.from_pretrained(shared / "qwen2-vl-processor")
+        model = AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa").requires_grad_(False)
+        lora = attach_lora(model, experiment[0].lora)
+    trained = [weight.numel() for weight in lora.parameters() if weight.requires_grad]
+    assert len(trained) == 28 * 7 * 2 and sum(trained) == 40_370_176
+    assert round(sum(weight.numel() for weight in lora.parameters()) / 1e9, 2) == 8.33
+
+
+@pytest.fixture
+def adapter(model, experiment, tmp_path):
+    facts = experiment_facts(experiment[0], {"rules": "a", "train": "b"})
+    lora = with_random_lora(model, experiment[0].lora)
+    save_adapter(lora, tmp_path / "adapter", facts)
+    return tmp_path / "adapter", lora, facts
+
+
+def test_adapter_round_trip_is_exact(adapter, processor):
+    folder, lora, _ = adapter
+    loaded = load_adapter(random_model(processor), folder)
+    saved = {name: weight for name, weight in lora.named_parameters() if "lora_" in name}
+    found = {name: weight for name, weight in loaded.named_parameters() if "lora_" in name}
+    assert saved.keys() == found.keys() and all(torch.equal(saved[name], found[name]) for name in saved)
+    assert not any(weight.requires_grad for weight in loaded.parameters())
+
+
+def test_the_answer_space_is_saved_beside_the_adapter(adapter):
+    folder, lora, facts = adapter
+    space = {"mode": "mined", "questions": {"is it über": {"candidates": ["ja"]}}}
+    save_adapter(lora, folder, facts, space)
+    path = folder / "answer_space.json"
+    assert answer_space.load(path) == space and "über" in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("damage", ["missing", "alien", "shape"])
+def test_adapter_that_does_not_fit_is_refused(adapter, processor, damage):
+    folder = adapter[0]
+    tensors = load_file(folder / "adapter_model.safetensors")
+    name = sorted(tensors)[0]
+    tensor = tensors.pop(name)
+    if damage == "alien":
+        tensors = {**tensors, name: tensor, name.replace("layers.0", "layers.7"): tensor.clone()}
+    if damage == "shape":
+        tensors[name] = tensor[:, :-1].contiguous()
+    save_file(tensors, folder / "adapter_model.safetensors")
+    with pytest.raises(UserError, match="does not fit the model: 1 tensors"):
+        load_adapter(random_model(processor), folder)
+
+
+def test_saving_replaces_an_adapter_whole(adapter):
+    folder, lora, facts = adapter
+    (folder / "stale.txt").write_text("old")
+    save_adapter(lora, folder, {**facts, "best": 1})
+    assert not (folder / "stale.txt").exists() and json.loads((folder / "experiment.json").read_text())["best"] == 1
+    assert [path.name for path in folder.parent.iterdir()] == ["adapter"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"valid_answers": {"answer_space": "rules", "max_listed": 20}},
+        {"prompt_style": "chat"},
+        {"answer_prefix": " "},
+        {"image": {"min_pixels": 1, "max_pixels": 2}},
+        {"answer_rules": {}},
+    ],
+)
+def test_another_experiment_than_trained_is_refused(adapter, change):
+    folder, _, facts = adapter
+    check_adapter(folder, facts)
+    assert change.keys() <= facts.keys()
+    with pytest.raises(UserError, match=f"was trained with {next(iter(change))}="):
+        check_adapter(folder, {**facts, **change})
+
+
+def test_load_model_on_the_shipped_model(experiment):
+    model, processor = load_model(experiment[0], phase="train")
+    assert model.training and base_model(model).config._attn_implementation == "sdpa"
+    assert processor.image_processor.size["longest_edge"] == 12544
+    weights = list(base_model(model).model.visual.parameters())
+    assert weights[0].dtype == torch.float32 or device().type != "cpu"
+
+
+def test_a_model_that_is_not_there_is_one_line(experiment):
+    with pytest.raises(UserError, match="model_name: nobody/nothing can't be loaded") as error:
+        load_processor(experiment[0].model_copy(update={"model_name": "nobody/nothing"}))
+    assert "\n" not in str(error.value)
+
+
+def test_pixel_limits_reach_the_processor(tmp_path):
+    cfg, rows = make_experiment(tmp_path, questions=(1,), sizes=[(300, 200)], **{"image.max_pixels": 50176})
+    processor = load_processor(cfg)
+    data = load_dataset(rows, processor, cfg)
+    assert data[0]["image_grid_thw"].tolist() == [[1, 12, 18]]  # 300 x 200 -> 252 x 168 pixels
+
+
+def test_mismatched_tokenizer_is_refused(tmp_path, experiment):
+    folder = tmp_path / "model"
+    shutil.copytree(TINY_MODEL, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["image_token_id"] = 5
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="image token"):
+        load_model(experiment[0].model_copy(update={"model_name": str(folder)}))
+
+
+def test_a_loading_process_that_the_kernel_ended_is_out_of_memory():
+    """torch raises the second error where it was waiting for the process, with the first as its cause."""
+    with pytest.raises(UserError, match="out of memory; lower it"), memory_errors_explained("lower it"):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    with pytest.raises(UserError, match="out of memory"), memory_errors_explained("lower it"):
+        raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly") from RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    with pytest.raises(RuntimeError, match="shape"), memory_errors_explained("lower it"):
+        raise RuntimeError("a shape does not fit")

@@ -1,0 +1,505 @@
+"""Exact scoring against plain forward passes, decoding against HF generate.    python -m pytest tests/test_decode.py -v"""
+
+import os
+from collections import Counter
+from itertools import chain
+from math import exp
+
+import pytest
+import torch
+from conftest import ROOT, make_experiment, random_model, with_random_lora
+from PIL import Image
+
+from prediction import answer_trees as scoring
+from config import load_config
+from constraints import CandidateTrie, NumberGrammar, allowed_token_ids
+from data import answer_space
+from data.answer_space import EXCLUSIVE
+from data.preprocess import ensure_enriched
+from dataset import VQADataset, encode_answer, encode_candidates, label_set_grammar, load_dataset
+from prediction.decode import GREEDY, LOOKAHEAD, Plan, answer_by_generate, answer_questions, candidate_trie, image_batches, left_padded, number_grammar, run_searches
+from files import read_jsonl
+from model.load import load_model, load_model_config, load_processor
+
+CANDIDATES = ("yes", "no", "none", "not relevant", "polyp", "polyp snare", "center", "center-left", "11-20mm", "5-10mm", "<5mm")
+LABELS = ("center", "center-left", "center-right", "lower-left", "pink", "polyp", "polyp snare", "none")
+BUDGET = 4096
+
+
+@pytest.fixture(params=["untuned", "lora"])
+def any_model(request, processor, experiment):
+    model = random_model(processor)
+    return with_random_lora(model, experiment[0].lora).eval() if request.param == "lora" else model
+
+
+@pytest.fixture
+def prompts(experiment, processor):
+    return load_dataset(experiment[1], processor, experiment[0], supervised=False)
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory):
+    """Rows of which a third are yes/no with candidates."""
+    return make_experiment(tmp_path_factory.mktemp("closed"), questions=(3, 4))
+
+
+def generate(model, data, indices, processor, max_new_tokens, grammar=None):
+    """Answers of HF generate, one left-padded row per question; with a trie or grammar, through prefix_allowed_tokens_fn."""
+    items = [data[index] for index in indices]
+    batch = data.collate(items)
+    inputs = left_padded([(item, row, leaf) for row, item in enumerate(items) for leaf in item["leaves"]], batch, processor.tokenizer.pad_token_id)
+    start, eos, pad = inputs["input_ids"].shape[1], processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
+
+    def allowed(row, ids):
+        ids = ids[start:].tolist()
+        return [pad] if eos in ids else grammar.after(ids).allowed()
+
+    output = model.generate(
+        **inputs,
+        **GREEDY,
+        max_new_tokens=max_new_tokens,
+        prefix_allowed_tokens_fn=allowed if grammar else None,
+        eos_token_id=eos,
+        pad_token_id=pad,
+    )
+    answers = output[:, start:].tolist()
+    return [ids[: ids.index(eos) + 1] if eos in ids else ids for ids in answers]
+
+
+def search(model, data, indices, plan, max_new_tokens=6, budget=BUDGET):
+    """Finished searches; plan: one Plan for all questions, or a list."""
+    items = [data[index] for index in indices]
+    plans = plan if isinstance(plan, list) else [plan] * sum(len(item["leaves"]) for item in items)
+    return run_searches(model, data, items, plans, max_new_tokens, budget)
+
+
+def decode(model, data, indices, plan, max_new_tokens=6, budget=BUDGET):
+    return [found.beam[0].ids for found in search(model, data, indices, plan, max_new_tokens, budget)]
+
+
+def scores(found):
+    """{token ids of a candidate: logprob} of a finished exact search."""
+    return {tuple(place.ids): place.logprob for place in found.all_answers()}
+
+
+@torch.no_grad()
+def score_separately(model, data, item, leaf, answers):
+    """Log-probabilities of whole answers (lists of ids) under a question: one plain row each, mask and positions the model's own."""
+    batch, tree = data.collate([item]), item["tree"]
+    prompt, sums = [tree.input_ids[node] for node in tree.path(leaf)], []
+    for ids in answers:
+        input_ids = torch.tensor([prompt + ids])
+        kinds = (input_ids == data.processor.image_token_id).int()
+        logits = model(input_ids=input_ids, mm_token_type_ids=kinds, pixel_values=batch["pixel_values"], image_grid_thw=batch["image_grid_thw"]).logits
+        logprobs = logits[0, len(prompt) - 1 : -1].double().log_softmax(-1)
+        sums.append(logprobs[range(len(ids)), ids].sum().item())
+    return sums
+
+
+# --- exact scoring
+
+
+def test_exact_equals_naive_scoring_of_each_candidate(any_model, prompts, processor):
+    """Several images in a batch, different candidates for the questions of one image."""
+    tokenizer = processor.tokenizer
+    spaces = [CANDIDATES, ("yes", "no"), ("polyp", "polyp snare", "none"), ("not relevant",)]
+    plans = [Plan("exact", candidate_trie(tokenizer, spaces[number % len(spaces)])) for number in range(18)]
+    found = search(any_model, prompts, range(4), plans)
+    questions = [(prompts[index], leaf) for index in range(4) for leaf in prompts[index]["leaves"]]
+    for number, ((item, leaf), result) in enumerate(zip(questions, found, strict=True)):
+        ids = encode_candidates(tokenizer, spaces[number % len(spaces)])
+        naive = score_separately(any_model, prompts, item, leaf, ids)
+        assert [scores(result)[tuple(answer)] for answer in ids] == pytest.approx(naive, abs=2e-5)
+        assert len(scores(result)) == len(ids)
+
+
+def test_exact_scoring_of_label_sets_equals_naive_scoring(any_model, prompts, processor):
+    grammar = label_set_grammar(processor.tokenizer, LABELS[:5] + LABELS[-1:])
+    (found,) = search(any_model, prompts, [0], Plan("exact", grammar))
+    assert len(scores(found)) == grammar.size() == 2**5 - 1 + 1
+    naive = score_separately(any_model, prompts, prompts[0], prompts[0]["leaves"][0], [list(ids) for ids in scores(found)])
+    assert list(scores(found).values()) == pytest.approx(naive, abs=2e-5)
+
+
+@pytest.mark.parametrize("budget", [7, 60, 400])
+def test_a_tree_over_the_budget_is_read_in_pieces_with_the_same_scores(any_model, prompts, processor, budget):
+    plans = [Plan("exact", label_set_grammar(processor.tokenizer, LABELS)), Plan("exact", candidate_trie(processor.tokenizer, CANDIDATES))] * 9
+    whole, pieces = search(any_model, prompts, range(4), plans), search(any_model, prompts, range(4), plans, budget=budget)
+    for first, second in zip(whole, pieces):
+        assert scores(second) == pytest.approx(scores(first), abs=2e-5)
+    free = decode(any_model, prompts, range(4), Plan("free"))
+    assert decode(any_model, prompts, range(4), Plan("free"), budget=budget) == free
+
+
+def test_batched_and_together_equal_single_and_one_question_at_a_time(any_model, experiment, prompts, processor):
+    cfg, rows = experiment
+    exact, free = Plan("exact", candidate_trie(processor.tokenizer, CANDIDATES)), Plan("free")
+    together = search(any_model, prompts, range(4), exact)
+    single = [found for index in range(4) for found in search(any_model, prompts, [index], exact)]
+    alone = [load_dataset([row], processor, cfg, supervised=False) for row in rows]
+    for first, *others in zip(together, single, (search(any_model, data, [0], exact)[0] for data in alone), strict=True):
+        assert all(scores(other) == pytest.approx(scores(first), abs=2e-5) for other in others)
+    grammar = label_set_grammar(processor.tokenizer, LABELS)
+    for plan in (free, Plan("greedy", exact.grammar), Plan("beam", grammar, 1), Plan("beam", grammar, 3, LOOKAHEAD)):
+        answers = decode(any_model, prompts, range(4), plan)
+        assert [ids for index in range(4) for ids in decode(any_model, prompts, [index], plan)] == answers
+        assert [decode(any_model, data, [0], plan)[0] for data in alone] == answers
+
+
+@pytest.mark.parametrize("lists", [False, True])
+def test_confidence_and_valid_mass_are_those_of_brute_force(closed, processor, lists):
+    """Of single answers, and of all lists that three labels and `none` allow, as texts."""
+    cfg, rows = closed
+    if lists:
+        rows = [{**row, "answer_candidates": ["pink", "polyp", "red", "none"], "multi_label": True} for row in rows]
+        texts = ["pink", "polyp", "red", "pink; polyp", "pink; red", "polyp; red", "pink; polyp; red", "none"]
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    model = random_model(processor)
+    answers = list(chain.from_iterable(answer_questions(model, data, cfg, "exact", 3)))
+    items = [data[index] for index in range(len(data))]
+    leaves = [(item, leaf) for item in items for leaf in item["leaves"]]
+    exact = [(row, answer, *leaf) for (row, answer), leaf in zip(answers, leaves) if answer.decoding == "exact"]
+    assert len(exact) >= 3
+    for row, answer, item, leaf in exact:
+        valid = texts if lists else row["answer_candidates"]
+        naive = dict(zip(valid, score_separately(model, data, item, leaf, encode_candidates(processor.tokenizer, valid))))
+        best = max(naive, key=naive.get)
+        mass = sum(map(exp, naive.values()))
+        assert answer.text == best and answer.logprob == pytest.approx(naive[best], abs=1e-4)
+        assert dict(answer.probabilities()) == pytest.approx({text: exp(value) / mass for text, value in naive.items()}, abs=1e-4)
+        assert answer.valid_mass == pytest.approx(mass, rel=1e-4)
+        assert sum(value for _, value in answer.probabilities()) == pytest.approx(1)
+
+
+def test_candidates_and_the_remainder_sum_to_one(prompts, processor):
+    """The remainder by plain forward passes: leaving the trie, at each place, by any token that continues no candidate."""
+    model, item = random_model(processor), prompts[0]
+    trie = candidate_trie(processor.tokenizer, ("polyp", "polyp snare", "no", "not relevant"))
+    (found,) = search(model, prompts, [0], Plan("exact", trie))
+    remainder, waiting = 0.0, [(trie, [])]
+    while waiting:
+        node, ids = waiting.pop()
+        remainder += remainder_at(model, prompts, item, ids, sorted(set(range(len(processor.tokenizer))) - set(node.children)))
+        waiting += [(below, [*ids, token]) for token, below in node.children.items() if below.children]
+    assert remainder > 0.5 and remainder + sum(map(exp, scores(found).values())) == pytest.approx(1, abs=1e-5)
+
+
+@torch.no_grad()
+def remainder_at(model, data, item, ids, tokens):
+    """Probability that an answer begins with `ids` and goes on with one of `tokens`."""
+    batch, tree = data.collate([item]), item["tree"]
+    prompt = [tree.input_ids[node] for node in tree.path(item["leaves"][0])]
+    input_ids = torch.tensor([prompt + ids])
+    kinds = (input_ids == data.processor.image_token_id).int()
+    logits = model(input_ids=input_ids, mm_token_type_ids=kinds, pixel_values=batch["pixel_values"], image_grid_thw=batch["image_grid_thw"]).logits
+    logprobs = logits[0, len(prompt) - 1 :].double().log_softmax(-1)
+    return (logprobs[range(len(ids)), ids].sum() + logprobs[-1, tokens].logsumexp(0)).exp().item()
+
+
+def test_exact_and_greedy_may_differ_and_exact_is_never_less_likely(closed, processor):
+    cfg, rows = closed
+    rows = [{**row, "answer_candidates": list(CANDIDATES), "multi_label": False} for row in rows]
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    differ = 0
+    for seed in range(6):
+        model = random_model(processor, seed)
+        exact, greedy = (list(chain.from_iterable(answer_questions(model, data, cfg, decoding, 3))) for decoding in ("exact", "greedy"))
+        for (_, first), (_, second) in zip(exact, greedy, strict=True):
+            assert first.greedy == second.text and dict(first.scored)[second.text] == pytest.approx(second.logprob, abs=1e-4)
+            assert first.logprob >= second.logprob - 1e-4
+            differ += first.text != second.text
+    assert 0 < differ < 6 * len(rows)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_dtypes_agree_up_to_ties(prompts, processor, dtype):
+    plan = Plan("exact", candidate_trie(processor.tokenizer, CANDIDATES))
+    reference = search(random_model(processor), prompts, range(4), plan)
+    other = search(random_model(processor).to(dtype), prompts, range(4), plan)
+    tie = 0.5 if dtype == torch.bfloat16 else 1e-4  # bfloat16 has three digits, and a candidate up to six tokens
+    for first, second in zip(map(scores, reference), map(scores, other), strict=True):
+        assert first == pytest.approx(second, abs=tie)
+        assert first[max(second, key=second.get)] > max(first.values()) - 2 * tie
+
+
+def test_logits_in_chunks_give_the_same_scores(prompts, processor, monkeypatch):
+    plan, model = Plan("exact", candidate_trie(processor.tokenizer, CANDIDATES)), random_model(processor)
+    whole = search(model, prompts, range(4), plan)
+    monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", 7 * model.lm_head.weight.shape[0])
+    for first, second in zip(whole, search(model, prompts, range(4), plan)):
+        assert scores(second) == pytest.approx(scores(first), abs=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [True, False])
+def test_logits_of_a_bfloat16_model_are_float32(bias, monkeypatch):
+    """The grid of bfloat16 between 16 and 32 is 0.125; the products of its numbers and their sums are exact in float32."""
+    monkeypatch.setattr(scoring, "WEIGHTS_AT_ONCE", 1000)
+    torch.manual_seed(0)
+    lm_head, hidden = torch.nn.Linear(64, 100, bias=bias, dtype=torch.bfloat16), 8 * torch.randn(5, 64, dtype=torch.bfloat16)
+    exact = hidden.double() @ lm_head.weight.double().T + (lm_head.bias.double() if bias else 0)
+    assert torch.allclose(scoring.float32_logits(lm_head, hidden).double(), exact, atol=1e-5)
+    assert (lm_head(hidden).double() - exact).abs().max() > 0.005
+
+
+def test_scores_of_a_bfloat16_model_are_those_of_its_hidden_states_in_float32(prompts, processor):
+    model, hidden = random_model(processor).bfloat16(), []
+    model.model.register_forward_hook(lambda module, args, output: hidden.append(output.last_hidden_state))
+    items = [prompts[index] for index in range(4)]
+    found = search(model, prompts, range(4), Plan("exact", candidate_trie(processor.tokenizer, ("yes", "no"))))
+    at = [hidden[0][row, leaf].double() for row, item in enumerate(items) for leaf in item["leaves"]]
+    for state, result in zip(at, found, strict=True):
+        expected = (state @ model.lm_head.weight.double().T).log_softmax(-1)
+        assert all(value == pytest.approx(expected[token].item(), abs=1e-4) for token, value in result.question.scores.items())
+
+
+def test_an_answer_may_be_longer_than_the_stack_is_deep():
+    place = scoring.Question(0, 0, None)
+    for token in range(5000):
+        place.scores = {token: -0.5}
+        place = place.child(token)
+    assert place.ids == list(range(5000)) and place.logprob == -2500
+
+
+# --- step by step
+
+
+def test_free_equals_generate(any_model, prompts, processor):
+    expected = generate(any_model, prompts, range(4), processor, 6)
+    assert decode(any_model, prompts, range(4), Plan("free")) == expected
+    assert len({tuple(ids) for ids in expected}) > 3, "a model that always says the same would prove little"
+
+
+@pytest.mark.parametrize("lookahead", [0, 5])
+def test_greedy_equals_generate_with_prefix_allowed_tokens(any_model, prompts, processor, lookahead):
+    trie = candidate_trie(processor.tokenizer, CANDIDATES)
+    candidates = encode_candidates(processor.tokenizer, CANDIDATES)
+    expected = generate(any_model, prompts, range(4), processor, max(map(len, candidates)), trie)
+    assert decode(any_model, prompts, range(4), Plan("greedy", trie, lookahead=lookahead), 1) == expected
+    assert all(ids in candidates for ids in expected) and len({tuple(ids) for ids in expected}) > 2
+
+
+@pytest.mark.parametrize("lookahead", [0, LOOKAHEAD])
+def test_one_beam_over_label_lists_equals_generate_with_prefix_allowed_tokens(any_model, prompts, processor, lookahead):
+    grammar = label_set_grammar(processor.tokenizer, LABELS)
+    expected = generate(any_model, prompts, range(4), processor, len(grammar.longest), grammar)
+    assert decode(any_model, prompts, range(4), Plan("beam", grammar, 1, lookahead), 1) == expected
+    texts = [processor.tokenizer.decode(ids, skip_special_tokens=True) for ids in expected]
+    assert len(set(texts)) > 2 and any(";" in text for text in texts)
+
+
+def beam_by_definition(scored, beams):
+    """Beam search over a table {ids: logprob of the finished answer}: prefixes' probabilities come from `prefix` of the same search."""
+    beam = [()]
+    while not (beam[0] in scored["answers"]):
+        longer = [ids + (token,) for ids in beam if ids not in scored["answers"] for token in scored["next"][ids]]
+        beam = sorted([ids for ids in beam if ids in scored["answers"]] + longer, key=lambda ids: -scored["prefix"][ids])[:beams]
+    return list(beam[0])
+
+
+@pytest.mark.parametrize("beams", [1, 2, 4])
+def test_beams_follow_their_definition_and_more_of_them_find_the_exact_answer(any_model, prompts, processor, beams):
+    grammar = label_set_grammar(processor.tokenizer, LABELS)
+    exact = search(any_model, prompts, range(4), Plan("exact", grammar))
+    found = search(any_model, prompts, range(4), Plan("beam", grammar, beams, LOOKAHEAD))
+    for reference, result in zip(exact, found, strict=True):
+        answers, prefix, following = scores(reference), {(): 0.0}, {}
+        waiting = [reference.question]
+        while waiting:
+            place = waiting.pop()
+            following[tuple(place.ids)] = list(place.scores or ())
+            prefix |= {(*place.ids, token): place.child(token).logprob for token in place.scores or ()}
+            waiting += [place.child(token) for token in place.scores or ()]
+        best = result.beam[0]
+        assert best.ids == beam_by_definition({"answers": answers, "prefix": prefix, "next": following}, beams)
+        assert best.logprob == pytest.approx(answers[tuple(best.ids)], abs=2e-5)
+    everything = search(any_model, prompts, range(4), Plan("beam", grammar, grammar.size(), LOOKAHEAD))
+    assert [result.beam[0].ids for result in everything] == [list(max(scores(reference), key=scores(reference).get)) for reference in exact]
+
+
+def test_mixed_constraints_in_one_image(any_model, prompts, processor):
+    """Each question of an image has its own way to be answered."""
+    tokenizer = processor.tokenizer
+    kinds = [Plan("free"), Plan("exact", candidate_trie(tokenizer, CANDIDATES)), Plan("beam", label_set_grammar(tokenizer, LABELS), 3, LOOKAHEAD)]
+    mixed = kinds * 3
+    together = search(any_model, prompts, [3], mixed, 5)
+    for index, plan in enumerate(mixed):
+        same = search(any_model, prompts, [3], plan, 5)[index]
+        if plan.decoding == "exact":
+            assert scores(together[index]) == pytest.approx(scores(same), abs=2e-5)
+        else:
+            assert together[index].beam[0].ids == same.beam[0].ids
+
+
+def test_a_single_candidate_needs_no_choice(any_model, prompts, processor):
+    only = encode_candidates(processor.tokenizer, ["not relevant"])
+    assert decode(any_model, prompts, [0], Plan("greedy", CandidateTrie(only)), 1) == only
+
+
+# --- whole rows
+
+
+@pytest.mark.parametrize("decoding", ["exact", "greedy", "allowed_set", "free"])
+def test_answer_questions_respects_the_decoding(closed, processor, decoding):
+    cfg, rows = closed
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    answers = list(chain.from_iterable(answer_questions(random_model(processor), data, cfg, decoding, 3)))
+    assert [row["id"] for row, _ in answers] == [row["id"] for row in rows]
+    allowed = allowed_token_ids(encode_candidates(processor.tokenizer, ["yes", "no"]))
+    letters = set(processor.tokenizer.decode(allowed, skip_special_tokens=True))
+    for row, answer in answers:
+        assert answer.decoding == (decoding if row["answer_candidates"] else "free")
+        assert answer.constrained == (decoding != "free" and row["answer_candidates"] is not None)
+        assert not (answer.cut and answer.constrained)
+        if answer.constrained and decoding in ("exact", "greedy"):
+            assert answer.text in row["answer_candidates"]
+        if answer.constrained and decoding == "allowed_set":
+            assert set(answer.text) <= letters
+        if not answer.constrained:
+            assert len(processor.tokenizer(answer.text)["input_ids"]) <= 3 or answer.cut
+
+
+@pytest.mark.parametrize("decoding", ["exact", "greedy"])
+def test_answer_prefix_is_taken_off_again(closed, processor, decoding):
+    cfg, rows = closed
+    cfg = cfg.model_copy(update={"answer_prefix": " "})
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    for row, answer in chain.from_iterable(answer_questions(random_model(processor), data, cfg, decoding, 3)):
+        assert not answer.constrained or (answer.text in row["answer_candidates"] and (answer.greedy or "yes") in row["answer_candidates"])
+
+
+def test_cut_answers_are_told(closed, processor):
+    """A model that never ends is cut every time; one that ends at once never."""
+    cfg, rows = closed
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    model = random_model(processor)
+    eos = processor.tokenizer.eos_token_id
+    for bias, expected in ((-1e4, {True}), (1e4, {False})):
+        model.lm_head.register_forward_hook(lambda *args, bias=bias: args[2].index_add(-1, torch.tensor([eos]), torch.full((*args[2].shape[:-1], 1), bias)))
+        assert {answer.cut for _, answer in chain.from_iterable(answer_questions(model, data, cfg, "free", 3))} == expected
+        model.lm_head._forward_hooks.clear()
+
+
+@pytest.mark.parametrize("decoding, exact_sets", [("exact", 64), ("exact", 200), ("greedy", 64), ("allowed_set", 64), ("free", 64)])
+def test_a_label_list_question_is_answered_with_one_valid_list(closed, processor, decoding, exact_sets):
+    cfg, rows = closed
+    cfg = cfg.model_copy(update={"predict": cfg.predict.model_copy(update={"exact_sets": exact_sets})})
+    rows = [{**row, "multi_label": True, "answer_candidates": list(LABELS)} for row in rows]
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    tokens = allowed_token_ids(label_set_grammar(processor.tokenizer, LABELS).token_lists())
+    letters = set(processor.tokenizer.decode(tokens, skip_special_tokens=True))
+    lengths, kind = set(), {"exact": "beam" if exact_sets < 128 else "exact"}.get(decoding, decoding)
+    models = [random_model(processor, seed) for seed in range(6)]
+    answers = (answer for model in models for answer in chain.from_iterable(answer_questions(model, data, cfg, decoding, 3)))
+    for _, answer in answers:
+        assert answer.decoding == kind and answer.constrained == (decoding != "free") and not (answer.cut and answer.constrained)
+        assert len(answer.scored) == (128 if kind == "exact" else 0)
+        found = answer.text.split("; ")
+        lengths.add(len(found))
+        if decoding in ("exact", "greedy"):
+            assert found == [label for label in LABELS if label in found] and (found == ["none"] or "none" not in found)
+        if decoding == "allowed_set":
+            assert set(answer.text) <= letters
+    assert kind not in ("beam", "greedy") or lengths & set(range(2, len(LABELS) - 1)), "neither single labels nor all together"
+
+
+@pytest.mark.parametrize("decoding", ["exact", "greedy"])
+def test_open_numbers_follow_the_grammar_where_it_is_wanted(closed, processor, decoding):
+    cfg, rows = closed
+    rows = [{**row, "question_type": "size_numeric", "answer_candidates": None} for row in rows]
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    assert all(answer.decoding == "free" for _, answer in chain.from_iterable(answer_questions(random_model(processor), data, cfg, decoding, 3)))
+    cfg = cfg.model_copy(update={"predict": cfg.predict.model_copy(update={"numeric_grammar": True})})
+    grammar = number_grammar(processor.tokenizer, "size_numeric")
+    texts = set()
+    for seed in range(4):
+        for _, answer in chain.from_iterable(answer_questions(random_model(processor, seed), data, cfg, decoding, 3)):
+            assert answer.decoding == ("beam" if decoding == "exact" else "greedy")
+            grammar.after(encode_answer(processor.tokenizer, answer.text))
+            texts.add(answer.text)
+    assert len(texts) > 2 and isinstance(grammar, NumberGrammar)
+
+
+def test_batches_depend_on_the_rows_alone(prompts, experiment):
+    cfg = experiment[0].model_copy(update={"predict": experiment[0].predict.model_copy(update={"batch_size": 3})})
+    assert image_batches(prompts, cfg) == [[0, 1, 2], [3]]
+
+
+# --- through generate
+
+
+@pytest.mark.parametrize("decoding", ["greedy", "free"])
+def test_generate_and_trees_give_the_same_answers_for_mixed_rows(closed, processor, decoding):
+    cfg, rows = closed
+    kinds = [{"answer_candidates": None}, {"answer_candidates": list(LABELS), "multi_label": True}, {"answer_candidates": list(CANDIDATES)}]
+    rows = [{**row, "multi_label": False, **kinds[index % 3]} for index, row in enumerate(rows)]
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    model, items = random_model(processor), [data[index] for index in range(len(data))]
+    slow = answer_by_generate(model, data, items, cfg, decoding, 3)
+    fast = [answer for _, answer in chain.from_iterable(answer_questions(model, data, cfg, decoding, 3))]
+    assert [(answer.text, answer.decoding, answer.cut) for answer in slow] == [(answer.text, answer.decoding, answer.cut) for answer in fast]
+    assert any(answer.cut for answer in slow)
+
+
+def test_a_model_without_flattened_trees_answers_validly_and_as_one_question_at_a_time(closed, processor):
+    cfg, rows = closed
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    model = random_model(processor, family="qwen3_5", layer_types=["linear_attention", "full_attention"])
+    answers = list(chain.from_iterable(answer_questions(model, data, cfg, "exact", 3)))
+    assert {answer.decoding for _, answer in answers} == {"greedy", "free"}
+    assert all(answer.text in row["answer_candidates"] for row, answer in answers if answer.constrained)
+    alone = [load_dataset([row], processor, cfg, supervised=False) for row in rows]
+    singles = [next(iter(answer_questions(model, one, cfg, "exact", 3)))[0][1].text for one in alone]
+    assert singles == [answer.text for _, answer in answers]
+
+
+# --- questions of the demo and real ones
+
+
+def check_valid(row, answer):
+    """Assert that an answer is one of the row's candidates, or one of its lists in canonical order."""
+    candidates = row["answer_candidates"]
+    if not candidates:
+        assert answer.decoding == "free"
+    elif row["multi_label"]:
+        labels = answer.text.split("; ")
+        assert labels == [label for label in candidates if label in labels] and (len(labels) == 1 or set(EXCLUSIVE).isdisjoint(labels))
+    else:
+        assert answer.text in candidates
+
+
+@pytest.mark.parametrize("decoding", ["exact", "greedy"])
+def test_every_prediction_of_the_tiny_model_is_a_valid_answer(decoding, tmp_path):
+    cfg = load_config(ROOT / "config_demo.yaml", [f"output_dir={tmp_path}", "train.num_workers=0", "predict.batch_size=8"])
+    rows = ensure_enriched(cfg, "val")
+    model, processor = load_model(cfg)
+    data = load_dataset(rows, processor, cfg, supervised=False)
+    answers = list(chain.from_iterable(answer_questions(model, data, cfg, decoding, 4)))
+    for row, answer in answers:
+        check_valid(row, answer)
+    assert len(answers) == len(rows) and sum(row["multi_label"] for row, _ in answers) > 100
+    assert len({answer.text for row, answer in answers if row["multi_label"]}) > 5
+
+
+def test_every_prediction_of_a_real_question_is_a_valid_answer(shared, tmp_path):
+    """The real tokenizer, all 20 questions of Kvasir-VQA with their mined spaces, random weights. SURGVQA_ROWS rows (90)."""
+    cfg = load_config(None, [f"model_name={shared / 'qwen2-vl-processor'}", "image.max_pixels=3136", "train.num_workers=0", "predict.batch_size=8"])
+    processor = load_processor(cfg)
+    rows = [{**row, "id": str(line), "image": row["image_filename"]} for line, row in read_jsonl(shared / "real-data" / "kvasir_vqa" / "val.jsonl")]
+    space, asked = answer_space.mine(rows), {}
+    for row in rows:
+        asked.setdefault(row["question"], []).append(row)
+    number, chosen = int(os.environ.get("SURGVQA_ROWS", 90)), []
+    while len(chosen) < number:
+        chosen += [questions.pop() for questions in asked.values() if questions]
+    chosen = [{**answer_space.apply(space, row), "image": f"{index // 9}.png"} for index, row in enumerate(chosen[:number])]
+    for name in dict.fromkeys(row["image"] for row in chosen):
+        Image.effect_noise((56, 56), 80).convert("RGB").save(tmp_path / name)
+    cfg = cfg.model_copy(update={"data": cfg.data.model_copy(update={"image_root": tmp_path})})
+    data = VQADataset(chosen, processor, cfg, dict.fromkeys((row["image"] for row in chosen), (56, 56)), load_model_config(cfg), supervised=False)
+    kinds, answers = Counter(), list(chain.from_iterable(answer_questions(random_model(processor), data, cfg, "exact", 4)))
+    for row, answer in answers:
+        kinds[answer.decoding] += 1
+        check_valid(row, answer)
+    assert len(answers) == number and len({row["question"] for row in chosen}) == 20
+    assert kinds["exact"] > number / 2 and kinds["beam"] > number / 10, kinds

@@ -1,0 +1,252 @@
+"""Predicted cost against torch's own counting of real training steps.    python -m pytest tests/test_cost.py -v"""
+
+import re
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from contextlib import nullcontext
+
+import pytest
+import torch
+from conftest import ROOT, make_experiment, random_model, with_random_lora
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoTokenizer
+
+from config import LoraConfig
+from training.cost import (
+    PEAK_TFLOPS,
+    MicroBatch,
+    Precision,
+    device_peak_flops,
+    epoch_micro_batches,
+    layer_bytes,
+    model_flops,
+    model_on_meta,
+    model_shape,
+    step_flops,
+    step_memory,
+    vision_flops,
+)
+from dataset import load_dataset
+from training.dry_run import dry_run_arguments
+from model.load import answer_loss, base_model, image_features, training_inputs, why_rows_stay_plain
+from templates import prompt_parts
+
+
+@pytest.fixture(scope="module")
+def data(experiment, processor):
+    return load_dataset(experiment[1], processor, experiment[0], training=True)
+
+
+@pytest.fixture(scope="module")
+def batch(data):
+    return data.collate([data[index] for index in range(4)])
+
+
+def ready(processor, checkpointing=False, dtype=torch.float32, lora=LoraConfig(dropout=0.0), family="qwen2_vl", **text):
+    """A random model with LoRA as the Trainer would have it before a step; gradients are there, as from the step before."""
+    model = with_random_lora(random_model(processor, family=family, **text).to(dtype), lora).train()
+    if checkpointing:
+        base_model(model).activation_checkpointing_enable({"use_reentrant": False})
+    for weight in model.parameters():
+        weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
+    return model
+
+
+def train_step(model, batch, autocast=False):
+    with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
+        loss = answer_loss(model(**training_inputs(model, batch)), batch["labels"])
+    loss.backward()
+
+
+def counted_flops(function, *args):
+    """By torch, with attention as plain products: its counter does not know the CPU's fused kernel."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        function(*args)
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_flops_are_those_that_torch_counts(processor, batch, family, checkpointing):
+    model = ready(processor, checkpointing, family=family)
+    shape, micro = model_shape(model), MicroBatch.of(batch)
+    flops = step_flops(shape, micro, checkpointing)
+    assert sum(flops.values()) == pytest.approx(counted_flops(train_step, model, batch), rel=0.01)
+    assert flops["vision"] == pytest.approx(counted_flops(image_features, base_model(model).model, batch), rel=0.01)
+    assert (flops["recomputation"] > 0) == checkpointing
+
+
+@pytest.mark.parametrize("targets", [["o_proj"], ["gate_proj", "down_proj"], ["down_proj"], ["q_proj", "k_proj", "v_proj"]])
+def test_the_first_layer_needs_no_gradient_below_its_lowest_lora(processor, batch, targets):
+    model = ready(processor, lora=LoraConfig(dropout=0.0, target_modules=targets))
+    flops = step_flops(model_shape(model), MicroBatch.of(batch))
+    assert sum(flops.values()) == pytest.approx(counted_flops(train_step, model, batch), rel=0.01)
+
+
+def test_flops_of_7b_by_hand():
+    """Widths from its config.json: a row of 1,000 tokens, 10 of them supervised, no image."""
+    heads, keys, hidden, mlp = 28 * 128, 4 * 128, 3584, 18944
+    layer = hidden * (heads + 2 * keys + heads + 3 * mlp)
+    text = dict(hidden_size=hidden, intermediate_size=mlp, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4)
+    text["vocab_size"] = 152064
+    config = AutoConfig.for_model("qwen2_vl", text_config=text, vision_config=dict(hidden_size=hidden))
+    flops = step_flops(model_shape(model_on_meta(config, LoraConfig())), MicroBatch(1, 1000, 10, ()), checkpointing=True)
+    assert flops["language"] == 2 * 2 * 28 * layer * 1000
+    assert flops["attention"] == 3 * 28 * 4 * 1000**2 * heads
+    assert flops["lora"] == 6 * 1000 * 40_370_176
+    assert flops["lm_head"] == 4 * 10 * hidden * 152064
+    assert flops["recomputation"] == 2 * 28 * layer * 1000 + 28 * 4 * 1000**2 * heads + 2 * 1000 * 40_370_176
+    assert flops["vision"] == 0
+
+
+def test_model_flops_leave_recomputation_out(processor, batch):
+    shape, micro = model_shape(ready(processor)), MicroBatch.of(batch)
+    assert model_flops(shape, micro) == sum(step_flops(shape, micro).values()) < sum(step_flops(shape, micro, True).values())
+
+
+def saved_bytes(model, batch, autocast):
+    """Bytes that autograd keeps from forward to backward, parameters excluded: every storage once."""
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
+        inputs = training_inputs(model, batch)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            answer_loss(model(**inputs), batch["labels"])
+    return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in weights)
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_vl"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("dtype, autocast", [("fp32", False), ("bf16", False), ("bf16", True)])
+def test_every_byte_that_a_layer_keeps_is_predicted(processor, batch, dtype, autocast, dropout, family):
+    """A fourth layer keeps exactly as much as is said."""
+    torch_dtype, lora = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype], LoraConfig(dropout=dropout)
+    three, four = (ready(processor, dtype=torch_dtype, lora=lora, family=family, num_hidden_layers=layers) for layers in (3, 4))
+    measured = saved_bytes(four, batch, autocast) - saved_bytes(three, batch, autocast)
+    assert measured == layer_bytes(model_shape(three), MicroBatch.of(batch), Precision(dtype, autocast, dropout, fused_dropout=False))
+
+
+def allocated_peak(function, *args):
+    """Bytes at the peak of what torch allocates, above what it held before."""
+    function(*args)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        function(*args)
+    events = [(event.start_ns(), event.nbytes()) for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = peak = 0
+    for _, change in sorted(events):
+        now, peak = now + change, max(peak, now + change)
+    return peak
+
+
+@pytest.mark.parametrize("text", [dict(num_hidden_layers=12), dict(num_hidden_layers=3, intermediate_size=1024)], ids=["deep", "wide"])
+@pytest.mark.parametrize("dtype, autocast, dropout", [("fp32", False, 0.0), ("bf16", False, 0.0), ("bf16", True, 0.1)])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_peak_memory_of_a_step(processor, batch, checkpointing, dtype, autocast, dropout, text):
+    torch_dtype, lora = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype], LoraConfig(dropout=dropout)
+    model, precision = ready(processor, checkpointing, torch_dtype, lora, **text), Precision(dtype, autocast, dropout, fused_dropout=False)
+    memory = step_memory(model_shape(model), MicroBatch.of(batch), precision, checkpointing)
+    estimate = memory["peak"] - memory["weights"] - memory["lora"] - memory["batch"]
+    assert estimate == pytest.approx(allocated_peak(train_step, model, batch, autocast), rel=0.1)
+
+
+def test_fixed_memory_is_that_of_the_tensors(processor, batch):
+    model = ready(processor)
+    memory = step_memory(model_shape(model), MicroBatch.of(batch), Precision("fp32"))
+    nbytes = lambda trained: sum(weight.nbytes for weight in model.parameters() if weight.requires_grad == trained)  # noqa: E731
+    assert memory["weights"] == nbytes(False) and memory["lora"] == 4 * nbytes(True)
+    assert memory["batch"] == batch["pixel_values"].nbytes
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_the_model_on_meta_has_the_shape_of_the_real_one(processor, family):
+    real = ready(processor, family=family)
+    assert model_shape(model_on_meta(base_model(real).config, LoraConfig())) == model_shape(real)
+
+
+@pytest.mark.parametrize("questions", ["all", 2, 1])
+@pytest.mark.parametrize("tokens_per_row", [64, 4096])
+def test_micro_batches_known_beforehand_are_those_collated(tmp_path, processor, questions, tokens_per_row):
+    changes = {"train.questions_per_image": questions, "train.tokens_per_row": tokens_per_row, "train.train_bs": 3}
+    cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9), **changes)
+    data = load_dataset(rows, processor, cfg, training=True)
+    items = [data[index] for index in range(len(data))]
+    assert epoch_micro_batches(data) == [MicroBatch.of(data.collate(items[at : at + 3])) for at in range(0, len(items), 3)]
+
+
+def test_micro_batches_of_rows_that_stay_plain(experiment, processor):
+    config = base_model(random_model(processor, family="qwen3_5")).config
+    assert why_rows_stay_plain(config)
+    data = load_dataset(experiment[1], processor, experiment[0], config, training=True)
+    items = [data[index] for index in range(len(data))]
+    expected = [MicroBatch.of(data.collate(items[at : at + 4]), shared=False) for at in range(0, len(items), 4)]
+    assert epoch_micro_batches(data) == expected and expected[0].pairs == 4 * expected[0].length ** 2
+
+
+def test_peaks_by_device_name():
+    names = {
+        "NVIDIA A100-SXM4-80GB": 312, "NVIDIA A100 80GB PCIe": 312, "NVIDIA H100 80GB HBM3": 989.4, "NVIDIA H100 PCIe": 756.5,
+        "NVIDIA L40S": 362, "NVIDIA L4": 121, "NVIDIA A10": 125, "NVIDIA RTX A6000": 154.8, "NVIDIA RTX 6000 Ada Generation": 364.2,
+        "NVIDIA GeForce RTX 4090": 165.2, "AMD Instinct MI300X": 1307.4,
+    }  # fmt: skip
+    assert {name: device_peak_flops(name) for name in names} == {name: pytest.approx(peak * 1e12) for name, peak in names.items()}
+    assert all(device_peak_flops(name) == pytest.approx(peak * 1e12) for name, peak in PEAK_TFLOPS.items())
+    others = ["NVIDIA A10G", "Tesla T4", "NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA GeForce RTX 3090 Ti", ""]
+    others.append("NVIDIA A100-SXM4-40GB MIG 1g.5gb")
+    assert [device_peak_flops(name) for name in others] == [None] * len(others)
+
+
+def test_towers_windows_are_counted_as_windows(processor):
+    """Qwen2.5-VL: of two blocks the first sees 56 x 56 pixels, 16 patches, at a time."""
+    shape = model_shape(ready(processor, family="qwen2_5_vl"))
+    assert shape.windows == (16, None)
+    attention = vision_flops(shape, (64,)) - 2 * 64 * (shape.patch_weights + shape.merged_weights / 4)
+    assert attention == 4 * 64 * (16 + 64) * shape.vision_width
+
+
+def dry_run(folder, *arguments):
+    scenes = ROOT / "data" / "demo" / "scenes"
+    for split, count in (("train", 20), ("val", 1)):
+        lines = (scenes / f"{split}.jsonl").read_text().splitlines()[: 9 * count]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    settings = {"data.train_jsonl": folder / "train.jsonl", "data.val_jsonl": folder / "val.jsonl", "data.image_root": scenes}
+    settings["output_dir"] = folder / "out"
+    command = [sys.executable, ROOT / "train_exp1.py", "--dry-run", *arguments, *(f"{key}={value}" for key, value in settings.items())]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+
+
+def test_dry_run_of_the_real_experiment_needs_seconds_and_no_weights(tmp_path, shared, processor):
+    folder = shared / "qwen2-vl-processor"
+    assert not list(folder.glob("*.safetensors"))
+    start = time.perf_counter()
+    done = dry_run(tmp_path, f"model_name={folder}", "--gpu", "H100 PCIe", "--utilisation", "0.5", "train.epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - start < 60
+    text = " ".join(done.stdout.split())
+    assert "trainable 40,370,176 of 8,331,745,792 parameters" in text
+    assert "20 images, 180 questions; 1,280 image tokens" in text  # 224 x 224 pixels: 64 tokens an image
+    assert "optimizer steps: 9 in all, 3 an epoch" in text  # 20 images in steps of 4 x 2
+    before_image, after_image = prompt_parts("yes_no", "?")[0].split("<|image_pad|>")
+    count = lambda part: len(AutoTokenizer.from_pretrained(folder)(part)["input_ids"])  # noqa: E731
+    saved = 20 * 8 * (count(before_image) + 64 + count(after_image))  # of every image's 9 prefixes 8
+    assert f"sharing saves {saved:,} tokens" in text
+    assert re.search(r"peak memory in GB, bf16 .* frozen weights 16\.58 16\.58 ", text)
+    assert "of its 756.5 TFLOP/s" in text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["data"]
+
+
+@pytest.mark.parametrize("argument, value", [("--gpu", "V100"), ("--utilisation", "40"), ("--utilisation", "0")])
+def test_dry_run_refuses_what_it_cannot_know(capsys, argument, value):
+    parser = ArgumentParser()
+    dry_run_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args([argument, value])
+    assert re.search(f"argument {argument}: invalid .*'{value}'", capsys.readouterr().err)

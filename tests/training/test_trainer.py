@@ -1,0 +1,200 @@
+"""The Trainer on trees: exact accumulation, validation by type, files kept current.    python -m pytest tests/test_trainer.py -v"""
+
+import json
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from conftest import ROOT, make_experiment, random_model, with_random_lora
+from transformers import EvalPrediction, TrainerState
+
+from config import load_config
+from training.cost import MicroBatch, model_flops, model_shape
+from data.preprocess import ensure_enriched
+from dataset import load_dataset, prompt_fields
+from files import UserError
+from model.load import answer_loss, base_model, memory_errors_explained, training_inputs
+from templates import prompt_parts
+from training.trainer import ExperimentFiles, GradientCheck, SpeedMeter, build_trainer, exact_match_by_type, predicted_tokens, training_arguments
+
+EOS = 9
+
+
+class Gradients(GradientCheck):
+    """Keeps the gradients that the first optimizer step is about to use."""
+
+    def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
+        super().on_pre_optimizer_step(args, state, control, model=model)
+        if state.global_step == 0:
+            self.grads = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def first_step(tmp_path, processor, bs, accum, **changes):
+    cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9), **{"train.train_bs": bs, "train.grad_accum": accum, "train.max_steps": 1, **changes})
+    model = with_random_lora(random_model(processor), cfg.lora)
+    data = load_dataset(rows, processor, cfg, training=True)
+    seen = Gradients()
+    args = training_arguments(cfg, tmp_path, eval_strategy="no", save_strategy="no", max_grad_norm=0.0, logging_first_step=True)
+    trainer = build_trainer(model, data, None, args, [seen])
+    trainer.train()
+    return trainer.state.log_history[0]["loss"], seen.grads
+
+
+def test_accumulation_is_exact(tmp_path, processor):
+    """4 images at once = 4 times 1 image, though the images hold 1, 3, 5 and 9 questions: a mean of means would differ."""
+    loss, grads = first_step(tmp_path, processor, 4, 1)
+    accumulated_loss, accumulated = first_step(tmp_path, processor, 1, 4)
+    assert loss == pytest.approx(accumulated_loss, rel=1e-5)
+    difference = sum(((grads[name] - accumulated[name]) ** 2).sum() for name in grads)
+    assert (difference / sum((grad**2).sum() for grad in grads.values())).sqrt() < 1e-5
+
+
+def test_logged_loss_is_the_mean_over_answer_tokens(tmp_path, processor):
+    loss, _ = first_step(tmp_path, processor, 2, 2)
+    cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9))
+    data = load_dataset(rows, processor, cfg)
+    batch = data.collate([data[index] for index in range(4)])
+    model = with_random_lora(random_model(processor), cfg.lora)
+    assert loss == pytest.approx(float(answer_loss(model(**training_inputs(model, batch)), batch["labels"])), rel=1e-4)
+
+
+def scenes(tmp_path, count, **changes):
+    """(config, enriched rows) of the demo's first scenes, 9 questions each."""
+    demo = ROOT / "data" / "demo" / "scenes"
+    lines = [line for line in (demo / "train.jsonl").read_text().splitlines()][: 9 * count]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    settings = {"data.train_jsonl": tmp_path / "train.jsonl", "output_dir": tmp_path / "out", "train.train_bs": 4, **changes}
+    cfg = load_config(ROOT / "config_demo.yaml", [f"{key}={value}" for key, value in settings.items()])
+    return cfg, ensure_enriched(cfg, "train")
+
+
+def test_no_token_is_computed_twice(tmp_path, processor):
+    """What the language model and the tower are given, counted at their doors, against the rows' own token counts."""
+    cfg, rows = scenes(tmp_path, 20, **{"train.epochs": 1, "train.logging_steps": 1})
+    model = with_random_lora(random_model(processor), cfg.lora)
+    computed, images = [], []
+    inner = base_model(model).model
+    inner.language_model.register_forward_pre_hook(lambda module, args, kwargs: computed.append(kwargs["inputs_embeds"][..., 0].numel()), with_kwargs=True)
+    inner.visual.register_forward_pre_hook(lambda module, args, kwargs: images.append(len(kwargs["grid_thw"])), with_kwargs=True)
+    data = load_dataset(rows, processor, cfg, training=True)
+    trainer = build_trainer(model, data, None, training_arguments(cfg, tmp_path, eval_strategy="no", save_strategy="no"))
+    trainer.train()
+    encode = lambda text: len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
+    prompts = [prompt_parts(*prompt_fields(row, cfg.data.max_listed)) for row in rows]
+    prefix = encode(prompts[0][0]) - 1 + 16
+    branches = sum(encode(branch) + encode(row["answer"]) + 1 for row, (_, branch) in zip(rows, prompts))
+    unique, plain = 20 * prefix + branches, 180 * prefix + branches
+    assert images == [4] * 5, "each image once, those of a step in one call"
+    assert trainer.speed.totals.tolist() == [180, unique, sum(computed), plain, 0], "no FLOPs on a CPU, whose peak is not known"
+    assert unique <= sum(computed) <= 1.05 * unique < plain / 1.2
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert sum(entry["shared_tokens_saved"] for entry in logs) == plain - unique
+    assert all(0 <= entry["padding"] <= 0.05 and entry["tokens_per_second"] > entry["questions_per_second"] > 0 for entry in logs)
+
+
+def test_utilisation_is_model_flops_by_seconds_and_peak(experiment, processor, monkeypatch):
+    """The figure itself, on a device whose peak is told: `cost.model_flops`, tested against torch's counting, a second a peak."""
+    monkeypatch.setattr("trainer.device_peak_flops", lambda name: 1e9)
+    model = with_random_lora(random_model(processor), experiment[0].lora)
+    data = load_dataset(experiment[1], processor, experiment[0], training=True)
+    batch = data.collate([data[0], data[1]])
+    meter = SpeedMeter(model, torch.device("cpu"))
+    meter.count(batch)
+    meter.count(batch)
+    meter.seconds = 4.0
+    flops = model_flops(model_shape(model), MicroBatch.of(batch))
+    accelerator = Accelerator(cpu=True)
+    assert flops > 1e6 and meter.rates(accelerator)["mfu"] == round(2 * flops / 4e9, 4) > 0
+    meter.count(batch)
+    meter.seconds = 5.0
+    assert meter.rates(accelerator)["mfu"] == round(flops / 1e9, 4), "since the last log line"
+
+
+def test_every_epoch_is_drawn_anew_and_known_from_the_seed(tmp_path, processor):
+    cfg, rows = scenes(tmp_path, 8, **{"train.epochs": 2, "train.questions_per_image": 4, "train.train_bs": 3, "train.grad_accum": 2})
+    data, seen = load_dataset(rows, processor, cfg, training=True), []
+    collate = data.collate
+    data.collate = lambda items: seen.append([[row["id"] for row in item["rows"]] for item in items]) or collate(items)
+    model = with_random_lora(random_model(processor), cfg.lora)
+    build_trainer(model, data, None, training_arguments(cfg, tmp_path, eval_strategy="no", save_strategy="no")).train()
+    epochs = [[group for batch in half for group in batch] for half in (seen[:8], seen[8:])]
+    for epoch, groups in enumerate(epochs):
+        data.set_epoch(epoch)
+        assert groups == [[row["id"] for row in rows] for rows in data.groups]
+        assert Counter(row_id for group in groups for row_id in group) == Counter(row["id"] for row in rows)
+    assert len(epochs[0]) == 24 and sorted(map(sorted, epochs[0])) != sorted(map(sorted, epochs[1]))
+
+
+def test_gradient_check_finds_idle_tensors(model, experiment):
+    lora = with_random_lora(model, experiment[0].lora)
+    with pytest.raises(AssertionError, match="28 LoRA tensors got no gradient"):
+        GradientCheck().on_pre_optimizer_step(None, TrainerState(), None, model=lora)
+
+
+def test_predicted_tokens_stand_where_labels_do():
+    logits = torch.tensor([[0.0, 1.0, 0.0], [3.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
+    labels = torch.tensor([[-100, 7, -100], [7, -100, 7]])
+    assert predicted_tokens(logits, labels).tolist() == [[-100, 1, -100], [0, -100, 2]]
+
+
+def test_exact_match_by_type_needs_every_token_and_eos():
+    labels = np.array([[-100, 5, 6, EOS, -100, 5, EOS], [-100, 7, EOS, -100, -100, -100, -100]])
+    predictions = np.array([[-100, 5, 6, EOS, -100, 5, 5], [-100, 7, EOS, -100, -100, -100, -100]])
+    metrics = exact_match_by_type(EvalPrediction(predictions, labels), ["color", "yes_no", "color"])
+    assert metrics == {"exact_match": 2 / 3, "exact_match_yes_no": 0.0, "exact_match_color": 1.0}
+
+
+def test_teacher_forced_exact_match_equals_free_greedy_when_right(tmp_path, processor):
+    """Through the Trainer's own evaluation loop, with padding between batches: the same as counting by hand."""
+    cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9), **{"train.eval_bs": 2})
+    model = random_model(processor)
+    data = load_dataset(rows, processor, cfg)
+    trainer = build_trainer(model, data, data, training_arguments(cfg, tmp_path, eval_strategy="no"))
+    metrics = trainer.evaluate()
+    right = []
+    for index in range(4):
+        item = data[index]
+        batch = data.collate([item])
+        predicted = model(**training_inputs(model, batch)).logits.reshape(-1, model.config.text_config.vocab_size).argmax(-1)
+        targets = batch["labels"][batch["labels"] != -100]
+        ends = (targets == processor.tokenizer.eos_token_id).nonzero()[:, 0].tolist()
+        for start, end in zip([0, *[end + 1 for end in ends]], ends):
+            right.append(torch.equal(predicted[start : end + 1], targets[start : end + 1]))
+    assert metrics["eval_exact_match"] == pytest.approx(sum(right) / len(rows)) and len(right) == len(rows)
+    assert {name for name in metrics if "exact_match_" in name} == {f"eval_exact_match_{row['question_type']}" for row in rows}
+
+
+def test_files_follow_the_run(tmp_path, model, experiment):
+    lora = with_random_lora(model, experiment[0].lora)
+    files = ExperimentFiles(tmp_path, {"prompt_style": "plain"}, {"mode": "rules"})
+    state = TrainerState(log_history=[{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0, "learning_rate": 1e-4}])
+    files.on_log(None, state, None)
+    assert json.loads((tmp_path / "trainer_state.json").read_text())["log_history"][1]["loss"] == 2.0
+
+    def evaluated(step, exact_match, loss):
+        state.global_step = step
+        state.log_history.append({"step": step, "eval_loss": loss, "eval_exact_match": exact_match})
+        files.on_evaluate(None, state, None, metrics={"eval_exact_match": exact_match, "eval_loss": loss}, model=lora)
+        return json.loads((tmp_path / "adapter" / "experiment.json").read_text())["best"]["step"]
+
+    assert evaluated(10, 0.0, math.nan) == 10, "even a first validation without a right answer gives an adapter"
+    assert evaluated(15, 0.0, 9.0) == 15, "any loss beats NaN"
+    assert evaluated(20, 0.5, 1.0) == 20
+    assert evaluated(30, 0.4, 0.1) == 20, "exact match decides"
+    assert evaluated(40, 0.5, 0.9) == 40, "loss breaks ties"
+    assert evaluated(50, 0.5, math.nan) == 40
+    assert json.loads((tmp_path / "adapter" / "answer_space.json").read_text()) == {"mode": "rules"}
+    assert (tmp_path / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_out_of_memory_is_one_line_with_the_keys():
+    for error in (torch.OutOfMemoryError("CUDA out of memory. Tried…"), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        with pytest.raises(UserError, match="out of memory; lower train.train_bs"):
+            with memory_errors_explained("lower train.train_bs"):
+                raise error
+    with pytest.raises(RuntimeError, match="shapes"):
+        with memory_errors_explained("lower train.train_bs"):
+            raise RuntimeError("shapes do not match")

@@ -1,0 +1,356 @@
+"""What a training step costs, from the model's shape and the batch's: operations (FLOPs) and bytes.
+
+    shape = model_shape(model_on_meta(config, lora_cfg))          no weights are loaded
+    step_flops(shape, MicroBatch.of(batch))                       FLOPs by part
+    step_memory(shape, micro_batch, Precision("bf16", dropout=0.05), checkpointing=True)
+
+A multiplication and an addition are two FLOPs. Counted are matrix products, convolution and attention, as in Kaplan et al. 2020
+and PaLM (Chowdhery et al. 2022, appendix B, from where model FLOPs utilisation comes); norms, activations, softmax, rotary
+positions and the optimizer are not (below 1 % at these widths). A frozen matrix costs its product forward and that of the
+input's gradient backward, no weight gradient; LoRA's matrices cost all three. Padding is counted: it is computed.
+tests/test_cost.py holds FLOPs and saved bytes against torch's own, bench/cost.py the peak memory of real steps.
+"""
+
+import re
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoModelForImageTextToText
+
+from dataset import patch_sizes
+from model.load import attach_lora, base_model, use_tree_attention
+from model.token_tree import IGNORE_INDEX
+
+# Dense bf16 tensor peaks in TFLOP/s with fp32 accumulation, from the vendors' data sheets (NVIDIA: A100, A10, A30, A40, L4, L40,
+# L40S, H100, H200, B200, RTX A6000, RTX 6000 Ada; the Ampere GA102, Ada and RTX Blackwell whitepapers for GeForce; AMD: CDNA 2
+# and 3). Where a sheet gives only the figure with sparsity, half of it.
+PEAK_TFLOPS = {
+    "A100": 312.0, "A10": 125.0, "A30": 165.0, "A40": 149.7, "L4": 121.0, "L40": 181.0, "L40S": 362.0, "H100": 989.4,
+    "H100 PCIe": 756.5, "H100 NVL": 835.5, "H200": 989.4, "H200 NVL": 835.5, "B200": 2250.0, "RTX A6000": 154.8,
+    "RTX 6000 Ada": 364.2, "RTX 3090": 71.0, "RTX 4090": 165.2, "RTX 5090": 209.5, "MI250X": 383.0, "MI300X": 1307.4,
+}  # fmt: skip
+OTHER_DEVICES = {"MIG", "Laptop", "Ti", "D", "SUPER", "Max"}  # words of names that mean another chip, or a part of one
+
+STAGES = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}  # of a layer: what shares an input
+
+
+MLP = {name for name, stage in STAGES.items() if stage >= 2}
+
+
+def device_peak_flops(device_name):
+    """Dense bf16 peak in FLOP/s of a GPU by its name, as torch.cuda.get_device_name gives it or short ("A100"); None if unknown."""
+    words = set(re.split(r"[\s-]+", device_name))
+    known = [name for name in PEAK_TFLOPS if words >= set(name.split())]
+    if not known or words & OTHER_DEVICES:
+        return None
+    return 1e12 * PEAK_TFLOPS[max(known, key=lambda name: len(name.split()))]
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one forward and backward computes: B rows of T tokens (padding included), and the patches of each image.
+
+    supervised: tokens with a loss. prefixes: (N, P), branches: (S, L), numbers and padded lengths of what
+    `tree_attention` sees apart; None for rows that a dense mask covers.
+    """
+
+    rows: int
+    length: int
+    supervised: int
+    patches: tuple[int, ...]
+    prefixes: tuple[int, int] | None = None
+    branches: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, batch, shared=True):
+        """Of a batch of `VQADataset.collate`. shared=False: of a model whose rows stay plain (`model.plain_inputs`)."""
+        rows, length = batch["input_ids"].shape
+        supervised, grid = int((batch["labels"] != IGNORE_INDEX).sum()), batch["image_grid_thw"]
+        if not shared:
+            return cls(rows, length, supervised, tuple(grid[batch["image_index"]].prod(1).tolist()))
+        patches, prefixes, branches = grid.prod(1).tolist(), batch["prefix_index"].shape, batch["branch_index"].shape
+        return cls(rows, length, supervised, tuple(patches), tuple(prefixes), tuple(branches))
+
+    @property
+    def tokens(self):
+        return self.rows * self.length
+
+    @property
+    def unread(self):
+        """Tokens that the last layer's MLP leaves out (`model.compute_only_what_is_read`)."""
+        return self.tokens - self.supervised if self.prefixes is not None else 0
+
+    @property
+    def pairs(self):
+        """Pairs of tokens whose attention is computed in a layer; a causal mask's upper half is counted, as torch counts it."""
+        if self.prefixes is None:
+            return self.rows * self.length**2
+        (count, prefix), (branches, branch) = self.prefixes, self.branches
+        return count * prefix**2 + branches * branch * (prefix + branch)
+
+
+def epoch_micro_batches(dataset):
+    """The MicroBatch of every micro-batch of a training VQADataset's epoch, from token counts alone: no image is opened."""
+    size = dataset.cfg.train.train_bs
+    return [_micro_batch(dataset, dataset.groups[at : at + size]) for at in range(0, len(dataset.groups), size)]
+
+
+def _micro_batch(dataset, groups):
+    packed = dataset.pack([{"tree": range(dataset.count_tokens(rows))} for rows in groups])  # a range is as long as its tree
+    merge = patch_sizes(dataset.processor)[1] ** 2
+    patches = [(rows[0]["image"], merge * dataset.image_tokens[rows[0]["image"]]) for rows in groups]
+    encoded = [dataset.encoded[row["id"]] for rows in groups for row in rows]
+    prefixes, branches = [dataset.prefix_length(rows[0]) for rows in groups], [len(one) + len(other) for one, other in encoded]
+    return MicroBatch(
+        rows=len(packed),
+        length=max(sum(len(item["tree"]) for item in row) for row in packed),
+        supervised=sum(len(answer_ids) for _, answer_ids in encoded),
+        patches=tuple(dict(patches).values()) if dataset.shared else tuple(count for _, count in patches),
+        prefixes=(len(groups), max(prefixes)) if dataset.shared else None,
+        branches=(len(branches), max(branches)) if dataset.shared else None,
+    )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model with LoRA in numbers. Weights are counted in parameters, widths in channels."""
+
+    parameters: int  # without LoRA
+    trainable: int
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    key_heads: int
+    queries: int  # heads x width of a head
+    keys: int
+    head_norms: bool  # Qwen3-VL normalises queries and keys
+    vocabulary: int
+    rank: int
+    targets: tuple[str, ...]
+    projections: dict  # name -> (in, out) of a language layer's matrices
+    patch_values: int  # pixels x colours x frames of a patch
+    patch_weights: int  # of the tower, applied to each patch
+    merged_weights: int  # and to each image token
+    merge: int  # patches of an image token
+    vision_width: int
+    vision_mlp: int
+    windows: tuple[int | None, ...]  # for each tower block, patches that attend to each other; None: the whole image
+
+
+def model_on_meta(config, lora_cfg):
+    """The model of a config with LoRA attached, without memory for its weights: exact layers and parameter counts."""
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa").requires_grad_(False)
+        return use_tree_attention(attach_lora(model, lora_cfg))
+
+
+def model_shape(model):
+    """The Shape of a model with LoRA, real or on the meta device. Layers of other kinds than attention count as if they were."""
+    config = base_model(model).config
+    text, vision = config.get_text_config(), config.vision_config
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, torch.nn.Conv3d))}
+    projections = {}
+    for name, module in linears.items():
+        found = re.search(r"language_model\.layers\..*\.(\w+_proj)(\.base_layer)?$", name)
+        if found and found[1] in STAGES:
+            projections.setdefault(found[1], (module.in_features, module.out_features))
+    tower = {name: module.weight.numel() for name, module in linears.items() if ".visual." in name}
+    merged = sum(count for name, count in tower.items() if "merger" in name)
+    adapted = {re.search(r"(\w+)\.lora_A", name)[1]: module.out_features for name, module in linears.items() if ".lora_A." in name}
+    trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    wide = lambda part: max(module.weight.shape[0] for name, module in linears.items() if part in name)  # noqa: E731
+    return Shape(
+        parameters=sum(weight.numel() for weight in model.parameters()) - trainable,
+        trainable=trainable,
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        intermediate=projections["down_proj"][0],
+        heads=text.num_attention_heads,
+        key_heads=text.num_key_value_heads,
+        queries=projections["o_proj"][0],
+        keys=projections["k_proj"][1],
+        head_norms=any(name.endswith("q_norm") for name, _ in model.named_modules()),
+        vocabulary=wide("lm_head"),
+        rank=max(adapted.values(), default=0),
+        targets=tuple(adapted),
+        projections=projections,
+        patch_values=next(module.weight[0].numel() for name, module in linears.items() if ".visual.patch_embed" in name),
+        patch_weights=sum(tower.values()) - merged,
+        merged_weights=merged,
+        merge=vision.spatial_merge_size**2,
+        vision_width=wide(".visual.patch_embed"),
+        vision_mlp=wide(".visual.blocks.0.mlp"),
+        windows=_windows(vision),
+    )
+
+
+def _windows(vision):
+    size, whole = getattr(vision, "window_size", None), getattr(vision, "fullatt_block_indexes", ())
+    return tuple((size // vision.patch_size) ** 2 if size and block not in whole else None for block in range(vision.depth))
+
+
+def step_flops(shape, batch, checkpointing=False):
+    """FLOPs of a micro-batch, forward and backward, by part: language, attention, lora, lm_head, vision, recomputation.
+
+    Model FLOPs, which utilisation is about, are all but "recomputation": what gradient checkpointing computes a second time.
+    """
+    layer = {
+        "language": 2 * batch.tokens * sum(map(_numel, shape.projections.values())),
+        "attention": 4 * batch.pairs * shape.queries,  # scores and values, each a product over all heads' channels
+        "lora": 2 * batch.tokens * _lora_numel(shape, shape.targets),
+    }
+    skipped = {  # by the last layer
+        "language": 2 * batch.unread * sum(_numel(shape.projections[name]) for name in MLP),
+        "lora": 2 * batch.unread * _lora_numel(shape, set(shape.targets) & MLP),
+    }
+    forward = {name: shape.layers * count - skipped.get(name, 0) for name, count in layer.items()}
+    forward["lm_head"] = 2 * batch.supervised * shape.hidden * shape.vocabulary
+    spared = _spared_backward(shape, batch) if not checkpointing else {}  # checkpointing asks for the embeddings' gradient
+    both = {"language": 2, "attention": 3, "lora": 3, "lm_head": 2}
+    flops = {name: both[name] * count - spared.get(name, 0) for name, count in forward.items()}
+    flops["vision"] = vision_flops(shape, batch.patches)
+    recomputed = shape.layers - (batch.prefixes is not None)  # of trees the last layer is not: it would be at once
+    flops["recomputation"] = recomputed * sum(layer.values()) if checkpointing else 0
+    return flops
+
+
+def model_flops(shape, batch):
+    """FLOPs of a micro-batch without recomputation: what model FLOPs utilisation divides by seconds and peak."""
+    return sum(step_flops(shape, batch).values())
+
+
+def _numel(sizes):
+    return sizes[0] * sizes[1]
+
+
+def _lora_numel(shape, names):
+    return sum(shape.rank * sum(shape.projections[name]) for name in names)
+
+
+def _spared_backward(shape, batch):
+    """FLOPs of the gradients that the first layer does not need: nothing below its lowest LoRA is trained."""
+    lowest = min(STAGES[name] for name in shape.targets)
+    below = [name for name in shape.projections if STAGES[name] <= lowest]
+    return {
+        "language": 2 * batch.tokens * sum(_numel(shape.projections[name]) for name in below),
+        "attention": 0 if lowest == 0 else 8 * batch.pairs * shape.queries,
+        "lora": 2 * batch.tokens * sum(shape.rank * shape.projections[name][0] for name in below if name in shape.targets),
+    }
+
+
+def vision_flops(shape, patches):
+    """FLOPs of the frozen tower over images of so many patches each: forward only, under no_grad."""
+    pairs = sum(count * min(window or count, count) for window in shape.windows for count in patches)
+    return 2 * sum(patches) * (shape.patch_weights + shape.merged_weights / shape.merge) + 4 * pairs * shape.vision_width
+
+
+@dataclass(frozen=True)
+class Precision:
+    """dtype "bf16" or "fp32" of the frozen weights. LoRA's own weights are float32 in any case, as peft makes them.
+
+    autocast: of bf16, as on a GPU, where LoRA computes in bf16 too; without it LoRA's inputs are kept as float32 copies.
+    dropout: that of LoRA. fused_dropout: a GPU keeps a mask of one byte an element, a CPU one of the element's size.
+    """
+
+    dtype: str = "bf16"
+    autocast: bool = True
+    dropout: float = 0.0
+    fused_dropout: bool = True
+
+    @property
+    def size(self):
+        return 2 if self.dtype == "bf16" else 4
+
+    @property
+    def lora_size(self):
+        return 2 if self.dtype == "bf16" and self.autocast else 4
+
+
+def step_memory(shape, batch, precision, checkpointing=False):
+    """Bytes of a training step by part, and "peak", their sum at the worst moment.
+
+    weights, lora (float32 weight, gradient and Adam's two moments), activations (kept for the backward), last_layer (of trees: its
+    own, never recomputed, few of them of its MLP), layer (another one at a time: recomputed, with checkpointing, and gradients in
+    flight), logits, vision (the tower's transient) and batch (pixels). Vision comes before activations, and last layer and logits
+    before the other layers' turn, so the peak holds the greater of each pair. Not counted: the CUDA context, kernels' workspaces
+    and fragmentation, together 1-2 GB on a GPU.
+    """
+    one_layer, size = layer_bytes(shape, batch, precision), precision.size
+    kept = batch.tokens * shape.hidden * size if checkpointing else one_layer
+    last = layer_bytes(shape, batch, precision, batch.supervised) if batch.prefixes else 0
+    memory = {
+        "weights": size * shape.parameters,
+        "lora": 16 * shape.trainable,
+        "batch": 4 * shape.patch_values * sum(batch.patches),
+        "activations": (shape.layers - bool(batch.prefixes)) * kept + outside_bytes(shape, batch, precision),
+        "last_layer": last,
+        "layer": (one_layer if checkpointing else 0) + gradient_bytes(shape, batch, precision),
+        "logits": batch.supervised * shape.vocabulary * 12,  # float32: the log-softmax, its gradient and the logits'
+        "vision": vision_bytes(shape, batch.patches, size),
+    }
+    steady = memory["weights"] + memory["lora"] + memory["batch"]
+    at_work = memory["activations"] + max(memory["last_layer"] + memory["logits"], memory["layer"])
+    return memory | {"peak": steady + max(memory["vision"], at_work)}
+
+
+def layer_bytes(shape, batch, precision, mlp_tokens=None):
+    """Bytes that autograd keeps of one language layer from forward to backward: what norms, LoRA, attention and SiLU need again.
+
+    mlp_tokens: tokens that its MLP computes, by default all. The bytes were found by looking
+    (torch.autograd.graph.saved_tensors_hooks); a test compares every one of a layer that computes all.
+    """
+    norm = shape.hidden + 1  # computed in float32: its input and root mean square
+    heads = shape.queries + shape.keys + shape.heads + shape.key_heads if shape.head_norms else 0
+    names = set(shape.targets)
+    attention = 4 * (norm + heads) + _lora_bytes(shape, names - MLP, precision)
+    mlp = 4 * norm + 3 * precision.size * shape.intermediate + _lora_bytes(shape, names & MLP, precision)  # gate, SiLU(gate), up
+    cast = 2 * _lora_numel(shape, names) if precision.lora_size == 2 else 0  # LoRA's A and B in bf16, once a step
+    mlp_tokens = batch.tokens if mlp_tokens is None else mlp_tokens
+    return batch.tokens * attention + mlp_tokens * mlp + cast + _attention_bytes(shape, batch, precision.size)
+
+
+def _lora_bytes(shape, names, precision):
+    """Inputs of LoRA's A and B in the named projections, for each token."""
+    size = precision.lora_size
+    mask = 0 if not precision.dropout else 1 if precision.fused_dropout else 4
+    if precision.dropout or precision.dtype == "bf16":  # every projection has a copy of its own
+        inputs = sum(shape.projections[name][0] * (size + mask) for name in names)
+    else:  # float32: no copies; projections share their input, and the heads' output is kept by nothing else
+        inputs = size * sum({STAGES[name]: shape.projections[name][0] for name in names}.values())
+    return inputs + len(names) * shape.rank * size
+
+
+def _attention_bytes(shape, batch, size):
+    """Queries, keys and values as attention takes them, its output, log-sum-exps and mask.
+
+    Several heads share keys, but sdpa under a mask wants the keys repeated for each.
+    """
+    width, logsumexp = shape.queries, 4 * shape.heads
+    if batch.prefixes is None:
+        return batch.tokens * (4 * width * size + logsumexp) + size * batch.rows * batch.length**2
+    (count, prefix), (branches, branch) = batch.prefixes, batch.branches
+    keys, queries = branches * (prefix + branch), count * prefix + branches * branch
+    of_prefixes = size * count * prefix * 2 * shape.keys  # causal without a mask: not repeated
+    of_branches = size * (2 * keys * width + branch * keys)
+    index = 8 * (keys + batch.tokens)
+    return queries * (2 * width * size + logsumexp) + of_prefixes + of_branches + index
+
+
+def outside_bytes(shape, batch, precision):
+    """Bytes kept outside the layers: by the last norm, and the rotary cosines and sines."""
+    return batch.tokens * (4 * (shape.hidden + 1) + 2 * precision.size * shape.queries // shape.heads)
+
+
+def gradient_bytes(shape, batch, precision):
+    """Bytes of gradients in flight where a layer's backward is widest, at the MLP's product: its frozen and its LoRA path meet."""
+    return batch.tokens * (shape.intermediate * (12 if precision.dropout else 8) + 2 * shape.hidden * precision.size)
+
+
+def vision_bytes(shape, patches, size):
+    """Transient bytes of the tower over images of so many patches, all in one call: residual, its norm, and the widest of a block.
+
+    Attention rotates queries and keys in float32; the MLP's activation takes up to four tensors of its width.
+    """
+    attention = 3 * size + (6 if size == 2 else 4) * 4
+    return sum(patches) * (2 * size * shape.vision_width + max(attention * shape.vision_width, 4 * size * shape.vision_mlp))

@@ -1,0 +1,91 @@
+"""What a training will cost, before it is paid: `train_exp1.py --dry-run`.
+
+Tokens, steps, parameters, FLOPs, peak memory and time, from the data, the processor and the model's config.json: no weights are
+loaded. The arithmetic is in cost.py; this is its text.
+"""
+
+import math
+from collections import Counter
+from datetime import timedelta
+
+from training import cost
+from model.load import describe_parameters, load_model_config
+
+PARTS = {  # of cost.step_memory
+    "weights": "frozen weights",
+    "lora": "LoRA: float32 weights, gradients, Adam's moments",
+    "batch": "pixels",
+    "activations": "activations kept for the backward",
+    "last_layer": "last layer's, gone before the next line's",
+    "layer": "the layer at work: recomputed, and its gradients",
+    "logits": "logits, beside the last layer's",
+    "vision": "vision tower's transient, before all others",
+    "peak": "peak",
+}
+
+
+def dry_run_arguments(parser):
+    group = parser.add_argument_group("before training")
+    group.add_argument("--dry-run", action="store_true", help="print what training will cost, from data and config.json alone, and stop")
+    names = ", ".join(cost.PEAK_TFLOPS)
+    group.add_argument("--gpu", default="A100", choices=cost.PEAK_TFLOPS, metavar="NAME", help=f"{names} (default A100)")
+    group.add_argument("--utilisation", type=share, default=0.4, metavar="SHARE", help="of the GPU's peak that is reached (default 0.4)")
+
+
+def share(text):
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ValueError  # argparse makes it a line that names the argument
+    return value
+
+
+def dry_run(dataset, cfg, world_size, gpu, utilisation):
+    """What training will cost on world_size GPUs of cost.PEAK_TFLOPS at a share of their peak, recomputation included, as text."""
+    model = cost.model_on_meta(load_model_config(cfg), cfg.lora)
+    shape, batches = cost.model_shape(model), cost.epoch_micro_batches(dataset)
+    per_epoch = math.ceil(len(batches) / (cfg.train.grad_accum * world_size))
+    steps = cfg.train.max_steps or math.ceil(cfg.train.epochs * per_epoch)
+    flops = Counter()
+    for batch in batches:
+        flops.update(cost.step_flops(shape, batch, cfg.train.gradient_checkpointing))
+    done, useful = sum(flops.values()), sum(flops.values()) - flops["recomputation"]
+    seconds = done * steps / per_epoch / (1e12 * cost.PEAK_TFLOPS[gpu] * utilisation * world_size)
+    return "\n".join(
+        [
+            "dry run: from data and config.json; no weights loaded, nothing trained",
+            describe_epoch(dataset, batches),
+            f"optimizer steps: {steps:,} in all, {per_epoch:,} an epoch",
+            f"parameters: {describe_parameters(model)}",
+            f"FLOPs an epoch: {done:.3g} = " + " + ".join(f"{name} {count:.3g}" for name, count in flops.items() if count),
+            describe_memory(shape, batches, cfg),
+            f"time: {timedelta(seconds=math.ceil(seconds))} for {steps:,} steps on {world_size} x {gpu} at {utilisation:.0%} of its {cost.PEAK_TFLOPS[gpu]:g} "
+            f"TFLOP/s (dense bf16); without recomputation, as `mfu` in the log, that is {utilisation * useful / done:.0%}",
+        ]
+    )
+
+
+def describe_epoch(dataset, batches):
+    """Tokens of an epoch, by kind, and what sharing an image's prefix saves."""
+    image = sum(dataset.image_tokens[rows[0]["image"]] for rows in dataset.groups)
+    unique = sum(map(dataset.count_tokens, dataset.groups))
+    plain = sum(dataset.count_tokens([row]) for rows in dataset.groups for row in rows)
+    padding = 1 - unique / sum(batch.tokens for batch in batches)
+    return (
+        f"an epoch: {len(dataset.image_groups):,} images, {len(dataset.encoded):,} questions; {image:,} image tokens + "
+        f"{unique - image:,} text tokens, and {padding:.1%} padding; sharing saves {plain - unique:,} tokens, "
+        f"{1 - unique / plain:.0%} of {plain:,} with one question a row"
+    )
+
+
+def describe_memory(shape, batches, cfg):
+    """Estimated peak memory by part in the heaviest micro-batch, with and without gradient checkpointing."""
+    precision = cost.Precision("bf16" if cfg.train.bf16 else "fp32", dropout=cfg.lora.dropout)
+    heaviest = lambda checkpointing: max(  # noqa: E731
+        (cost.step_memory(shape, batch, precision, checkpointing) for batch in batches), key=lambda memory: memory["peak"]
+    )
+    columns = {"with": heaviest(True), "without": heaviest(False)}
+    lines = [f"peak memory in GB, {precision.dtype}{'':32}checkpointing   without"]
+    for part in columns["with"]:
+        values = [memory[part] / 1e9 for memory in columns.values()]
+        lines.append(f"  {PARTS[part]:48} {values[0]:10.2f}{values[1]:10.2f}")
+    return "\n".join(lines)
