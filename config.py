@@ -2,15 +2,18 @@
 
     cfg = load_config("config_exp1.yaml", ["train.lr=2e-4"])
 
-Unknown keys and wrong types are errors that name the key. Paths in a file are relative to the file, paths on the command line
-to the working directory or, if absent there, to the file's folder.
+Unknown keys and wrong types are errors that name the key. `extends: other.yaml` takes all of another file, and the keys beside it
+come on top. Paths in a file are relative to the file in which they stand, paths on the command line to the working directory or,
+if absent there, to the file's folder. `model_name` is such a path where a folder lies there, and else a hub id.
 """
 
 import argparse
 import difflib
 import os
 import shlex
+import shutil
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,13 +22,22 @@ import yaml
 from packaging.version import Version
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from files import UserError, write_json
+from files import UserError, sha256, write_json
 
 ROOT = Path(__file__).resolve().parent
 DEFAULT_CONFIG = ROOT / "config_exp1.yaml"
 SPLITS = ("train", "val", "test")
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 REPORTED_PACKAGES = ("torch", "transformers", "peft", "accelerate", "qwen-vl-utils", "tokenizers", "numpy", "pillow")
+# The code that decides what a stage writes, for hashes that tell whether it is to be done again. Stages meet at files: enrichment
+# counts in the later ones by the rows that it wrote, so an edit of data/ that changes no row makes nobody train again.
+_SHARED = ("config.py", "files.py", "templates.py", "dataset.py", "constraints.py", "data/images.py", "model/*.py")
+CODE = {
+    "enrich": ("data/*.py", "data/*.yaml"),
+    "train": (*_SHARED, "training/*.py", "train_exp1.py"),
+    "predict": (*_SHARED, "data/*.py", "prediction/*.py", "predict_exp1.py"),
+    "evaluate": ("data/*.py", "data/*.yaml", "evaluation/*.*", "eval_exp1.py"),
+}
 
 
 def _not_bool(value):
@@ -130,11 +142,12 @@ class Config(Section):
     predict: PredictConfig = PredictConfig()
     eval: EvalConfig = EvalConfig()
     config_path: Annotated[Path, Field(exclude=True)] = DEFAULT_CONFIG  # where it was read; not a key of the file
+    overrides: Annotated[tuple[str, ...], Field(exclude=True)] = ()  # as they were given
 
-    def command(self, script):
-        """How to run another script with this configuration from the working directory, for the hints that scripts print."""
-        flag = "" if self.config_path == DEFAULT_CONFIG else f" --config {shlex.quote(os.path.relpath(self.config_path))}"
-        return f"python {shlex.quote(os.path.relpath(ROOT / script))}{flag}"
+    def command(self, script, *arguments):
+        """How to run another script with this configuration from this shell, for the hints that scripts print."""
+        config = [] if self.config_path == DEFAULT_CONFIG else ["--config", near(self.config_path)]
+        return shlex.join([this_python(), near(ROOT / script), *config, *map(str, arguments), *self.overrides])
 
     def split_path(self, split):
         """Path of a split's rows. Raises UserError that names the key when it isn't set or the file is missing."""
@@ -163,23 +176,68 @@ def load_config(path=None, overrides=()):
     Raises UserError for a missing file, broken YAML, an unknown key (with the nearest known one) or a wrong type.
     """
     path = resolve_path(path, DEFAULT_CONFIG.parent) if path else DEFAULT_CONFIG
-    values = _read_yaml(path)
-    for section in [values, *(value for value in values.values() if isinstance(value, dict))]:
-        for key in [key for key, value in section.items() if value is None and section is values]:
-            del section[key]  # an empty section (`data:` with nothing below) means its defaults
-    folder = path.resolve().parent
-    for key in PATH_KEYS:
-        _change(values, key, lambda value: str(folder / Path(value).expanduser()) if isinstance(value, str) else value)
+    chain, folder, values = _read_chain(path), path.resolve().parent, {}
+    for _, own in chain:
+        values = _merged(values, own)
     values.setdefault("output_dir", str(folder / "outputs"))
     for override in overrides:
         _apply_override(values, override, folder)
-    _change(values, "model_name", lambda value: _model_folder(value, folder))
     try:
-        return Config(**values, config_path=path.resolve())
+        return Config(**values, config_path=path.resolve(), overrides=tuple(overrides))
     except ValidationError as error:
-        raise UserError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from None
+        raise UserError("; ".join(f"{_where(item, chain)}: {_explain(item)}" for item in error.errors())) from None
     except TypeError as error:  # a key that isn't text, or `config_path` itself
         raise UserError(f"{path}: {error}") from None
+
+
+def _read_chain(path, below=()):
+    """[(path, its own values)] of a file and all that it extends, the file itself last; paths made absolute."""
+    if path.resolve() in below:
+        raise UserError(f"{below[-1]}: extends {path}, which extends it in turn; take one of the two lines out")
+    values = _read_yaml(path)
+    for key in [key for key, value in values.items() if value is None]:
+        del values[key]  # an empty section (`data:` with nothing below) changes nothing
+    folder, base = path.resolve().parent, values.pop("extends", None)
+    for key in PATH_KEYS:
+        _change(values, key, lambda value: str(folder / Path(value).expanduser()) if isinstance(value, str) else value)
+    _change(values, "model_name", lambda value: _model_folder(value, f"{path}: ", folder))
+    if base is None:
+        return [(path, values)]
+    if not isinstance(base, str):
+        raise UserError(f"{path}: extends is {base!r}; give one file, such as extends: config_exp1.yaml")
+    base = folder / Path(base).expanduser()
+    if not base.is_file():
+        raise UserError(f"{path}: extends {base}, which does not exist; paths in a file are relative to that file")
+    return [*_read_chain(base, (*below, path.resolve())), (path, values)]
+
+
+def _merged(values, own):
+    """`values` with `own` on top, key by key; sections are merged, lists replaced."""
+    both = lambda key: isinstance(values.get(key), dict) and isinstance(own[key], dict)
+    return {**values, **{key: _merged(values[key], own[key]) if both(key) else own[key] for key in own}}
+
+
+def _where(error, chain):
+    """The file of the chain whose line a pydantic error is about: the last that has the key, or the file itself."""
+    for path, values in reversed(chain):
+        found = values
+        for part in error["loc"]:
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is not None:
+            return path
+    return chain[-1][0]
+
+
+def near(path):
+    """A path as one would type it: from the working directory, unless that is longer."""
+    return min(os.path.relpath(path), str(path), key=len)
+
+
+def this_python():
+    """How to start the running Python from this shell: `python` where that is the one, else its path."""
+    here = Path(sys.executable).parent
+    names = (name for name in ("python", "python3") if (found := shutil.which(name)) and Path(found).parent == here)
+    return next(names, near(sys.executable))
 
 
 def resolve_path(path, folder, writing=False):
@@ -225,6 +283,8 @@ def _apply_override(values, override, folder):
         raise UserError(f"override {override!r}: {text!r} is not a YAML value") from None
     if dotted_key in PATH_KEYS and value is not None:
         value = str(resolve_path(str(value), folder, writing=dotted_key == "output_dir"))
+    if dotted_key == "model_name":
+        value = _model_folder(value, "", Path.cwd(), folder)
     *sections, key = dotted_key.split(".")
     for section in sections:
         if not isinstance(values.setdefault(section, {}), dict):
@@ -233,15 +293,15 @@ def _apply_override(values, override, folder):
     values[key] = value
 
 
-def _model_folder(value, folder):
-    """A model folder beside the config or in the working directory as an absolute path; anything else is a hub id."""
+def _model_folder(value, where, *folders):
+    """A model's folder as an absolute path, from the first of `folders` that has it; anything else is a hub id (owner/name)."""
     if not isinstance(value, str):
         return value
-    for candidate in (folder / Path(value).expanduser(), Path(value).absolute()):
-        if candidate.is_dir():
+    for folder in folders:
+        if (candidate := folder / Path(value).expanduser()).is_dir():
             return str(candidate)
-    if value.startswith((".", "/", "~")):
-        raise UserError(f"model_name: {value} is not a folder; give a model folder or a hub id")
+    if value.startswith((".", "/", "~")) or value.count("/") > 1:
+        raise UserError(f"{where}model_name: {value} is not a folder in {folders[0]}; give a model folder or a hub id")
     return value
 
 
@@ -289,6 +349,12 @@ def check_transformers(minimum="5.23"):
 def save_run_info(path, cfg, device="cpu", **facts):
     """Write the resolved configuration, library versions, git commit and device of a run beside its output."""
     write_json(path, {**facts, "config": cfg.model_dump(mode="json"), **environment_facts(), "device": str(device)})
+
+
+def code_facts(stage):
+    """{path: SHA-256} of the repository's files that decide what a stage (a key of CODE) writes."""
+    paths = sorted({path for pattern in CODE[stage] for path in ROOT.glob(pattern)})
+    return {path.relative_to(ROOT).as_posix(): sha256(path) for path in paths}
 
 
 def flat(values, prefix=""):

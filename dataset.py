@@ -7,20 +7,25 @@ answer's tokens and EOS elsewhere.
 """
 
 import random
+import sys
 from functools import lru_cache
 from itertools import chain, combinations
 
 import torch
 from torch.utils.data import Dataset
 
+from config import SPLITS, argument_parser, check_transformers, load_config
 from constraints import LabelSetGrammar
 from data.answer_space import EXCLUSIVE
-from files import UserError
 from data.images import check_images, image_path, image_token_count, load_image
-from model.load import attention_par, load_model_config, why_rows_stay_plain
-from templates import prompt_parts
+from data.preprocess import ensure_enriched
+from data.rows import group_by_image
+from files import UserError, run_script, use_color
+from model.forward import attention_par, why_rows_stay_plain
+from model.load import load_model_config, load_processor
 from model.token_tree import IGNORE_INDEX, TokenTree, ancestor_mask, batch_trees, pack_rows
 from model.tree_attention import dense_mask, tree_layout
+from templates import prompt_parts
 
 # What a batch holds: questions, tokens without padding, tokens with it, and tokens that one row a question would have had.
 COUNTS = ("questions", "tokens", "padded_tokens", "plain_tokens")
@@ -46,7 +51,7 @@ def label_set_grammar(tokenizer, labels, answer_prefix=""):
 
     Raises UserError where the tokens of `a; b` are not those of `a;` and ` b`: training never saw such lists.
     """
-    encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
     eos = tokenizer.eos_token
     exclusive = [index for index, label in enumerate(labels) if label in EXCLUSIVE]
     grammar = LabelSetGrammar(
@@ -73,7 +78,7 @@ def encode_prompt(processor, row, style="plain", max_listed=None):
     Encoding the two apart gives the ids of the whole prompt, because the cut follows a special token.
     """
     prefix, branch = prompt_parts(*prompt_fields(row, max_listed), style, processor)
-    encode = lambda text: processor.tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    encode = lambda text: processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     return encode(prefix), encode(branch)
 
 
@@ -88,14 +93,6 @@ def expand_image_token(prefix_ids, image_token_id, count):
     """Repeat the prefix's one image token `count` times."""
     at = prefix_ids.index(image_token_id)
     return prefix_ids[:at] + [image_token_id] * count + prefix_ids[at + 1 :]
-
-
-def group_by_image(rows):
-    """Lists of rows that share an image, in order of first appearance."""
-    groups = {}
-    for row in rows:
-        groups.setdefault(row["image"], []).append(row)
-    return list(groups.values())
 
 
 def split_groups(groups, questions_per_image, rng):
@@ -306,8 +303,11 @@ def _require(condition, row, problem):
         raise UserError(f"label mask broken at row {row['id']!r}: {problem}; check dataset.py and token_tree.py")
 
 
-def show_item(item, processor):
-    """Text of an item with prompt dim, image blue and supervised tokens green, and the supervised ids in full."""
+def show_item(item, processor, color=True):
+    """Text of an item with prompt dim, image blue and supervised tokens green, and the supervised ids in full.
+
+    Without `color` the supervised tokens stand in ⟦brackets⟧.
+    """
     lines, tokenizer = [], processor.tokenizer
     tree = item["tree"]
     ends = [index for index, label in enumerate(tree.labels) if label == tokenizer.eos_token_id]
@@ -316,28 +316,26 @@ def show_item(item, processor):
         spans = [("", "")]
         for node in path:
             token = tree.input_ids[node]
-            color = BLUE if token == processor.image_token_id else DIM if tree.labels[node] == IGNORE_INDEX else GREEN
-            spans = spans if spans[-1][0] == color else [*spans, (color, [])]
+            kind = BLUE if token == processor.image_token_id else DIM if tree.labels[node] == IGNORE_INDEX else GREEN
+            spans = spans if spans[-1][0] == kind else [*spans, (kind, [])]
             spans[-1][1].append(token)
         lines.append(f"row {row['id']}  image {row['image']}  {len(path)} tokens")
-        lines.append("".join(_span_text(color, ids, tokenizer) for color, ids in spans[1:]))
+        lines.append("".join(_span_text(kind, ids, tokenizer, color) for kind, ids in spans[1:]))
         lines.append(f"supervised ids: {[tree.labels[node] for node in path if tree.labels[node] != IGNORE_INDEX]}\n")
     return "\n".join(lines)
 
 
-def _span_text(color, ids, tokenizer):
-    text = f"<|image_pad|> x {len(ids)}" if color == BLUE else tokenizer.decode(ids)
-    return f"{color}{text}{RESET}"
+def _span_text(kind, ids, tokenizer, color):
+    text = f"<|image_pad|> x {len(ids)}" if kind == BLUE else tokenizer.decode(ids)
+    if color:
+        return f"{kind}{text}{RESET}"
+    return f"⟦{text}⟧" if kind == GREEN else text
 
 
 def main():
-    from config import argument_parser, check_transformers, load_config
-    from data.preprocess import ensure_enriched
-    from model.load import load_processor
-
     parser = argument_parser("Show training samples: prompt dim, image blue, supervised tokens green.")
     parser.add_argument("--show", type=int, default=3, metavar="N", help="how many samples (default 3)")
-    parser.add_argument("--split", default="train", choices=["train", "val", "test"])
+    parser.add_argument("--split", default="train", choices=SPLITS)
     args = parser.parse_intermixed_args()
     if args.show < 1:
         parser.error("--show must be at least 1")
@@ -347,10 +345,8 @@ def main():
     processor = load_processor(cfg)
     dataset = load_dataset(rows, processor, cfg)
     for index in range(len(dataset)):
-        print(show_item(dataset[index], processor))
+        print(show_item(dataset[index], processor, use_color(sys.stdout)))
 
 
 if __name__ == "__main__":
-    from files import run_script
-
     run_script(main)

@@ -1,4 +1,4 @@
-"""JSONL in and out, whole-or-nothing writes, hashes, and the error type that users see.
+"""JSONL in and out, whole-or-nothing writes, hashes, and the errors that users see: one line, whatever went wrong.
 
 Nothing here knows about questions or models. Every file the project writes goes through `atomic_open`,
 so a killed process leaves the old file or the new one, never half of one.
@@ -13,9 +13,27 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+if sys.version_info < (3, 11):
+    sys.exit("error: Python 3.11 or newer is needed, this is %d.%d; bash run_exp1.sh finds one or says how to get one" % sys.version_info[:2])
+
+HERE = Path(__file__).resolve().parent
+
 
 class UserError(Exception):
     """A mistake the user can mend. The message is one line: which file, line or key, what is wrong, what to do."""
+
+
+def say_what_is_missing(kind, error, traceback):
+    """An excepthook: a package that isn't installed is one line, even where a script can't be imported without it."""
+    package = (getattr(error, "name", None) or "").split(".")[0]
+    if kind is not ModuleNotFoundError or not package or (HERE / package).exists() or (HERE / f"{package}.py").exists():
+        return sys.__excepthook__(kind, error, traceback)
+    activate, make = "source .venv/bin/activate", "python3 -m venv .venv && source .venv/bin/activate && pip install -r requirements.txt"
+    where = f"in {HERE}: {activate if (HERE / '.venv').exists() else make}"
+    print(f"error: the package {package} is missing in this Python ({sys.executable}); {where}", file=sys.stderr)
+
+
+sys.excepthook = say_what_is_missing
 
 
 def run_script(main):
@@ -55,11 +73,20 @@ def remove_temporaries(path):
         temporary.unlink(missing_ok=True)
 
 
+def json_text(value):
+    """`value` as indented JSON."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_json(path, value):
     """Write `value` as indented UTF-8 JSON."""
+    write_text(path, json_text(value))
+
+
+def write_text(path, text):
+    """Write a text file as UTF-8."""
     with atomic_open(path) as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        file.write(text)
 
 
 def read_json(path):
@@ -124,3 +151,13 @@ def sha256(*paths):
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def hash_of(facts):
+    """Hex SHA-256 of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def use_color(stream):
+    """Is `stream` a terminal whose user has not asked for plain text (https://no-color.org)?"""
+    return stream.isatty() and not os.environ.get("NO_COLOR")

@@ -8,40 +8,9 @@ transformers' modules (`base_model.model.model.language_model.layers.0.mlp.up_pr
 and vLLM maps to its `language_model.model.layers…` when it is given --enable-lora.
 """
 
-import shutil
-from pathlib import Path
-
-from transformers import AutoModelForImageTextToText
-
-from config import argument_parser, check_transformers, load_config, resolve_path
-from data.preprocess import answer_rules
+from config import argument_parser, check_transformers, load_config, near, resolve_path
 from files import UserError, run_script
-from model.load import check_adapter, experiment_facts, from_pretrained, load_adapter, load_processor, memory_errors_explained
-from predict_exp1 import adapter_folder, space_of
-
-# Instead of the base's sampling and repetition penalty, which change answers. vLLM heeds no do_sample: one token to choose from is
-# the likeliest everywhere.
-LIKELIEST = {"do_sample": True, "top_k": 1, "top_p": 1.0, "temperature": 1.0, "repetition_penalty": 1.0}
-
-
-def merge(cfg, adapter, out, dtype="auto"):
-    """Write base model and adapter as one model to `out`, with its processor, set to say the likeliest token.
-
-    dtype: name of a torch dtype, `auto` for that of the base's files. The folder appears when all is written. Raises UserError
-    where it is there already, or the base can't be loaded.
-    """
-    if out.exists():
-        raise UserError(f"--out {out} exists already; give a new folder")
-    processor = load_processor(cfg)  # says what is wrong with model_name
-    model = from_pretrained(AutoModelForImageTextToText, cfg.model_name, dtype=dtype)
-    merged = load_adapter(model, adapter).merge_and_unload()
-    for name, value in LIKELIEST.items():
-        setattr(merged.generation_config, name, value)
-    temporary = out.with_name(f".{out.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    merged.save_pretrained(temporary)
-    processor.save_pretrained(temporary)
-    temporary.rename(out)
+from prediction.setup import adapter_folder, space_of
 
 
 def main():
@@ -55,11 +24,20 @@ def main():
     adapter = adapter_folder(cfg, args.adapter)
     if adapter is None:
         raise UserError("--adapter none: there is nothing to merge; give an adapter folder")
+    out = resolve_path(args.out, cfg.config_path.parent, writing=True)
+    if out.exists():
+        raise UserError(f"--out {out} exists already; give a new folder")
+
+    # torch and transformers take seconds: what the user mistyped is said before
+    from data.preprocess import answer_rules
+    from model.adapter import check_adapter, experiment_facts
+    from model.load import memory_errors_explained
+    from model.merge import merge
+
     check_adapter(adapter, experiment_facts(cfg, answer_rules(space_of(cfg, adapter))))
-    out = Path(resolve_path(args.out, cfg.config_path.parent, writing=True))
     with memory_errors_explained("merge on a machine with memory for the whole model"):
         merge(cfg, adapter, out, args.dtype)
-    print(f"merged {adapter} into {cfg.model_name}: {out}")
+    print(f"wrote {near(adapter)} merged into {cfg.model_name} to {near(out)}")
 
 
 if __name__ == "__main__":

@@ -1,28 +1,37 @@
 #!/usr/bin/env bash
-# One command: environment, then enrich -> train -> predict -> eval.
+# One command: environment, then enrich -> train -> predict -> eval, on the validation split.
 #
 #     bash run_exp1.sh                                   the embedded demo, minutes on a CPU
-#     bash run_exp1.sh config_exp1.yaml train.lr=2e-4    your own rows on Qwen2-VL-7B, with overrides
-#     bash run_exp1.sh config_exp1.yaml --overwrite      train again where an adapter was trained from something else
+#     bash run_exp1.sh my.yaml train.lr=2e-4             your own rows, with overrides
+#     bash run_exp1.sh my.yaml --test                    the same, and then the test split: once, at the end
+#     bash run_exp1.sh my.yaml --overwrite               train again where an adapter was trained from something else
 #
 # Finished stages whose code, configuration and data did not change are skipped; an interrupted training is resumed; a
 # training run made from other inputs is never replaced without --overwrite.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-config=$here/config_demo.yaml
-overwrite=() overrides=()
+config='' test=no overwrite=() overrides=()
 for argument in "$@"; do
   case $argument in
+    -h | --help) sed -n '2,/^set/{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit ;;
     --overwrite) overwrite=(--overwrite) ;;
+    --test) test=yes ;;
     *=*) overrides+=("$argument") ;;
     *.yaml | *.yml) config=$argument; [[ -e $config ]] || config=$here/$argument ;;
-    *) echo "error: $argument: give a .yaml file, section.key=value overrides, or --overwrite" >&2; exit 1 ;;
+    *) echo "error: $argument: give a .yaml file, section.key=value overrides, --test or --overwrite" >&2; exit 1 ;;
   esac
 done
 source "$here/tools/environment.sh"
-settings=(--config "$config" ${overrides[@]+"${overrides[@]}"})
-facts=$("$python" "$here/tools/fingerprint.py" "${settings[@]}")
-eval "$facts"
+settings=(--config "${config:-$here/config_demo.yaml}" ${overrides[@]+"${overrides[@]}"})
+
+facts() { facts=$("$python" "$here/tools/fingerprint.py" "${settings[@]}"); eval "$facts"; }
+facts
+split=val
+[[ -n $config ]] || split=test  # the demo's own: see the end
+for needed in "$split" $([[ $test == no ]] || echo "test"); do
+  rows=split_$needed
+  [[ -n ${!rows:-} ]] || { echo "error: set data.${needed}_jsonl in ${config:-config_demo.yaml}" >&2; exit 1; }
+done
 stamps=$out/.stages
 mkdir -p "$stamps"
 changed=no
@@ -31,7 +40,7 @@ finished() {  # finished NAME HASH OUTPUT: OUTPUT is there, made from HASH
   [[ -e $3 && $(cat "$stamps/$1" 2>/dev/null) == "$2" ]]
 }
 
-stage() {  # stage NAME HASH OUTPUT SCRIPT...: run unless it is finished and no earlier stage ran
+stage() {  # stage NAME HASH OUTPUT SCRIPT...: run unless it is finished and no earlier stage ran; $text gets what it prints
   local name=$1 hash=$2 output=$3 script=$4; shift 4
   if [[ $changed == no ]] && finished "$name" "$hash" "$output"; then
     echo "== $name: unchanged, skipped"
@@ -40,12 +49,26 @@ stage() {  # stage NAME HASH OUTPUT SCRIPT...: run unless it is finished and no 
   changed=yes
   echo "== $name"
   rm -f "$stamps/$name"
-  "$python" "$here/$script" "$@" "${settings[@]}"
+  if [[ -n ${text:-} ]]; then
+    "$python" "$here/$script" "$@" "${settings[@]}" > "$text"
+  else
+    "$python" "$here/$script" "$@" "${settings[@]}"
+  fi
   echo "$hash" > "$stamps/$name"
 }
 
-stage enrich "$inputs" "$out/data/train.jsonl" data/preprocess.py
-changed=no  # what decides an adapter is hashed below, row by row
+predict_and_eval() {  # predict_and_eval NAME SPLIT REPORT OPTIONS-OF-PREDICT...
+  local name=$1 split=$2 report=$3 rows=split_$2; shift 3
+  local predictions=$out/predictions_$name.jsonl
+  stage "predict_$name" "$predict_inputs $split" "$predictions" \
+    predict_exp1.py --split "$split" --out "$predictions" "$@" ${overwrite[@]+"${overwrite[@]}"}
+  text=$out/evaluation_$name.txt stage "eval_$name" "$eval_inputs $split" "$out/metrics_$name.json" \
+    eval_exp1.py --predictions "$predictions" --against "${!rows}" --report "$report"
+}
+
+stage enrich "$enrich_inputs" "$out/data/train.jsonl" data/preprocess.py
+if [[ $changed == yes ]]; then facts; fi
+changed=no  # what it wrote is hashed below, row by row
 
 adapter=$out/adapter/adapter_model.safetensors
 again=(${overwrite[@]+"${overwrite[@]}"})
@@ -61,24 +84,28 @@ if ! finished train "$train_inputs" "$adapter"; then
 fi
 stage train "$train_inputs" "$adapter" train_exp1.py ${again[@]+"${again[@]}"}
 
-summary=()
-for run in "untuned free" "untuned constrained" "tuned free" "tuned constrained"; do
-  read -r model decoding <<< "$run"
-  name=${model}_$decoding
-  choice=()
-  if [[ $model == untuned ]]; then choice+=(--adapter none); fi
-  if [[ $decoding == free ]]; then choice+=(predict.decoding=free); fi
-  stage "predict_$name" "$inputs" "$out/predictions_$name.jsonl" \
-    predict_exp1.py --split "$split" --out "$out/predictions_$name.jsonl" ${choice[@]+"${choice[@]}"} ${overwrite[@]+"${overwrite[@]}"}
-  "$python" "$here/eval_exp1.py" "${settings[@]}" --predictions "$out/predictions_$name.jsonl" --report none > "$out/evaluation_$name.txt"
-  summary+=("$out/metrics_$name.json")
-done
+predict_and_eval untuned_free "$split" none --adapter none predict.decoding=free
+predict_and_eval untuned_constrained "$split" none --adapter none
+predict_and_eval tuned_free "$split" none predict.decoding=free
+predict_and_eval tuned_constrained "$split" none
+text=$out/summary.txt stage summary "$eval_inputs $split" "$out/summary.txt" \
+  eval_exp1.py --summary "$out"/metrics_{untuned,tuned}_{free,constrained}.json
+rows=split_$split
+text=$out/comparison.txt stage compare "$eval_inputs $split" "$out/report.html" \
+  eval_exp1.py --compare "$out"/predictions_{untuned,tuned}_constrained.jsonl --against "${!rows}" --report "$out/report.html"
 
-echo "== eval: tuned, constrained, split $split"
+echo "== results: tuned, constrained, on the $split split"
 cat "$out/evaluation_tuned_constrained.txt"
 echo
-"$python" "$here/eval_exp1.py" "${settings[@]}" --summary "${summary[@]}"
+cat "$out/summary.txt"
 echo
-"$python" "$here/eval_exp1.py" "${settings[@]}" --compare "$out/predictions_untuned_constrained.jsonl" "$out/predictions_tuned_constrained.jsonl" \
-  --report "$out/report.html" > "$out/comparison.txt"
-tail -n 3 "$out/comparison.txt"
+tail -n 4 "$out/comparison.txt"
+if [[ -z $config ]]; then
+  echo "The demo shows its test split each time, which of your own data nobody should: nobody chooses a model by drawn scenes."
+elif [[ $test == yes ]]; then
+  predict_and_eval test "test" "$out/report_test.html"
+  echo "== results: tuned, constrained, on the test split"
+  cat "$out/evaluation_test.txt"
+elif [[ -n ${split_test:-} ]]; then
+  echo "The test split was not touched. When nothing is going to change any more, once: bash $0 $config ${overrides[*]:-} --test"
+fi

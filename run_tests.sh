@@ -4,6 +4,6 @@
 # Tests on real data need SURGVQA_SHARED, a folder that may not be committed; without it they are skipped and say so.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-here=$PWD
+here=$PWD requirements=requirements-dev.txt
 source tools/environment.sh
 exec "$python" -m pytest tests -q -ra "$@"

@@ -6,17 +6,14 @@ Trains 200 steps at lr 1e-3 on 64 training rows, then generates their answers th
 if the loss ends below 2.0 and at least 95 % of the answers, generated without constraint, are right.
 """
 
+import sys
 from itertools import chain
 
-from transformers import set_seed
-
-from config import argument_parser, check_transformers, load_config, save_run_info
-from data.preprocess import ensure_enriched, normalize_answer, question_key
-from dataset import check_first_batch, group_by_image, load_dataset, show_item
-from prediction.decode import answer_questions
-from files import run_script, write_json
-from model.load import load_model, load_processor, memory_errors_explained
-from training.trainer import GradientCheck, build_trainer, training_arguments
+from config import argument_parser, check_transformers, load_config, near, save_run_info
+from data.matching import normalize_answer, question_key
+from data.preprocess import ensure_enriched
+from data.rows import group_by_image
+from files import run_script, use_color, write_json
 
 SETTINGS = ["train.max_steps=200", "train.lr=1e-3", "train.logging_steps=10", "train.num_workers=0", "train.report_to=none"]
 SAMPLES = 64
@@ -45,28 +42,38 @@ def loss_verdict(loss):
     return "loss is NaN: the run diverged or nothing is supervised; lower train.lr, check dataset.py"
 
 
-def generated_exact_match(model, dataset, cfg, decoding, limit):
-    """Share of the rows whose generated answer equals the training answer after normalisation; prints the first misses."""
-    right = misses = 0
-    for row, answer in chain.from_iterable(answer_questions(model, dataset, cfg, decoding, limit)):
+def right_share(answers, name):
+    """Share of the (row, Answer) pairs that equal the training answer after normalisation; prints the first misses."""
+    total = right = misses = 0
+    for row, answer in answers:
         match = normalize_answer(answer.text) == row["answer"]
-        right += match
+        total, right = total + 1, right + match
         if not match and (misses := misses + 1) <= 5:
-            print(f"  {decoding}: Predicted: '{answer.text}' vs GT: '{row['answer']}'  ({row['question']})")
-    return right / len(dataset.encoded)
+            print(f"  {name}: Predicted: '{answer.text}' vs GT: '{row['answer']}'  ({row['question']})")
+    return right / total
 
 
 def main():
     parser = argument_parser("Can the model memorise 64 training answers?", epilog=__doc__)
     args = parser.parse_intermixed_args()
-    check_transformers()
     cfg = load_config(args.config, SETTINGS + args.overrides)
+    check_transformers()
+    cfg.split_path("train")
+
+    # torch and transformers take seconds: what the user mistyped is said before
+    from transformers import set_seed
+
+    from dataset import check_first_batch, load_dataset, show_item
+    from model.load import load_model, load_processor, memory_errors_explained
+    from prediction.decode import answer_questions
+    from training.trainer import GradientCheck, build_trainer, training_arguments
+
     set_seed(cfg.train.seed)
     output_dir = cfg.output_dir / "sanity"
     rows = choose_rows(ensure_enriched(cfg, "train"), SAMPLES)
     processor = load_processor(cfg)
     dataset = load_dataset(rows, processor, cfg, training=True)
-    print(show_item(dataset[0], processor).split("\n\n")[0] + "\n")
+    print(show_item(dataset[0], processor, use_color(sys.stdout)).split("\n\n")[0] + "\n")
     check_first_batch(dataset)
 
     with memory_errors_explained("lower train.train_bs or image.max_pixels"):
@@ -78,17 +85,28 @@ def main():
     model.eval()
     prompts = load_dataset(rows, processor, cfg, supervised=False)
     limit = max(len(answer_ids) for _, answer_ids in dataset.encoded.values())
-    exact_match = {name: generated_exact_match(model, prompts, cfg, name, limit) for name in ("free", "greedy")}
+    exact_match = {}
+    for name, decoding in (("free", "free"), ("constrained", "greedy")):
+        answers = chain.from_iterable(answer_questions(model, prompts, cfg, decoding, limit))
+        exact_match[name] = right_share(answers, name)
 
     passed = losses[-1] < 2.0 and exact_match["free"] >= REQUIRED_EXACT_MATCH
     print(f"loss: {losses[0]:.3f} -> {losses[-1]:.3f} in {trainer.state.global_step} steps on {len(rows)} rows")
     print(loss_verdict(losses[-1]))
-    print(f"generated answers right: free {exact_match['free']:.1%} (>= {REQUIRED_EXACT_MATCH:.0%} wanted), constrained {exact_match['greedy']:.1%}")
-    print("SANITY TEST " + ("PASSED" if passed else "FAILED"))
+    print(f"generated answers right: free {exact_match['free']:.1%} (>= {REQUIRED_EXACT_MATCH:.0%} wanted), constrained {exact_match['constrained']:.1%}")
     report = {"passed": passed, "losses": losses, "rows": len(rows), "exact_match": exact_match}
     write_json(output_dir / "sanity.json", report)
     save_run_info(output_dir / "sanity_run.json", cfg, model.device)
+    print(f"wrote {near(output_dir / 'sanity.json')}")
+    print("SANITY TEST " + ("PASSED" if passed else "FAILED"))
+    if passed:
+        print(f"next: {command_of_training(args)}")
     return 0 if passed else 1
+
+
+def command_of_training(args):
+    """How to train with the configuration as it was given, without this test's own settings."""
+    return load_config(args.config, args.overrides).command("train_exp1.py")
 
 
 if __name__ == "__main__":

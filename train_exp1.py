@@ -10,31 +10,12 @@ trainer_state.json (rewritten at every log), loss_curve.png, train_run.json. War
     python train_exp1.py --dry-run --gpu "H100 PCIe"           tokens, steps, FLOPs, memory and time; no weights, no training
 """
 
-import re
-import shutil
 import sys
-from pathlib import Path
 
-from transformers import EarlyStoppingCallback, set_seed
-
-from config import argument_parser, check_transformers, load_config, resolve_path, save_run_info
-from data.check import warnings_before_training
-from data.preprocess import answer_rules, ensure_enriched, training_space
-from dataset import check_first_batch, first_images, load_dataset
-from training.dry_run import dry_run, dry_run_arguments
-from files import UserError, read_json, run_script
-from model.load import (
-    EXPERIMENT_FILE,
-    check_adapter,
-    describe_parameters,
-    experiment_facts,
-    load_model,
-    load_model_config,
-    load_processor,
-    memory_errors_explained,
-    why_rows_stay_plain,
-)
-from training.trainer import ExperimentFiles, GradientCheck, build_trainer, training_arguments, validation_arguments
+from config import argument_parser, check_transformers, load_config, near, save_run_info
+from files import UserError, json_text, read_json, run_script
+from training.gpus import PEAK_TFLOPS
+from training.resume import checkpoint_to_resume, remove_run
 
 LOWER = (
     "lower train.train_bs (and raise train.grad_accum), image.max_pixels or train.questions_per_image, "
@@ -75,45 +56,29 @@ def longest_answer(dataset):
     return max(len(answer_ids) for _, answer_ids in dataset.encoded.values())
 
 
-def checkpoint_to_resume(cfg, resume, overwrite):
-    """Return the checkpoint to resume from, or None for a new run. Raises UserError rather than mix a new run with an old one."""
-    checkpoints = find_checkpoints(cfg.output_dir)
-    if resume is not None:
-        if resume == "newest" and not checkpoints:
-            raise UserError(f"--resume_from_checkpoint: {cfg.output_dir} has no checkpoint; start without it")
-        path = checkpoints[-1] if resume == "newest" else resolve_path(resume, cfg.config_path.parent)
-        if not (path / "trainer_state.json").is_file():
-            raise UserError(f"--resume_from_checkpoint: {path} is not a checkpoint; give a checkpoint-N folder")
-        return str(path)
-    if (checkpoints or (cfg.output_dir / "adapter").exists()) and not overwrite:
-        raise UserError(
-            f"{cfg.output_dir} already holds a training run; continue it with --resume_from_checkpoint, replace it with "
-            "--overwrite, or set another output_dir"
-        )
-    return None
+def share(text):
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ValueError  # argparse makes it a line that names the argument
+    return value
 
 
-def remove_run(cfg):
-    """Remove the run that --overwrite replaces; called when nothing but the training itself can go wrong any more."""
-    for path in [*cfg.output_dir.glob("checkpoint-*"), cfg.output_dir / "adapter"]:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def find_checkpoints(folder):
-    """Complete checkpoint-N folders, oldest first."""
-    found = [path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    complete = [path for path in found if (path / "trainer_state.json").is_file()]
-    return sorted(complete, key=lambda path: int(path.name.split("-")[1]))
-
-
-def main():
+def parse_arguments():
     parser = argument_parser("Fine-tune with LoRA on the enriched rows.", epilog=__doc__)
     parser.add_argument(
         "--resume_from_checkpoint", nargs="?", const="newest", metavar="PATH", help="continue a run (no path: its newest checkpoint)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the run in output_dir")
-    dry_run_arguments(parser)
-    parsed = parser.parse_intermixed_args()
+    group = parser.add_argument_group("before training")
+    group.add_argument("--dry-run", action="store_true", help="print what training will cost, from data and config.json alone, and stop")
+    names = ", ".join(PEAK_TFLOPS)
+    group.add_argument("--gpu", default="A100", choices=PEAK_TFLOPS, metavar="NAME", help=f"{names} (default A100)")
+    group.add_argument("--utilisation", type=share, default=0.4, metavar="SHARE", help="of the GPU's peak that is reached (default 0.4)")
+    return parser.parse_intermixed_args()
+
+
+def main():
+    parsed = parse_arguments()
     cfg = load_config(parsed.config, parsed.overrides)
     check_transformers()
     splits = ["train", "val"] if cfg.data.val_jsonl else ["train"]
@@ -121,12 +86,25 @@ def main():
         cfg.split_path(split)
     if cfg.train.early_stopping_patience and "val" not in splits:
         raise UserError("train.early_stopping_patience needs validation rows; set data.val_jsonl")
+    resume = None if parsed.dry_run else checkpoint_to_resume(cfg, parsed.resume_from_checkpoint, parsed.overwrite)
+
+    # torch and transformers take seconds: what the user mistyped is said before
+    from transformers import EarlyStoppingCallback, set_seed
+
+    from data import answer_space
+    from data.check import warnings_before_training
+    from data.preprocess import answer_rules, ensure_enriched, training_space
+    from dataset import check_first_batch, first_images, load_dataset
+    from model.adapter import EXPERIMENT_FILE, check_adapter, experiment_facts
+    from model.forward import why_rows_stay_plain
+    from model.load import describe_parameters, load_model, load_model_config, load_processor, memory_errors_explained
+    from training.dry_run import dry_run
+    from training.trainer import ExperimentFiles, GradientCheck, build_trainer, training_arguments, validation_arguments
+
     args = training_arguments(cfg, cfg.output_dir, **validation_arguments(cfg))
     say = print if args.process_index == 0 else lambda *_: None
     set_seed(cfg.train.seed)
-
     with args.main_process_first(local=False):  # one process enriches and checks images, the others read what it wrote
-        resume = None if parsed.dry_run else checkpoint_to_resume(cfg, parsed.resume_from_checkpoint, parsed.overwrite)
         processor = load_processor(cfg)
         space = training_space(cfg)
         for line in warnings_before_training(cfg, splits, space) if args.process_index == 0 else ():
@@ -154,7 +132,7 @@ def main():
         if resume is None:
             remove_run(cfg)
         save_run_info(cfg.output_dir / "train_run.json", cfg, args.device, command=sys.argv, world_size=args.world_size)
-    callbacks = [ExperimentFiles(cfg.output_dir, facts, space), GradientCheck()]
+    callbacks = [ExperimentFiles(cfg.output_dir, facts, {answer_space.SPACE_FILE: json_text(space)}), GradientCheck()]
     if cfg.train.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(cfg.train.early_stopping_patience))
     trainer = build_trainer(model, train_set, val_set, args, callbacks)
@@ -163,7 +141,7 @@ def main():
     say(f"{trainer.speed.steps} steps in {trainer.speed.seconds:.1f} s (start-up, validation and saving excluded)")
     best = read_json(cfg.output_dir / "adapter" / EXPERIMENT_FILE)["best"]
     score = f" (validation exact match {best['exact_match']:.1%}, teacher-forced)" if "exact_match" in best else ""
-    say(f"adapter of step {best['step']}{score}: {cfg.output_dir / 'adapter'}")
+    say(f"wrote the adapter of step {best['step']}{score} to {near(cfg.output_dir / 'adapter')}")
     say(f"next: {cfg.command('predict_exp1.py')}")
 
 

@@ -44,7 +44,8 @@ def random_model(shape, dtype):
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
     from config import LoraConfig
-    from model.load import attach_lora, use_tree_attention
+    from model.adapter import attach_lora
+    from model.forward import use_tree_attention
 
     text = {key: value for key, value in SHAPES[shape].items() if key != "mrope_section"}
     rope = {"type": "mrope", "rope_type": "default", "mrope_section": SHAPES[shape]["mrope_section"], "rope_theta": 1e6}
@@ -73,7 +74,7 @@ def packed_batch(questions=9, grid=(1, 32, 32)):
     from model.tree_attention import tree_layout
 
     rng = random.Random(0)
-    words = lambda low, high: [rng.randrange(1000, 50000) for _ in range(rng.randint(low, high))]  # noqa: E731
+    words = lambda low, high: [rng.randrange(1000, 50000) for _ in range(rng.randint(low, high))]
     tree = TokenTree([151644, 100, 101, 102, 198, VISION_START] + [IMAGE] * (grid[1] * grid[2] // 4) + [VISION_END])
     for _ in range(questions):
         tree.grow(tree.grow(tree.root, words(30, 45)), words(1, 6) + [EOS], supervised=True)
@@ -122,7 +123,7 @@ def make_step(shape, dtype, checkpointing, batch):
     """(model, function that takes a training step on the batch)"""
     import torch
 
-    from model.load import answer_loss, base_model, training_inputs
+    from model.forward import answer_loss, base_model, training_inputs
 
     model = random_model(shape, {"bf16": torch.bfloat16, "fp32": torch.float32}[dtype])
     if checkpointing:

@@ -16,14 +16,15 @@ from statistics import median
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from config import SPLITS, argument_parser, load_config  # noqa: E402
-from data.preprocess import ensure_enriched  # noqa: E402
-from dataset import load_dataset  # noqa: E402
-from prediction.decode import answer_by_generate, answer_questions, image_batches  # noqa: E402
-from files import run_script  # noqa: E402
-from data.matching import judge  # noqa: E402
-from model.load import load_model  # noqa: E402
-from predict_exp1 import adapter_folder, prediction_row, space_of  # noqa: E402
+from config import SPLITS, argument_parser, load_config
+from data.matching import judge
+from data.preprocess import ensure_enriched
+from dataset import load_dataset
+from files import run_script
+from model.load import load_model
+from prediction.decode import answer_by_generate, answer_questions, image_batches
+from prediction.run import prediction_row
+from prediction.setup import adapter_folder, space_of
 
 DECODINGS = {
     "all sets": ("exact", {"exact_sets": 1_000_000}),

@@ -24,10 +24,10 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from config import load_config  # noqa: E402
-from data.preprocess import enrich_split  # noqa: E402
-from files import write_jsonl  # noqa: E402
-from evaluation.intervals import accuracy_interval, wilson  # noqa: E402
+from config import load_config
+from data.preprocess import enrich_split
+from evaluation.intervals import accuracy_interval, wilson
+from files import write_jsonl
 
 ROWS, IMAGES, FRAMES = 58_849, 6_500, 200
 GRID = ["upper-left", "upper-center", "upper-right", "center-left", "center", "center-right", "lower-left", "lower-center", "lower-right"]

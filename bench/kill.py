@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from config import argument_parser, load_config  # noqa: E402
-from files import run_script  # noqa: E402
+from config import argument_parser, load_config
+from files import run_script
 
 
 def main():

@@ -21,9 +21,9 @@ from scipy.stats import bootstrap
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from config import argument_parser, environment_facts, load_config  # noqa: E402
-from files import read_json, read_jsonl, run_script, write_json  # noqa: E402
-from data.matching import judge  # noqa: E402
+from config import argument_parser, environment_facts, load_config
+from data.matching import judge
+from files import read_json, read_jsonl, run_script, write_json
 
 QUESTIONS_PER_STEP = 144
 MODES = {"all": 16, 1: 144}  # train.questions_per_image: groups of that many questions an optimizer step holds

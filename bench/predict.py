@@ -40,12 +40,13 @@ from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from config import argument_parser, load_config  # noqa: E402
-from data import answer_space  # noqa: E402
-from dataset import VQADataset, encode_candidates, group_by_image  # noqa: E402
-from prediction.decode import answer_by_generate, answer_questions, answer_text, image_batches, make_plan  # noqa: E402
-from files import UserError, read_jsonl, run_script  # noqa: E402
-from model.load import compute_only_what_is_read, load_processor  # noqa: E402
+from config import argument_parser, load_config
+from data import answer_space
+from dataset import VQADataset, encode_candidates, group_by_image
+from files import UserError, read_jsonl, run_script
+from model.forward import compute_only_what_is_read
+from model.load import load_processor
+from prediction.decode import answer_by_generate, answer_questions, answer_text, image_batches, make_plan
 
 SHAPES = {
     "115m": {"hidden": 512, "inner": 2048, "heads": 8, "layers": 8, "tower": 256, "tower_heads": 4, "tower_layers": 6, "dtype": torch.float32},
@@ -85,7 +86,7 @@ def choose_rows(path, images, questions):
     """Enriched rows with the spaces mined from all rows of a file: `questions` of each image, of each third image all locations."""
     rows = [{**row, "image": row.get("image") or row["image_filename"], "id": str(line)} for line, row in read_jsonl(path)]
     space, rng = answer_space.mine(rows), random.Random(0)
-    places = lambda group: [row for row in group if row["question"].startswith("Where")]  # noqa: E731
+    places = lambda group: [row for row in group if row["question"].startswith("Where")]
     groups = [list({row["question"]: row for row in group}.values()) for group in group_by_image(rows)]
     rng.shuffle(groups)
     chosen = []
@@ -245,7 +246,7 @@ def line(name, values, questions, reference):
 
 def lengths(tokenizer, rows, answers):
     """Mean tokens of answers to label-list questions, and of the rows' real ones."""
-    mean = lambda texts: sum(len(tokenizer(text)["input_ids"]) + 1 for text in texts) / max(len(texts), 1)  # noqa: E731
+    mean = lambda texts: sum(len(tokenizer(text)["input_ids"]) + 1 for text in texts) / max(len(texts), 1)
     lists = [index for index, row in enumerate(rows) if row["multi_label"]]
     return mean([answers[index] for index in lists]), mean([rows[index]["answer"] for index in lists])
 

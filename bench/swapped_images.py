@@ -15,9 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from config import argument_parser, load_config  # noqa: E402
-from data.preprocess import read_rows  # noqa: E402
-from files import read_json, run_script, write_jsonl  # noqa: E402
+from config import argument_parser, load_config
+from data.rows import read_rows
+from files import read_json, run_script, write_jsonl
 
 
 def swap_images(rows):

@@ -32,14 +32,16 @@ from transformers import AutoModelForImageTextToText, Qwen2VLConfig, Trainer, Tr
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from config import argument_parser, environment_facts, load_config  # noqa: E402
-from data.preprocess import ensure_enriched  # noqa: E402
-from dataset import encode_answer, group_by_image, load_dataset, prompt_fields  # noqa: E402
-from files import atomic_open, read_json, run_script, write_json  # noqa: E402
-from data.images import load_image  # noqa: E402
-from model.load import attach_lora, base_model, load_processor, use_tree_attention  # noqa: E402
-from templates import prompt_parts  # noqa: E402
-from training.trainer import build_trainer, training_arguments  # noqa: E402
+from config import argument_parser, environment_facts, load_config
+from data.images import load_image
+from data.preprocess import ensure_enriched
+from dataset import encode_answer, group_by_image, load_dataset, prompt_fields
+from files import atomic_open, read_json, run_script, write_json
+from model.adapter import attach_lora
+from model.forward import base_model, use_tree_attention
+from model.load import load_processor
+from templates import prompt_parts
+from training.trainer import build_trainer, training_arguments
 
 TEXT_2B = dict(hidden_size=1536, intermediate_size=8960, num_attention_heads=12, num_key_value_heads=2)
 SIZES = {  # text, vision, rope sections, dtype, pixels of an image
@@ -151,8 +153,8 @@ class TRL(Plain):
     trainer = None
 
     def __init__(self, model, rows, processor, cfg, micro_batch):
-        from datasets import Dataset
         import trl.trainer.utils
+        from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
 
         trl.trainer.utils._use_triton = lambda device: True  # as on a GPU: the head runs on the answers' positions only

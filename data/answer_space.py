@@ -9,33 +9,24 @@ number of kinds seen once, N1, over that of all answers, N (Good 1953, "The popu
 estimation of population parameters", after Turing). For label lists the kinds are labels, not whole lists.
 """
 
-import hashlib
-import json
 import re
 from collections import Counter
 from itertools import combinations
 
 from config import DataConfig
-from data import schema
-from data.aliases import ALIASES, TIGHT_LIST, fold_label, question_template, spellings_where_seen, strip_prefix
-from data.preprocess import enrich_row, mine_verdict, normalize_answer, option_text
-from files import UserError, read_json, write_json
+from data.aliases import ALIASES, TIGHT_LIST, fold_label, question_template, spellings_where_seen
+from data.matching import normalize_answer, option_text
+from data.rules import BUILT_IN, CLOSED_TYPES, as_the_rules_say, enrich_row, given_candidates, mine_verdict, rule_candidates, rule_type
+from files import UserError, hash_of, read_json, write_json
 
 TIGHT = "; without a space"
 SPACE_FILE = "answer_space.json"
 MIN_ROWS = 30  # fewer training rows never close a question
 YES_NO = ("yes", "no")
 EXCLUSIVE = ("none", "not relevant")  # never in one list with another label
-CLOSED_TYPES = ("color", "count_numeric", "size_numeric")  # which the rules may give a closed question; others are mcq
-BUILT_IN = ("yes_no", *CLOSED_TYPES, "mcq", "open_ended")
 LABEL_WORDS = 5  # `a; b` is a list of labels where each is at most this long, and prose otherwise
 LARGEST_COUNT = 100  # answers to "how many" beyond this are no range to be filled
 SHOWN = 100  # labels whose counts an open question's entry lists
-# Wordings that ask for several labels, or for one of two named things: what the rules' single answers can't be.
-ASKS_FOR_LIST = re.compile(
-    r"\b(?:(?:check|select|mark|choose|list|name) all|all that (?:are|apply)|more than one|separated? (?:with|by))\b"
-)
-NAMES_ALTERNATIVES = re.compile(r"(?<!\byes) or (?!not?\b)")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -53,8 +44,8 @@ def mine(train_rows, settings=DataConfig()):
         return {"mode": "rules", **mine_verdict(train_rows)}
     asked, given, tight = {}, {}, Counter()
     for row in train_rows:
-        question_type = _rule_type(row)
-        candidates = _given_candidates(question_type, row)
+        question_type = rule_type(row)
+        candidates = given_candidates(question_type, row)
         if candidates:
             _note_given(given, question_type, candidates, row)
         else:
@@ -80,22 +71,6 @@ def mine(train_rows, settings=DataConfig()):
     }
 
 
-def _rule_type(row):
-    """The type by the rules. Users' types see the question as it is, built-in ones without its `[Stage-…]` prefix."""
-    question_type = schema.infer_question_type(row["question"], row.get("options"))
-    if question_type in BUILT_IN and not row.get("options"):
-        question_type = schema.infer_question_type(strip_prefix(row["question"]))
-    return question_type
-
-
-def _given_candidates(question_type, row):
-    """Candidates that are given and not mined, normalised: a row's options, or those of a type that users added."""
-    if question_type in BUILT_IN and not row.get("options"):
-        return None
-    candidates = schema.build_candidates(question_type, row)
-    return list(dict.fromkeys(map(normalize_answer, candidates))) if candidates else None
-
-
 def _note_given(given, question_type, candidates, row):
     empty = {"type": question_type, "rows": 0, "label_lists": 0, "outside": 0, "example_outside": None}
     entry = given.setdefault(question_template(row["question"]), empty)
@@ -116,7 +91,7 @@ def _given_answer(row, candidates):
     return folded if answer not in candidates and folded in candidates else answer
 
 
-def _describe_question(key, rule_type, answers, folded, settings):
+def _describe_question(key, asked_type, answers, folded, settings):
     """The entry of one question template.
 
     answers: its normalised answers and how often each was given (Counter). folded: foldings counted so far (Counter).
@@ -134,18 +109,18 @@ def _describe_question(key, rule_type, answers, folded, settings):
     multi_label = not is_yes_no and _are_label_lists(counts)
     if not multi_label:
         kinds = Counter({"; ".join(labels): rows for labels, rows in counts.items()})
-    numbers = _count_range(kinds, settings.count_margin) if rule_type == "count_numeric" and not multi_label else []
+    numbers = _count_range(kinds, settings.count_margin) if asked_type == "count_numeric" and not multi_label else []
     unseen = unseen_mass(kinds, YES_NO if is_yes_no else numbers[: -settings.count_margin - 1])
     closed = counts.total() >= MIN_ROWS and unseen < settings.max_unseen
-    entry = {"type": _corrected_type(rule_type, is_yes_no, kinds, closed or multi_label), "rule_type": rule_type}
+    entry = {"type": _corrected_type(asked_type, is_yes_no, kinds, closed or multi_label), "rule_type": asked_type}
     entry |= {"rows": counts.total(), "multi_label": multi_label, "closed": closed, "unseen_mass": round(unseen, 5)}
     entry["label_lists"] = sum(rows for labels, rows in counts.items() if multi_label and len(labels) > 1)
     entry["candidates"] = None
     if closed:
         singles = {*kinds, *numbers, *(YES_NO * is_yes_no)}
         entry["candidates"] = label_order(counts) if multi_label else _in_order(singles)
-    elif rule_type == "yes_no" and kinds and set(kinds) <= set(YES_NO):
-        entry["candidates"] = _rule_candidates(rule_type, key)
+    elif asked_type == "yes_no" and kinds and set(kinds) <= set(YES_NO):
+        entry["candidates"] = rule_candidates(asked_type, key)
     entry |= {"counts": dict(kinds.most_common(None if closed else SHOWN)), "kinds": len(kinds), "spellings": spellings}
     return {**entry, "folded": dict(+folded)}
 
@@ -175,15 +150,15 @@ def _count_range(kinds, margin):
     return list(map(str, range(max(seen) + margin + 1))) if seen and max(seen) <= LARGEST_COUNT else []
 
 
-def _corrected_type(rule_type, is_yes_no, kinds, has_labels):
-    if rule_type not in BUILT_IN:
-        return rule_type
+def _corrected_type(asked_type, is_yes_no, kinds, has_labels):
+    if asked_type not in BUILT_IN:
+        return asked_type
     if is_yes_no:
         return "yes_no"
     if has_labels:
-        return rule_type if rule_type in CLOSED_TYPES else "mcq"
-    contradicted = rule_type == "yes_no" and not set(kinds) <= {*YES_NO, *EXCLUSIVE}
-    return "open_ended" if contradicted else rule_type
+        return asked_type if asked_type in CLOSED_TYPES else "mcq"
+    contradicted = asked_type == "yes_no" and not set(kinds) <= {*YES_NO, *EXCLUSIVE}
+    return "open_ended" if contradicted else asked_type
 
 
 def _in_order(labels):
@@ -235,14 +210,14 @@ def apply(space, row, folded=None):
     if space["mode"] == "rules":
         return enrich_row(row, space)
     folded = Counter() if folded is None else folded
-    key, question_type = question_template(row["question"]), _rule_type(row)
-    candidates = _given_candidates(question_type, row)
+    key, question_type = question_template(row["question"]), rule_type(row)
+    candidates = given_candidates(question_type, row)
     if candidates:
         multi_label = _has_given_lists(space, key, row)
         answer = None if row.get("answer") is None else _given_answer(row, candidates)
         order, candidates = [], None if multi_label else candidates
     else:
-        entry = space["questions"].get(key) or _as_the_rules_say(question_type, key)
+        entry = space["questions"].get(key) or as_the_rules_say(question_type, key)
         question_type, candidates, multi_label = entry["type"], entry["candidates"], entry["multi_label"]
         answer, order = _folded_answer(row, entry["spellings"], folded), candidates or []
     enriched = {**row, "question_type": question_type, "multi_label": multi_label, "answer_candidates": candidates}
@@ -284,23 +259,10 @@ def _in_canonical_order(answer, order):
     return "; ".join(sorted(set(answer.split("; ")), key=lambda label: (place.get(label, len(place)), label)))
 
 
-def _as_the_rules_say(rule_type, key):
-    """The entry of a question that training rows never asked."""
-    candidates = _rule_candidates(rule_type, key)
-    return {"type": rule_type, "candidates": candidates, "multi_label": False, "spellings": {}}
-
-
-def _rule_candidates(rule_type, key):
-    """The rules' candidates, unless the question's wording asks for something else."""
-    candidates = schema.build_candidates(rule_type, {"question": key}) if rule_type in BUILT_IN else None
-    unfit = ASKS_FOR_LIST.search(key) or (rule_type == "yes_no" and NAMES_ALTERNATIVES.search(key))
-    return None if unfit or not candidates else list(map(normalize_answer, candidates))
-
-
 def _says_what_the_rules_say(key, entry):
     if not entry["rows"]:
         return True  # only junk: as if it had not been asked
-    rules = _as_the_rules_say(entry["rule_type"], key)
+    rules = as_the_rules_say(entry["rule_type"], key)
     same = all(entry[name] == rules[name] for name in rules)
     return same and not entry["closed"] and not entry["folded"]
 
@@ -333,7 +295,7 @@ def load(path):
 
 def fingerprint(space):
     """Hash of what a space says."""
-    return hashlib.sha256(json.dumps(space, sort_keys=True).encode()).hexdigest()
+    return hash_of(space)
 
 
 def spellings(space):

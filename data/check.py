@@ -17,7 +17,6 @@ data/image_copies.py. The answer space is mined from the training rows that aren
 """
 
 import json
-import os
 import statistics
 import sys
 from collections import Counter, defaultdict
@@ -29,15 +28,18 @@ from typing import NamedTuple
 if __package__ in (None, ""):  # run as `python data/check.py`
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import SPLITS, Config, argument_parser, load_config  # noqa: E402
-from data import answer_space  # noqa: E402
-from data.aliases import question_template  # noqa: E402
-from data.image_copies import BITS, MAX_DISTANCE, look_at_images, near_pairs, same_pictures  # noqa: E402
-from data.preprocess import normalize_answer, ordered_types, question_key, rules_hash  # noqa: E402
-from data.formats.datasets import junk_reason  # noqa: E402
-from data.split import SPLIT_FILE, split_hash  # noqa: E402
-from files import UserError, read_json, run_script, sha256, write_json, write_jsonl  # noqa: E402
-from data.matching import aggregate, answer_blindly, blind_prior, judge  # noqa: E402
+from config import SPLITS, Config, argument_parser, load_config
+from data import answer_space
+from data.aliases import question_template
+from data.blind_prior import answer_blindly, blind_prior
+from data.formats.common import junk_reason
+from data.image_copies import BITS, MAX_DISTANCE, look_at_images, near_pairs, same_pictures
+from data.images import image_token_count
+from data.matching import judge, normalize_answer, question_key
+from data.preprocess import rules_hash
+from data.rules import ordered_types
+from data.split import SPLIT_FILE, split_hash
+from files import UserError, read_json, run_script, sha256, use_color, write_json, write_jsonl
 
 REPORT = "check.json"
 MAX_JUNK, MAX_DUPLICATES, MIN_REACHABLE = 0.01, 0.05, 0.95
@@ -222,26 +224,29 @@ def check_answers(rows, cfg, space=None):
 
 def _reachability(enriched):
     """`{type: rows, reachable, share}` and the question whose answers are out of reach most often."""
-    rows, found, missed = Counter(), Counter(), Counter()
-    for row in enriched:
-        rows[row["question_type"]] += 1
-        if answer_space.reachable(row):
-            found[row["question_type"]] += 1
-        else:
-            missed[row["question"], row["answer"]] += 1
+    verdicts = [(row["question_type"], answer_space.reachable(row)) for row in enriched]
+    missed = Counter((row["question"], row["answer"]) for row, (_, reachable) in zip(enriched, verdicts) if not reachable)
     table = {
-        name: {"rows": rows[name], "reachable": found[name], "share": found[name] / rows[name]}
-        for name in ordered_types(rows)
+        name: {"rows": count, "reachable": found, "share": found / count} for name, count, found in _by_type(verdicts)
     }
-    return {"per_type": table, "share": found.total() / rows.total(), "commonest_miss": missed.most_common(1)}
+    found = sum(reachable for _, reachable in verdicts)
+    return {"per_type": table, "share": found / len(verdicts), "commonest_miss": missed.most_common(1)}
+
+
+def _by_type(verdicts):
+    """(type, rows, how many of them are true) of (type, bool) pairs, in table order."""
+    rows, true = Counter(name for name, _ in verdicts), Counter(name for name, verdict in verdicts if verdict)
+    return [(name, rows[name], true[name]) for name in ordered_types(rows)]
 
 
 def _blind_scores(enriched, cfg, spellings):
     rows = [
         {"gt": row["answer_raw"], "qtype": row["question_type"], "question": row["question"]} for row in enriched["val"]
     ]
-    scores = aggregate(judge(answer_blindly(rows, blind_prior(enriched["train"])), cfg.eval, spellings))
-    return {key: scores[key] for key in ("micro", "per_type")}
+    judged = judge(answer_blindly(rows, blind_prior(enriched["train"])), cfg.eval, spellings)
+    verdicts = [(row["qtype"], row["correct"]) for row in judged]
+    per_type = {name: {"count": count, "correct": right, "accuracy": right / count} for name, count, right in _by_type(verdicts)}
+    return {"micro": sum(right for _, right in verdicts) / len(verdicts), "per_type": per_type}
 
 
 def answer_lengths(enriched, cfg):
@@ -251,7 +256,7 @@ def answer_lengths(enriched, cfg):
         return f"not counted: the tokenizer of {cfg.model_name} is not on this machine"
     answers = {cfg.answer_prefix + row["answer"] for rows in enriched.values() for row in rows}
     tokens = {text: len(tokenizer.encode(text, add_special_tokens=False)) + 1 for text in answers}
-    length = lambda row: tokens[cfg.answer_prefix + row["answer"]]  # noqa: E731
+    length = lambda row: tokens[cfg.answer_prefix + row["answer"]]
     limit = cfg.predict.max_new_tokens
     if limit == "auto":
         limit = max(map(length, enriched["train"]), default=0)
@@ -320,8 +325,6 @@ def _lookalikes(images, others, pictures):
 
 def check_pictures(pictures, cfg):
     """Counts over all image files. pictures: `{name: Picture}`."""
-    from data.images import image_token_count  # imports torch
-
     sizes = Counter(picture.size for picture in pictures.values() if picture.size)
     problems, tokens = (
         {name: picture.problem for name, picture in sorted(pictures.items()) if picture.problem},
@@ -376,9 +379,8 @@ def check(paths, cfg, image_root=None, space=None, tokens=True):
 def inputs(paths, cfg, images):
     """What decides a report, but for the images' contents: a report of the same files need not be made again."""
     settings = cfg.model_dump(mode="json", include={"model_name", "answer_prefix", "data", "image", "predict", "eval"})
-    code = sha256(__file__)
-    return {"files": {split: sha256(path) for split, path in paths.items()}, "rules": rules_hash(), "code": code,
-            "settings": settings, "images": images}  # fmt: skip
+    files = {split: sha256(path) for split, path in paths.items()}
+    return {"files": files, "rules": rules_hash(), "settings": settings, "images": images}
 
 
 def findings(report):
@@ -390,7 +392,7 @@ def findings(report):
 def _split_findings(report):
     for split, facts in report["splits"].items():
         rows, junk, duplicates = facts["rows"], facts["junk_rows"], facts["duplicates"]
-        of_rows = lambda count: f"{split}: {count} of {rows} rows ({count / rows:.1%})"  # noqa: E731
+        of_rows = lambda count: f"{split}: {count} of {rows} rows ({count / rows:.1%})"
         if junk:
             why = f"{_reasons(facts)}; first on line {facts['first_junk_line']}"
             yield (
@@ -605,7 +607,7 @@ def main():
     paths, cfg, image_root = _what_to_check(args, parser)
     report = check(paths, cfg, None if args.no_images else image_root, tokens=not args.no_tokens)
     print("\n".join(describe(report)))
-    lines = list(finding_lines(report, sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+    lines = list(finding_lines(report, use_color(sys.stdout)))
     print("\n".join(lines or ["no findings"]))
     if not args.train:
         write_json(cfg.output_dir / "data" / REPORT, report)

@@ -1,11 +1,13 @@
-"""Image files: find, check, size, load. Sizes and token counts come from one place, `qwen_vl_utils.smart_resize`."""
+"""Image files: find, check, size, load. Sizes and token counts come from one place, `qwen_vl_utils.smart_resize`.
+
+qwen_vl_utils is imported where it is needed: it brings torchvision, which costs seconds before an error in a row could be said.
+"""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
-from qwen_vl_utils.vision_process import fetch_image, smart_resize
 from tqdm import tqdm
 
 from files import UserError, read_json, write_json
@@ -17,6 +19,13 @@ def image_path(root, name):
     if not Path(path).is_relative_to(os.path.normpath(root)):
         raise UserError(f"image {name!r} lies outside data.image_root ({root}); move it there or correct the name")
     return path
+
+
+def smart_resize(height, width, factor, **limits):
+    """(height, width) of an image in the model, multiples of `factor` pixels; `limits`: min_pixels, max_pixels. As in qwen_vl_utils."""
+    from qwen_vl_utils.vision_process import smart_resize
+
+    return smart_resize(height, width, factor=factor, **limits)
 
 
 def check_image(path):
@@ -37,6 +46,19 @@ def check_image(path):
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's ways to say truncated or not an image; ratio over 200
         problem = f"can't be read ({error}); replace or remove it"
     raise UserError(f"image {path} {problem}")
+
+
+def image_stamps(rows, root):
+    """[name, bytes, time in ns] of every image file that rows name: what changes when one is replaced."""
+    return [_stamp(root, name) for name in dict.fromkeys(row["image"] for row in rows)]
+
+
+def _stamp(root, name):
+    try:
+        status = os.stat(image_path(root, name))
+    except (OSError, UserError):
+        return [name]  # the stages say what is wrong with it
+    return [name, status.st_size, status.st_mtime_ns]
 
 
 def check_images(rows, root, cache_path):
@@ -87,6 +109,8 @@ def image_token_count(size, image_cfg, patch_size=14, merge_size=2):
 
 def load_image(path, image_cfg, patch_size=14):
     """Open an image as RGB, resized to the configured pixel limits. Returns a PIL image with sides divisible by 28."""
+    from qwen_vl_utils.vision_process import fetch_image
+
     try:
         with Image.open(path) as image:
             limits = {"min_pixels": image_cfg.min_pixels, "max_pixels": image_cfg.max_pixels}

@@ -1,6 +1,6 @@
-"""Matching answers, adding up, and the blind prior: what `eval_exp1.py` reports. No torch, no files.
+"""When two answers are the same: normalising, numbers with units, judging. Enrichment and evaluation share all of it.
 
-Every answer is compared after `data.preprocess.normalize_answer`, the function that enrichment uses. Where this departs
+Every answer is compared after `normalize_answer`. Where this departs
 from the experiment's first snippet (equality, or `|gt - pred| <= max(abs_tol, rel_tol * gt)` on a number found):
 
 - Label lists (`pink; red`) compare as sets; 25 % of Kvasir-VQA's colour lists aren't in alphabetical order.
@@ -16,12 +16,47 @@ ChartQA's relaxed accuracy has no units; general unit parsers read `5–10 mm` a
 
 import math
 import re
-from collections import Counter, defaultdict
+import unicodedata
+from functools import lru_cache
 from typing import NamedTuple
 
 from config import EvalConfig
 from data.aliases import fold_label, question_template
-from data.preprocess import DASHES, normalize_answer, ordered_types, question_key
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Normalising
+
+DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")
+QUOTES = "\"'`“”‘’"
+
+
+def normalize_answer(answer):
+    """Fold case, Unicode form, dashes, spacing and a closing full stop; keep `<`, `>`, `;`, `-`, digits and units.
+
+    A list, or text with semicolons, becomes one string joined with `; ` in the given order, without empty items.
+    The same function serves enrichment and evaluation.
+    """
+    return _normalize_text(";".join(answer) if isinstance(answer, (list, tuple)) else answer)
+
+
+@lru_cache(1 << 16)  # answers repeat
+def _normalize_text(text):
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).translate(DASHES)
+    items = (re.sub(r"\s+", " ", item).strip(" " + QUOTES).rstrip(" .,!?" + QUOTES) for item in text.split(";"))
+    return "; ".join(item for item in items if item)
+
+
+def question_key(question):
+    """A question's text with case and spacing folded: what makes two rows ask the same."""
+    return " ".join(question.lower().split())
+
+
+def option_text(answer, options):
+    """The option an answer stands for: its own text, or its letter as `B`, `b)` or `(b)`."""
+    letter = answer.strip("()[]:. ")
+    index = ord(letter) - ord("a") if len(letter) == 1 else -1
+    return options[index] if answer not in options and 0 <= index < len(options) else answer
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Numbers and units
@@ -215,63 +250,3 @@ def judge(rows, tolerances=EvalConfig(), spellings=None):
             known[pair] = is_correct(row["qtype"], fold_spelling(gt, own), fold_spelling(pred, own), tolerances)
         judged.append({**row, "correct": known[pair]})
     return judged
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Adding up
-
-
-def aggregate(judged):
-    """Return the scores of judged rows (at least one), every accuracy a share of 1 beside its count.
-
-    per_type: question type -> count, correct, accuracy, in table order. micro: accuracy over rows. macro: mean of the
-    types' accuracies. empty: number of empty predictions, all of them counted as wrong.
-    """
-    counts = Counter(row["qtype"] for row in judged)
-    correct = Counter(row["qtype"] for row in judged if row["correct"])
-    per_type = {
-        name: {"count": counts[name], "correct": correct[name], "accuracy": correct[name] / counts[name]}
-        for name in ordered_types(counts)
-    }
-    return {
-        "n": len(judged),
-        "correct": correct.total(),
-        "micro": correct.total() / len(judged),
-        "macro": math.fsum(item["accuracy"] for item in per_type.values()) / len(per_type),
-        "per_type": per_type,
-        "empty": sum(is_empty(row["pred"]) for row in judged),
-    }
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The blind prior: what a model scores that never looks
-
-
-def blind_prior(train_rows):
-    """Return the commonest training answer of each question text and of each type, as `(by_question, by_type)`.
-
-    train_rows: enriched rows. Keys of by_question are `question_key(question)`. Of equally common answers the
-    alphabetically first is taken, so that the order of the file decides nothing.
-    """
-    by_question, by_type = defaultdict(Counter), defaultdict(Counter)
-    for row in train_rows:
-        answer = "; ".join(sorted(set(normalize_answer(row["answer"]).split("; "))))
-        by_question[question_key(row["question"])][answer] += 1
-        by_type[row["question_type"]][answer] += 1
-    return _commonest(by_question), _commonest(by_type)
-
-
-def _commonest(counters):
-    return {key: min(counter, key=lambda answer: (-counter[answer], answer)) for key, counter in counters.items()}
-
-
-def answer_blindly(rows, prior):
-    """Return the prediction rows with `pred` replaced by the blind prior's answer.
-
-    A question that training never asked gets the commonest answer of its type; an unknown type gets none.
-    """
-    by_question, by_type = prior
-    return [
-        {**row, "pred": by_question.get(question_key(row.get("question") or ""), by_type.get(row["qtype"]))}
-        for row in rows
-    ]

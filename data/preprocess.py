@@ -8,136 +8,19 @@ A constraint is decided by the question and the training rows, never by a row's 
 training answer to the same question, the question goes unconstrained everywhere.
 """
 
-import posixpath
-import re
 import sys
-import unicodedata
 from collections import Counter
-from functools import lru_cache
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as `python data/preprocess.py`
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import SPLITS, DataConfig, argument_parser, load_config, save_run_info  # noqa: E402
-from data import schema  # noqa: E402
-from files import UserError, read_json, read_jsonl, run_script, sha256, write_jsonl  # noqa: E402
-
-DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")
-QUOTES = "\"'`“”‘’"
-
-
-def normalize_answer(answer):
-    """Fold case, Unicode form, dashes, spacing and a closing full stop; keep `<`, `>`, `;`, `-`, digits and units.
-
-    A list, or text with semicolons, becomes one string joined with `; ` in the given order, without empty items.
-    The same function serves enrichment and evaluation.
-    """
-    return _normalize_text(";".join(answer) if isinstance(answer, (list, tuple)) else answer)
-
-
-@lru_cache(1 << 16)  # answers repeat
-def _normalize_text(text):
-    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).translate(DASHES)
-    items = (re.sub(r"\s+", " ", item).strip(" " + QUOTES).rstrip(" .,!?" + QUOTES) for item in text.split(";"))
-    return "; ".join(item for item in items if item)
-
-
-def question_key(question):
-    """A question's text with case and spacing folded: what makes two rows ask the same."""
-    return " ".join(question.lower().split())
-
-
-def read_rows(path, need_answer=True):
-    """Yield the user's rows, checked and completed with `id` and `image`, in file order.
-
-    Raises UserError naming file:line for a row without question, image or (if needed) answer, for values that aren't
-    text, for options that aren't a list of text, and for an id given twice.
-    """
-    seen = {}
-    for index, (line, row) in enumerate(read_jsonl(path)):
-        where = f"{path}:{line}"
-        row_id, image = row.get("id"), row.get("image")
-        row = {**row, "id": str(index if row_id is None else row_id), "image": row.get("image_filename") if image is None else image}
-        _check_text(row, "question", where, "add the question as text")
-        _check_text(row, "image", where, "add the image's name, relative to data.image_root")
-        row["image"] = posixpath.normpath(row["image"])  # `./a.jpg` is `a.jpg`, here and in the splits
-        if need_answer or row.get("answer") is not None:
-            _check_text(row, "answer", where, "write the answer as text")
-        if row.get("options") is not None:
-            _check_options(row["options"], where)
-        if row["id"] in seen:
-            raise UserError(f"{where}: id {row['id']!r} is already that of line {seen[row['id']]}; give every row its own id")
-        seen[row["id"]] = line
-        yield row
-
-
-def _check_text(row, key, where, remedy):
-    value = row.get(key)
-    if value is None:
-        raise UserError(f"{where}: has no {key}; {remedy}")
-    if not isinstance(value, str):
-        raise UserError(f"{where}: {key} is {value!r}, not text; {remedy}")
-    if not value.strip() or (key == "answer" and not normalize_answer(value)):
-        raise UserError(f"{where}: {key} is empty; {remedy}")
-
-
-def _check_options(options, where):
-    if not isinstance(options, list) or not options or not all(isinstance(item, str) and normalize_answer(item) for item in options):
-        raise UserError(f"{where}: options is {options!r}; write a list of texts")
-    if len({normalize_answer(item) for item in options}) < len(options):
-        raise UserError(f"{where}: options repeats an item: {options!r}; give each option once")
-
-
-def enrich_row(row, verdict):
-    """Return the row enriched by the literal rules. `verdict`: what `mine_verdict` says about the training file."""
-    question_type, candidates, answer = classify(row)
-    key = question_key(row["question"])
-    multi_label = key in verdict["multi_label"]
-    if answer is not None and multi_label:
-        answer = "; ".join(sorted(set(answer.split("; "))))  # one order in training, or order is what it learns
-    enriched = {**row, "question_type": question_type, "multi_label": multi_label}
-    enriched["answer_candidates"] = None if multi_label or key in verdict["unconstrained"] else candidates
-    if answer is not None:
-        enriched |= {"answer": answer, "answer_raw": row["answer"]}
-    return enriched
-
-
-def classify(row):
-    """Return `(question_type, candidates, answer)` of a row by the rules; candidates and answer normalised."""
-    question_type = schema.infer_question_type(row["question"], row.get("options"))
-    candidates = schema.build_candidates(question_type, row)
-    candidates = list(dict.fromkeys(map(normalize_answer, candidates))) if candidates else None
-    answer = None
-    if row.get("answer") is not None:
-        answer = normalize_answer(row["answer"])
-        if row.get("options"):
-            answer = option_text(answer, [normalize_answer(option) for option in row["options"]])
-    return question_type, candidates, answer
-
-
-def option_text(answer, options):
-    """The option an answer stands for: its own text, or its letter as `B`, `b)` or `(b)`."""
-    letter = answer.strip("()[]:. ")
-    index = ord(letter) - ord("a") if len(letter) == 1 else -1
-    return options[index] if answer not in options and 0 <= index < len(options) else answer
-
-
-def mine_verdict(train_rows):
-    """What the training answers say about each question's rule; all that `data.answer_space: rules` uses.
-
-    unconstrained: questions with a training answer outside their rule's candidates, with one such answer each.
-    multi_label: questions that some training row answers with a list.
-    """
-    unconstrained, multi_label = {}, set()
-    for row in train_rows:
-        question_type, candidates, answer = classify(row)
-        key = question_key(row["question"])
-        if candidates and answer not in candidates:
-            unconstrained.setdefault(key, answer)
-        if "; " in answer and not row.get("options"):
-            multi_label.add(key)
-    return {"unconstrained": unconstrained, "multi_label": sorted(multi_label)}
+from config import SPLITS, DataConfig, argument_parser, code_facts, load_config, save_run_info
+from data import answer_space, schema
+from data.matching import normalize_answer  # noqa: F401  where the user's document imports it from
+from data.rows import read_rows
+from data.rules import has_rule, ordered_types
+from files import UserError, hash_of, read_json, read_jsonl, run_script, sha256, write_json, write_jsonl
 
 
 def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig()):
@@ -147,8 +30,6 @@ def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig()):
     data section of a configuration, or given ready-made. Counts: rows, rows by type, rows with a constraint by type,
     rows whose rule has candidates that the space drops (`dropped`) and their questions, spellings folded.
     """
-    from data import answer_space  # which needs this module
-
     if Path(src).resolve() == Path(dst).resolve():
         raise UserError(f"{dst}: is the input itself; choose another output")
     if space is None:
@@ -170,15 +51,8 @@ def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig()):
     return {**counts, "dropped": dropped.total(), "questions_dropped": dict(dropped), "folded": dict(+folded)}
 
 
-def has_rule(row):
-    """Do the rules have candidates for the row?"""
-    return bool(schema.build_candidates(schema.infer_question_type(row["question"], row.get("options")), row))
-
-
 def mine_space(train_jsonl, settings, say=print):
     """The answer space of a training file, with what it was made from. `say` gets the lines on what was found."""
-    from data import answer_space
-
     space = answer_space.mine(read_rows(train_jsonl), settings)  # first: it names what is wrong with the file
     space = {"made_from": space_inputs(train_jsonl, settings), **space}
     for line in answer_space.describe(space):
@@ -187,21 +61,24 @@ def mine_space(train_jsonl, settings, say=print):
 
 
 def space_inputs(train_jsonl, settings):
-    """What decides an answer space: the training file (its hash), the settings, and the code and tables."""
+    """What decides an answer space beside the code and its tables: the training file (its hash) and the settings."""
     chosen = {key: getattr(settings, key) for key in ("answer_space", "max_unseen", "count_margin")}
-    return {"train_sha256": sha256(train_jsonl), "code_sha256": rules_hash(), "settings": chosen}
+    return {"train_sha256": sha256(train_jsonl), "settings": chosen}
 
 
 def training_space(cfg, say=print):
     """The answer space of the configured training file, mined anew if it, the settings or the rules have changed."""
-    from data import answer_space
-
     path = cfg.output_dir / "data" / answer_space.SPACE_FILE
-    train = cfg.split_path("train")
-    if path.is_file() and (space := answer_space.load(path)).get("made_from") == space_inputs(train, cfg.data):
-        return space
+    sidecar = path.with_suffix(".meta.json")  # the code's hash lies beside it: an edit that changes no answer makes no other space
+    train, code = cfg.split_path("train"), {"rules": rules_hash()}
+    if path.is_file() and sidecar.is_file() and read_json(sidecar) == code:
+        space = answer_space.load(path)
+        if space.get("made_from") == space_inputs(train, cfg.data):
+            return space
     space = mine_space(train, cfg.data, say)
+    sidecar.unlink(missing_ok=True)  # killed in between, the old one would vouch for the new space
     answer_space.save(space, path)
+    write_json(sidecar, code)
     return space
 
 
@@ -215,8 +92,6 @@ def enrich_split(cfg, split, space=None):
 
     space: an adapter's own, which needs no training file; default: that of the configured training file.
     """
-    from data import answer_space
-
     src, dst = cfg.split_path(split), enriched_path(cfg, split)
     sidecar = dst.with_suffix(".meta.json")
     space = space or training_space(cfg)
@@ -236,10 +111,7 @@ def ensure_enriched(cfg, split, space=None):
 
 def rules_hash():
     """Hash of the files that decide what enrichment writes."""
-    from data import aliases, answer_space
-
-    table = [aliases.ALIASES_FILE] * aliases.ALIASES_FILE.is_file()
-    return sha256(schema.__file__, __file__, answer_space.__file__, aliases.__file__, *table)
+    return hash_of(code_facts("enrich"))
 
 
 def answer_rules(space):
@@ -247,15 +119,11 @@ def answer_rules(space):
 
     Prediction refuses an adapter that was trained with others.
     """
-    from data import answer_space
-
     return {"rules": sha256(schema.__file__), "space": answer_space.fingerprint(space)}
 
 
 def describe(split, counts):
     """One line on what enrichment found, for people."""
-    from data.answer_space import folding_note
-
     types = ", ".join(f"{name} {counts['types'][name]}" for name in ordered_types(counts["types"]))
     line = f"enriched {split}: {counts['rows']} rows ({types}), {sum(counts['constrained'].values())} constrained"
     if counts["dropped"]:
@@ -263,13 +131,7 @@ def describe(split, counts):
             f"; {counts['dropped']} rows of {len(counts['questions_dropped'])} questions go unconstrained, "
             "because training answers or their wording rule out their rule's candidates"
         )
-    return line + folding_note(counts["folded"])
-
-
-def ordered_types(types):
-    """Question types in table order: the built-in ones, then custom ones alphabetically."""
-    known = [name for name in schema.QUESTION_TYPES if name in types]
-    return known + sorted(set(types) - set(known))
+    return line + answer_space.folding_note(counts["folded"])
 
 
 def main():

@@ -27,10 +27,11 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as `python data/readers.py`
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data.formats.datasets import FORMATS, Request, junk_reason  # noqa: E402
-from files import UserError, atomic_open, run_script  # noqa: E402
+from config import DEFAULT_CONFIG, ROOT, SPLITS, near, this_python
+from data.formats import FORMATS
+from data.formats.common import Request, junk_reason
+from files import UserError, atomic_open, run_script
 
-SPLITS = ("train", "val", "test")
 BILINGUAL = ("slake",)  # formats with --language
 SHORT_AND_LONG = ("endovis-18-vqa", "cholec80-vqa", "real-colon-vqa")  # formats with --answers
 
@@ -126,16 +127,16 @@ def describe_missing(image_root, images):
     return None
 
 
-def next_step(dst, splits):
+def next_step(dst, splits, image_root):
     """What to run or to set after the conversion."""
+    split = [this_python(), near(ROOT / "data" / "split.py")]
     if not splits:
-        return "next: " + shlex.join(["python", "-m", "data.split", str(dst / "all.jsonl"), str(dst)])
+        return "next: " + shlex.join([*split, str(dst / "all.jsonl"), str(dst), "--image_root", str(image_root)])
     if "train" in splits and "val" not in splits:
-        train = [str(dst / "train.jsonl"), str(dst / "train_val"), "--test", "0"]
-        return "next, as there is no official val: " + shlex.join(["python", "-m", "data.split", *train])
-    return "next: set in config_exp1.yaml " + ", ".join(
-        f"data.{split}_jsonl: {(dst / f'{split}.jsonl').resolve()}" for split in SPLITS if split in splits
-    )
+        train = [str(dst / "train.jsonl"), str(dst / "train_val"), "--test", "0", "--image_root", str(image_root)]
+        return "next, as there is no official val: " + shlex.join([*split, *train])
+    own = ", ".join(f"{split}_jsonl: {(dst / f'{split}.jsonl').resolve()}" for split in SPLITS if split in splits)
+    return f"next: a configuration of your own, with extends: {DEFAULT_CONFIG} and, below data:, {own}"
 
 
 def build_parser():
@@ -170,7 +171,7 @@ def main():
     if missing := describe_missing(image_root, images):
         print(missing)
     print(f"data.image_root: {Path(image_root).resolve()}")
-    print(next_step(dst, splits))
+    print(next_step(dst, splits, image_root))
 
 
 if __name__ == "__main__":

@@ -27,11 +27,12 @@ import yaml
 if __package__ in (None, ""):  # run as `python data/split.py`
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import SPLITS  # noqa: E402
-from data.aliases import question_template  # noqa: E402
-from data.image_copies import BITS, MAX_DISTANCE, join, look_at_images, same_pictures  # noqa: E402
-from data.preprocess import question_key, read_rows  # noqa: E402
-from files import UserError, atomic_open, read_jsonl, run_script, sha256, write_json  # noqa: E402
+from config import DEFAULT_CONFIG, SPLITS
+from data.aliases import question_template
+from data.image_copies import BITS, MAX_DISTANCE, join, look_at_images, same_pictures
+from data.matching import question_key
+from data.rows import read_rows
+from files import UserError, atomic_open, read_jsonl, run_script, sha256, write_json
 
 COUNTED = ("groups", "images", "questions")
 SPLIT_FILE = "split.json"
@@ -256,12 +257,13 @@ def describe_near_duplicates(facts):
 
 
 def config_lines(src, dst, result, image_root=None):
-    """The YAML lines that make a configuration use the split; absolute paths hold wherever that file lies."""
+    """The YAML lines of a configuration that uses the split; absolute paths hold wherever that file lies."""
     image = next(read_rows(src, need_answer=False))["image"]
     root = Path(image_root or Path(src).parent).resolve()
     data = {f"{split}_jsonl": str(_split_path(Path(dst).resolve(), split)) for split in result["splits"]}
     data["image_root"] = str(root) if (root / image).is_file() else "the folder that image names start from"
-    return yaml.safe_dump({"data": data}, sort_keys=False, allow_unicode=True, width=10_000).rstrip()
+    own = {"extends": str(DEFAULT_CONFIG), "output_dir": "outputs", "data": data}
+    return yaml.safe_dump(own, sort_keys=False, allow_unicode=True, width=10_000).rstrip()
 
 
 def main():
@@ -283,7 +285,7 @@ def main():
     args = vars(parser.parse_args())
     result = split_jsonl(**args)
     print("\n".join(describe(result)))
-    print(f"next: set in config_exp1.yaml\n\n{config_lines(args['src'], args['dst'], result, args['image_root'])}")
+    print(f"next: a configuration of your own, such as my.yaml, with these lines\n\n{config_lines(args['src'], args['dst'], result, args['image_root'])}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import statistics
 
 import numpy as np
 
-from data.preprocess import ordered_types
+from data.rules import ordered_types
 from evaluation.intervals import LEVEL, accuracy_interval, cluster_sums, difference_interval, holm, paired_test
 from evaluation.metrics import cluster_of
 

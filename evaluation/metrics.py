@@ -1,6 +1,6 @@
-"""Every score of judged predictions beside the headline accuracy: per type, per question, overall. No torch, no files.
+"""Every score of judged predictions: the headline accuracy, and what stands beside it per type, per question, overall.
 
-    details = measure(judge(rows, tolerances, spellings), spellings)
+    scores, details = aggregate(judged), measure(judged, spellings)          judged = judge(rows, tolerances, spellings)
 
 The formulas are written out here, because the usual ones mislead: macro-F1 helpers that average over predicted labels
 reward a model for answers nobody gave (or return 1.0 at 0.33), and libraries call an empty prediction for an empty truth a
@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from data.aliases import fold_label, question_template
-from data.preprocess import normalize_answer, ordered_types
+from data.matching import is_empty, judge, normalize_answer, parse_quantity
+from data.rules import ordered_types
 from evaluation.intervals import accuracy_interval, cluster_sums, macro_interval
-from data.matching import is_empty, judge, parse_quantity
 
 BINS = 15  # of the calibration error (Guo et al. 2017)
 CURVE_POINTS = 101  # at most, of a risk-coverage curve
@@ -67,11 +67,37 @@ def template_of(row):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# The headline
+
+
+def aggregate(judged):
+    """Return the scores of judged rows (at least one), every accuracy a share of 1 beside its count.
+
+    per_type: question type -> count, correct, accuracy, in table order. micro: accuracy over rows. macro: mean of the
+    types' accuracies. empty: number of empty predictions, all of them counted as wrong.
+    """
+    counts = Counter(row["qtype"] for row in judged)
+    correct = Counter(row["qtype"] for row in judged if row["correct"])
+    per_type = {
+        name: {"count": counts[name], "correct": correct[name], "accuracy": correct[name] / counts[name]}
+        for name in ordered_types(counts)
+    }
+    return {
+        "n": len(judged),
+        "correct": correct.total(),
+        "micro": correct.total() / len(judged),
+        "macro": math.fsum(item["accuracy"] for item in per_type.values()) / len(per_type),
+        "per_type": per_type,
+        "empty": sum(is_empty(row["pred"]) for row in judged),
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Comparing rows
 
 
 def compare_rows(judged, spellings=None):
-    """Return a Compared for each judged row, in order. spellings: as for `metrics.judge`."""
+    """Return a Compared for each judged row, in order. spellings: as for `matching.judge`."""
     spellings, memo = spellings or {}, {}
     templates = [(row["qtype"], template_of(row)) for row in judged]
 

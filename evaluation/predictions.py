@@ -9,9 +9,9 @@ from collections import Counter, defaultdict
 
 from config import flat
 from data.aliases import fold_label
-from data.preprocess import normalize_answer, option_text, read_rows
+from data.matching import normalize_answer, option_text
+from data.rows import read_rows
 from files import UserError, read_json, read_jsonl
-
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Input

@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from PIL import Image
 
+from config import environment_facts
+from data.rules import ordered_types
 from evaluation.compare import changed_rows, short_p, unit_of
-from config import ROOT, environment_facts
-from data.preprocess import ordered_types
-from files import UserError, atomic_open, read_json, sha256
 from evaluation.metrics import compare_rows, template_of
+from files import UserError, atomic_open, read_json, sha256
 
 EXAMPLES = 240  # cards in the gallery, two thirds of them mistakes
 CHANGED = 80  # cards of questions that changed
@@ -337,7 +337,7 @@ def changed_cards(run, thumbnails):
     pairs = changed_rows(run["other"]["judged"], run["judged"])
     lost = [pair for pair in pairs if not pair[1]["correct"]]
     gained = [pair for pair in pairs if pair[1]["correct"]]
-    show = lambda chosen: [_card(row, thumbnails, before) for before, row in _spread(chosen, CHANGED // 2)]  # noqa: E731
+    show = lambda chosen: [_card(row, thumbnails, before) for before, row in _spread(chosen, CHANGED // 2)]
     return {"lost": show(lost), "gained": show(gained), "lost_total": len(lost), "gained_total": len(gained)}
 
 
@@ -348,7 +348,7 @@ def changed_cards(run, thumbnails):
 def run_facts(cfg, run):
     """(name, value) pairs on where the numbers come from: model, adapter, files with their hashes, commits, versions."""
     sidecar, here = run["sidecar"], environment_facts()
-    near = lambda path: os.path.relpath(path, cfg.config_path.parent) if path else None  # noqa: E731
+    near = lambda path: os.path.relpath(path, cfg.config_path.parent) if path else None
     weights = Path(sidecar.get("adapter") or "none") / "adapter_model.safetensors"
     versions = sidecar.get("versions") or {}
     facts = {

@@ -40,7 +40,7 @@ def tree_layout(rows, length):
         for chain in chains:
             place[chain.start : chain.stop] = torch.arange(at, at + len(chain))
             at += longest
-    pad = lambda chains: torch.nn.utils.rnn.pad_sequence([torch.tensor(chain) for chain in chains], batch_first=True)  # noqa: E731
+    pad = lambda chains: torch.nn.utils.rnn.pad_sequence([torch.tensor(chain) for chain in chains], batch_first=True)
     lengths = torch.tensor([len(chain) for chain in prefixes])
     values = (pad(prefixes), lengths, pad(branches), torch.tensor(branch_tree), place)
     return dict(zip(LAYOUT, values))

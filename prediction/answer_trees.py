@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import linear
 
-from model.load import base_model, tree_inputs
+from model.forward import base_model, tree_inputs
 
 LOGITS_AT_ONCE = 1 << 26  # 256 MiB in float32: 441 positions of a 152k vocabulary
 WEIGHTS_AT_ONCE = 1 << 25  # of lm_head, converted to float32
@@ -126,7 +126,7 @@ class AnswerTrees:
                 input_ids[row, column], positions[row, column] = place.token, place.root.position + place.depth
                 mask[row, 0, column, : self.seen.shape[1]] = self.seen[place.root.index]
                 mask[row, 0, column, place.columns] = True
-        put = lambda array: torch.from_numpy(array).to(self.model.device)  # noqa: E731
+        put = lambda array: torch.from_numpy(array).to(self.model.device)
         output = self.model.model(
             input_ids=put(input_ids),
             position_ids=put(positions).expand(3, -1, -1),

@@ -4,11 +4,11 @@ from math import exp
 from pathlib import Path
 
 from data import answer_space
-from data.preprocess import normalize_answer
-from dataset import VQADataset
-from prediction.decode import answer_questions
-from files import UserError
 from data.images import check_image
+from data.matching import normalize_answer
+from dataset import VQADataset
+from files import UserError
+from prediction.decode import answer_questions
 
 BAR, SHOWN = 30, 10
 EXACT_SETS = 1024  # one question's label lists are scored all at once where a split takes beams: it shows the runners-up

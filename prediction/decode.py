@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from constraints import AllowedTokensLogitsProcessor, CandidateTrie, NumberGrammar, TokenNode, allowed_token_ids
 from dataset import encode_candidates, label_set_grammar
-from model.load import base_model, why_rows_stay_plain
+from model.forward import base_model, why_rows_stay_plain
 from prediction.answer_trees import AnswerTrees, Question
 
 # Instruct checkpoints come with sampling settings and a repetition penalty that re-ranks answers; none of it belongs here.
@@ -214,7 +214,7 @@ class Search:
 
 def finish(search, row, tokenizer, answer_prefix):
     """The Answer of a finished search."""
-    text_of = lambda place: answer_text(tokenizer, place.ids, answer_prefix)  # noqa: E731
+    text_of = lambda place: answer_text(tokenizer, place.ids, answer_prefix)
     decoding = search.plan.decoding
     if decoding != "exact":
         best = search.beam[0]

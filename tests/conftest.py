@@ -86,7 +86,7 @@ def random_model(processor, seed=0, family="qwen2_vl", **text_changes):
     import torch
     import transformers
 
-    from model.load import use_tree_attention
+    from model.forward import use_tree_attention
 
     tokenizer = processor.tokenizer
     special = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}_pad|>") for name in ("image", "video")}
@@ -113,7 +113,7 @@ def with_random_lora(model, lora_cfg, seed=1):
     """Attach LoRA and draw its B matrices at random: with B = 0, as LoRA starts, half of the gradients are zero."""
     import torch
 
-    from model.load import attach_lora
+    from model.adapter import attach_lora
 
     model = attach_lora(model, lora_cfg)
     generator = torch.Generator().manual_seed(seed)

@@ -12,9 +12,9 @@ from conftest import ROOT, TINY_MODEL
 from PIL import Image
 
 import predict_exp1
-import sanity_overfit
 import train_exp1
 from files import UserError
+from model import load
 
 GOOD = {"question": "Is there text?", "answer": "yes", "image": "good.png"}
 
@@ -25,8 +25,7 @@ def folder(tmp_path, monkeypatch):
     Image.effect_noise((64, 64), 50).convert("RGB").save(tmp_path / "good.png")
     (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:-500])
-    for script in (train_exp1, predict_exp1, sanity_overfit):
-        monkeypatch.setattr(script, "load_model", lambda *args, **kwargs: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(load, "load_model", lambda *args, **kwargs: pytest.fail("the model was loaded"))
     return tmp_path
 
 
@@ -90,7 +89,7 @@ def test_training_names_the_key(folder, monkeypatch, arguments, message):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "out/adapter does not exist; run train_exp1.py first, or give --adapter PATH or --adapter none"),
+        ([], "out/adapter does not exist; train first: python "),
         (["--adapter", "/no/such"], "adapter /no/such does not exist"),
         (["--split", "test", "--adapter", "none"], "set data.test_jsonl in config_exp1.yaml"),
     ],

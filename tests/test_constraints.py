@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from constraints import AllowedTokensLogitsProcessor, CandidateTrie, LabelSetGrammar, allowed_token_ids
 from dataset import encode_answer, encode_candidates, label_set_grammar
-from prediction.decode import number_grammar
 from files import UserError
+from prediction.decode import number_grammar
 
 EOS = 0
 CANDIDATES = [[5, EOS], [5, 6, EOS], [7, 8, EOS]]  # as in polyp, polyp snare
@@ -192,7 +192,7 @@ def test_every_walk_of_the_number_grammar_is_a_number_in_the_tokens_of_its_text(
 
 @pytest.mark.parametrize("prefix", ["", " "])
 def test_real_sizes_and_counts_can_be_walked_and_other_texts_not(processor, prefix):
-    walk = lambda kind, text: number_grammar(processor.tokenizer, kind, prefix).after(encode_answer(processor.tokenizer, text, prefix))  # noqa: E731
+    walk = lambda kind, text: number_grammar(processor.tokenizer, kind, prefix).after(encode_answer(processor.tokenizer, text, prefix))
     for text in ("7", "7mm", "7 mm", "0.5cm", "11-20mm", "11-20 mm", "5-10mm", ">20mm", "<5mm", "≥5", "0.25 cm", "100"):
         assert walk("size_numeric", text).allowed() == []
     for text in ("0", "7", "16", "120"):

@@ -8,12 +8,12 @@ import sys
 from collections import Counter
 
 import pytest
-import torch
 from conftest import ROOT, make_experiment
 from hypothesis import given
 from hypothesis import strategies as st
 
 import dataset as dataset_module
+from data.images import load_image
 from dataset import (
     check_supervision,
     encode_answer,
@@ -21,15 +21,14 @@ from dataset import (
     expand_image_token,
     group_by_image,
     load_dataset,
-    show_item,
     order_by_step,
+    show_item,
     split_groups,
 )
 from files import UserError
-from data.images import load_image
 from model.load import load_processor
-from templates import IMAGE_PLACEHOLDER, prompt_block, prompt_parts
 from model.token_tree import IGNORE_INDEX, TokenTree
+from templates import IMAGE_PLACEHOLDER, prompt_block, prompt_parts
 
 
 @pytest.fixture
@@ -83,7 +82,7 @@ def test_prefix_and_branch_ids_equal_the_processors_own(experiment, processor, d
 def test_valid_answers_are_listed_up_to_the_configured_number_and_never_in_part(experiment, processor):
     cfg, rows = experiment
     row = {**rows[0], "answer_candidates": ["a", "b", "c"]}
-    text = lambda most: processor.tokenizer.decode(encode_prompt(processor, row, "plain", most)[1])  # noqa: E731
+    text = lambda most: processor.tokenizer.decode(encode_prompt(processor, row, "plain", most)[1])
     assert all("Valid answers: a, b, c\n" in text(most) for most in (None, 3, 20))
     assert all("Valid" not in text(most) for most in (2, 0))
     for most, seen in ((3, True), (2, False)):
@@ -225,7 +224,7 @@ def test_groups_are_redrawn_each_epoch_and_repeatable(experiment, processor):
 def test_a_step_keeps_its_random_images_and_only_sorts_them(lengths, size, seed):
     order = order_by_step(lengths, size, random.Random(seed))
     drawn = random.Random(seed).sample(range(len(lengths)), len(lengths))
-    steps = lambda indices: [indices[at : at + size] for at in range(0, len(indices), size)]  # noqa: E731
+    steps = lambda indices: [indices[at : at + size] for at in range(0, len(indices), size)]
     assert sorted(map(sorted, steps(order))) == sorted(map(sorted, steps(drawn)))
     assert all([lengths[index] for index in step] == sorted(lengths[index] for index in step) for step in steps(order))
     heaviest = [sum(lengths[index] for index in step) for step in steps(order) if len(step) == size]

@@ -6,6 +6,8 @@ python -m pytest tests/test_eval_exp1.py -v
 import inspect
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import eval_exp1
+from evaluation import tables
 from files import run_script, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,12 +47,13 @@ count_numeric        1          1          100.00%
 OVERALL (micro)      4          3          75.00%
 ================================================================================
 """
-BLIND_TABLE = """\
-Question Type        Accuracy   Blind      Gain
---------------------------------------------------------------------------------
-yes_no               66.67%     66.67%     +0.00
-count_numeric        100.00%    0.00%      +100.00
-OVERALL (micro)      75.00%     50.00%     +25.00
+MAIN_TABLE = """\
+Question Type         Accuracy      95 % interval     Blind     Gain  Reachable
+-------------------------------------------------------------------------------
+yes_no                  66.67%    20.77% - 93.85%    66.67%    +0.00          -
+count_numeric          100.00%   20.65% - 100.00%     0.00%  +100.00          -
+OVERALL (micro)         75.00%    0.00% - 100.00%    50.00%   +25.00          -
+OVERALL (macro)         83.33%    0.00% - 100.00%    33.33%   +50.00          -
 """
 USER_COUNTS = {
     "yes_no": (1853, 3071),
@@ -149,7 +153,7 @@ def test_the_table_comes_first_although_the_training_rows_are_enriched_on_the_wa
     assert (result.returncode, result.stderr) == (0, "")
     out = stripped(result.stdout)
     assert out.startswith(TABLE)
-    assert BLIND_TABLE in out and "enriched train: 4 rows" in out
+    assert MAIN_TABLE in out and "enriched train: 4 rows" in out
 
 
 def test_torch_is_never_imported(folder):
@@ -197,10 +201,15 @@ def test_tolerances_come_from_the_configuration(folder, evaluate):
 
 
 def test_the_rest_of_the_output(evaluate):
+    evaluate()  # which enriches, and says so
     _, out, _ = evaluate()
-    assert "macro accuracy: 83.33% (mean of 2 question types)\n" in out
-    assert "empty predictions: 0 of 4, counted as wrong\n" in out
-    assert "WARNING" not in out and "partial" not in out and "mismatches" not in out
+    assert out.count("75.00%") == 2, "the overall accuracy stands in the user's table and in the one beside it"
+    assert "empty predictions" not in out and "WARNING" not in out and "partial" not in out and "mismatches:\n" not in out
+    assert out.splitlines()[-1] == "more scores: -v; mistakes: --show 20"
+    for flag in ("-v", "--verbose"):
+        _, more, _ = evaluate(flag)
+        assert more.startswith(out.split("metrics: ")[0]), "what is printed without -v comes first, unchanged"
+        assert "macro accuracy: 83.33% (mean of 2 question types)\n" in more and "Macro-F1" in more and "more scores" not in more
 
 
 def test_show_prints_the_first_mismatches(folder, evaluate):
@@ -214,7 +223,7 @@ def test_show_prints_the_first_mismatches(folder, evaluate):
 
 def test_the_documented_debug_line_works_where_mismatches_are_shown(capsys):
     anchor = 'pred, gt = row["pred"] or "", row["gt"]\n'
-    source = inspect.getsource(eval_exp1)
+    source = inspect.getsource(tables)
     assert source.count(anchor) == 1
     debug = """        print(f"Predicted: '{pred}' vs GT: '{gt}' -> Match: {pred == gt}")\n"""
     pasted = {"__name__": "pasted"}
@@ -245,7 +254,8 @@ def test_many_empty_predictions_are_a_loud_warning(folder, evaluate, empty, warn
 def test_without_training_rows_there_is_no_blind_prior_and_the_reason_is_said(folder, evaluate, override, reason):
     code, out, _ = evaluate(override)
     assert code == 0 and out.startswith(TABLE)
-    assert "no blind prior: " in out and reason in out and "Gain" not in out
+    assert "no blind prior: " in out and reason in out and "blind prior answers" not in out
+    assert re.search(r"^yes_no +66\.67% +20\.77% - 93\.85% +- +- +-$", out, re.MULTILINE)
     assert metrics_of(folder)["blind_prior"] is None
 
 
@@ -307,7 +317,9 @@ def test_missing_predictions_end_in_one_line(folder):
     path.unlink()
     result = run_process("--config", folder / "config.yaml")
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == f"error: {path} does not exist; run predict_exp1.py first\n"
+    assert result.stderr.startswith(f"error: {path} does not exist; predict first: ") and len(result.stderr.splitlines()) == 1
+    command = shlex.split(result.stderr.split("predict first: ")[1])
+    assert Path(command[1]).name == "predict_exp1.py" and command[2] == "--config" and Path(command[3]).samefile(folder / "config.yaml")
 
 
 @pytest.mark.parametrize("key", ["id", "pred", "gt", "qtype"])
@@ -421,6 +433,9 @@ def test_reachable_answers_stand_beside_the_scores(folder, evaluate):
     for stem, content in (("told", rows), ("untold", PREDICTIONS)):
         write_jsonl(folder / "out" / f"predictions_{stem}.jsonl", content)
         _, out, _ = evaluate("--predictions", f"out/predictions_{stem}.jsonl")
+        ceiling = next(line for line in out.splitlines() if "(micro)" in line and " - " in line).split()[-1]
+        assert ceiling == {"told": "75.00%", "untold": "-"}[stem]
+        _, out, _ = evaluate("--predictions", f"out/predictions_{stem}.jsonl", "-v")
         assert ("reachable answers: 75.00% of the rows" in out) == (stem == "told")
     assert metrics_of(folder, "metrics_told.json")["reachable"]["correct"] == 3
     _, out, _ = evaluate("--summary", "out/metrics_told.json", "out/metrics_untold.json")
@@ -596,9 +611,10 @@ def test_other_fields_of_the_wrong_kind_are_named(folder, evaluate, key, value):
 def test_scores_beside_the_table(folder, evaluate):
     rows = [{**row, "confidence": 0.75, "abstained": row["id"] == "1", "greedy": "no", "reachable": True} for row in PREDICTIONS]
     write_jsonl(folder / "out" / "predictions.jsonl", rows)
-    code, out, _ = evaluate()
+    code, out, _ = evaluate("-v")
     assert code == 0 and out.startswith(TABLE)
-    assert "yes_no                  66.67%    20.77% - 93.85%    100.00%   33.33%    75.00%    66.67%\n" in out
+    assert "yes_no                  66.67%    20.77% - 93.85%    66.67%    +0.00    100.00%\n" in out
+    assert "yes_no                  33.33%    75.00%    66.67%\n" in out
     assert "calibration (4 rows with a confidence): ECE 0.0000 (15 bins), Brier 0.1875, AURC 0.2500\n" in out
     assert "abstained: 1 of 4, coverage 75.00%, accuracy of the rest 100.00%\n" in out
     assert "exact and greedy differ in 2 of 4 exactly scored rows: exact alone is right in 2, greedy alone in 0\n" in out
@@ -609,9 +625,10 @@ def test_scores_beside_the_table(folder, evaluate):
 def test_a_model_below_its_blind_prior_is_marked(folder, evaluate):
     write_jsonl(folder / "out" / "predictions.jsonl", [{**row, "pred": "no"} for row in PREDICTIONS])
     _, out, _ = evaluate()
-    assert "yes_no               33.33%     66.67%     -33.33      BELOW BLIND\n" in out
-    assert "count_numeric        0.00%      0.00%      +0.00\n" in out
-    assert "OVERALL (micro)      25.00%     50.00%     -25.00      BELOW BLIND\n" in out
+    lines = {line.split("  ")[0]: line for line in out.splitlines() if " - " in line}
+    assert lines["yes_no"].split()[-4:] == ["-33.33", "-", "BELOW", "BLIND"]
+    assert lines["count_numeric"].split()[-3:] == ["0.00%", "+0.00", "-"]
+    assert lines["OVERALL (micro)"].split()[-4:] == ["-25.00", "-", "BELOW", "BLIND"]
 
 
 def test_text_metrics_state_what_they_are(folder, evaluate):

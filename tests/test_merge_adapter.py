@@ -16,12 +16,14 @@ from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import merge_adapter
+from data.images import load_image
 from data.preprocess import answer_rules, training_space
 from dataset import load_dataset
+from files import UserError, json_text
+from model.adapter import experiment_facts, save_adapter
+from model.load import load_model
+from model.merge import merge
 from prediction.decode import Plan, candidate_trie, run_searches
-from files import UserError
-from data.images import load_image
-from model.load import experiment_facts, load_model, save_adapter
 from templates import prompt_parts
 
 CANDIDATES = ("yes", "no", "not relevant", "pink; red", "11-20mm", "biopsy forceps")
@@ -46,7 +48,7 @@ def trained(tmp_path_factory):
     cfg, rows = make_experiment(folder, questions=(2, 3), model_name=folder / "base")
     space = training_space(cfg, say=lambda line: None)
     adapter = cfg.output_dir / "adapter"
-    save_adapter(with_random_lora(plain_base(), cfg.lora), adapter, experiment_facts(cfg, answer_rules(space)), space)
+    save_adapter(with_random_lora(plain_base(), cfg.lora), adapter, experiment_facts(cfg, answer_rules(space)), {"answer_space.json": json_text(space)})
     return cfg, rows, adapter
 
 
@@ -54,7 +56,7 @@ def trained(tmp_path_factory):
 def merged(trained):
     cfg, _, adapter = trained
     out = cfg.output_dir / "merged"
-    merge_adapter.merge(cfg, adapter, out, "float32")
+    merge(cfg, adapter, out, "float32")
     return out
 
 
@@ -75,7 +77,7 @@ def test_the_merged_model_scores_and_answers_as_base_and_adapter_do(trained, mer
 
 def test_in_the_bases_precision_the_merge_rounds_once(trained, merged):
     cfg, _, adapter = trained
-    merge_adapter.merge(cfg, adapter, cfg.output_dir / "rounded")
+    merge(cfg, adapter, cfg.output_dir / "rounded")
     rounded = AutoModelForImageTextToText.from_pretrained(cfg.output_dir / "rounded", dtype="auto")
     exact = AutoModelForImageTextToText.from_pretrained(merged, dtype="auto").state_dict()
     assert rounded.dtype == torch.bfloat16

@@ -112,9 +112,9 @@ def test_predict(parent):
     enriched = [json.loads(line) for line in (outputs / "data" / "val.jsonl").read_text().splitlines()]
     constrained = [(row, full) for row, full in zip(rows, enriched) if full["answer_candidates"]]
     assert len(constrained) > 10 and all(row["pred"] in full["answer_candidates"] for row, full in constrained)
-    mcq = Counter(full["answer_candidates"] is not None for full in enriched if full["question_type"] == "mcq")
-    assert mcq[True] == sum("options" in full for full in enriched) and f"mcq {mcq[True]} + {mcq[False]}" in output
-    assert "answers cut at max_new_tokens=" in output
+    free = Counter(full["question_type"] for full in enriched if not full["answer_candidates"])
+    assert f"{len(constrained)} of 54 rows constrained; free: " in output and f"mcq {free['mcq']}" in output
+    assert sum("options" in full for full in enriched) == sum(full["question_type"] == "mcq" for _, full in constrained)
     sidecar = json.loads((outputs / "predictions.meta.json").read_text())
     assert sidecar["ids"] == [row["id"] for row in rows] and sidecar["rows_in_split"] == 54 and sidecar["limit"] is None
 
@@ -122,7 +122,7 @@ def test_predict(parent):
 def test_eval(parent):
     output = run(parent, "exp1/eval_exp1.py", "--show", "2").stdout
     assert output.splitlines()[:3] == ["=" * 80, "EVALUATION RESULTS - EXP1", "=" * 80] and "OVERALL (micro)      54" in output
-    assert "Predicted: '" in output and "Blind prior" in output
+    assert "Predicted: '" in output and "The blind prior answers every question" in output
     assert json.loads((parent / "exp1" / "outputs" / "metrics.json").read_text())["n"] == 54
 
 
@@ -156,10 +156,10 @@ def test_sanity_passes_and_fails_with_a_broken_mask(parent):
     result = run(parent, "exp1/sanity_overfit.py")
     assert "loss < 2.0: label masking works" in result.stdout and "SANITY TEST PASSED" in result.stdout
     assert "supervised ids: [" in result.stdout.split("loss:")[0]
-    source = (exp1 / "token_tree.py").read_text()
-    (exp1 / "token_tree.py").write_text(source.replace("self.labels.append(token if supervised", "self.labels.append(token if True"))
+    source = (exp1 / "model" / "token_tree.py").read_text()
+    (exp1 / "model" / "token_tree.py").write_text(source.replace("self.labels.append(token if supervised", "self.labels.append(token if True"))
     error = run(parent, "exp1/sanity_overfit.py", expect=1).stderr
-    (exp1 / "token_tree.py").write_text(source)
+    (exp1 / "model" / "token_tree.py").write_text(source)
     assert "label mask broken at row" in error and "Traceback" not in error
 
 
@@ -169,18 +169,20 @@ def test_sanity_fails_when_nothing_is_learnt(parent):
 
 
 def test_run_exp1_runs_everything_once(tmp_path):
-    """The one command: four runs in one table; a second call skips what is done; a changed override runs it again."""
+    """The one command: four runs in one table; a second call skips what is done; the test split is touched when asked."""
     exp1 = copy_repository(tmp_path / "exp1")
-    for split, count in (("train", 4), ("val", 2)):
+    for split, count in (("train", 4), ("val", 2), ("test", 1)):
         write_rows(exp1 / "rows" / f"{split}.jsonl", first_scenes(split, count))
-    write_config(exp1, exp1 / "rows")
+    write_config(exp1, exp1 / "rows", test_jsonl=exp1 / "rows" / "test.jsonl")
     shell = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": ""}
     command = ["bash", "exp1/run_exp1.sh", "exp1/config_exp1.yaml", "train.max_steps=1", "train.num_workers=0"]
     first, second = (subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=shell) for _ in range(2))
     assert first.returncode == 0, first.stderr[-3000:]
-    *_, report_line = lines = first.stdout.splitlines()
-    assert report_line == f"report: {exp1 / 'outputs' / 'report.html'}" and (exp1 / "outputs" / "report.html").is_file()
-    table = lines[-12:-4]  # then a sentence that compares untuned and tuned
+    *lines, untouched = first.stdout.splitlines()
+    assert lines[-2] == "report: exp1/outputs/report.html" and (exp1 / "outputs" / "report.html").is_file()
+    assert untouched.startswith("The test split was not touched.") and not list((exp1 / "outputs").glob("*_test*"))
+    assert lines[-3].startswith("comparison: ") and lines[-4].startswith("On 18 questions about 2 images, the tuned model")
+    table = lines[-13:-5]
     assert [line.split("  ")[0] for line in table[2:]] == [
         "untuned, free",
         "untuned, constrained",
@@ -190,15 +192,19 @@ def test_run_exp1_runs_everything_once(tmp_path):
         "reachable answers",
     ]
     assert "EVALUATION RESULTS - EXP1" in first.stdout and ".venv" not in first.stdout
-    assert second.stdout.count("unchanged, skipped") == 6 and second.stdout.splitlines()[-12:-4] == table
+    assert second.stdout.count("unchanged, skipped") == 12 and second.stdout.splitlines()[-14:-6] == table
     adapter = (exp1 / "outputs" / "adapter" / "adapter_model.safetensors").read_bytes()
-    with open(exp1 / "metrics.py", "a") as file:
-        file.write("# an edit that no adapter depends on\n")
+    with open(exp1 / "evaluation" / "metrics.py", "a") as file:
+        file.write("# an edit that no prediction depends on\n")
     other = subprocess.run([*command[:-2], "train.max_steps=2", "train.num_workers=0"], cwd=tmp_path, capture_output=True, text=True, env=shell)
     assert other.returncode == 1 and "already holds a training run" in other.stderr, "a run must not be replaced unasked"
     assert (exp1 / "outputs" / "adapter" / "adapter_model.safetensors").read_bytes() == adapter
-    third = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=shell)
-    assert "== train: unchanged, skipped" in third.stdout and "== predict_tuned_free\n" in third.stdout
+    third = subprocess.run([*command, "--test"], cwd=tmp_path, capture_output=True, text=True, env=shell)
+    assert "== train: unchanged, skipped" in third.stdout and "== predict_untuned_free: unchanged, skipped" in third.stdout
+    assert "== eval_untuned_free\n" in third.stdout and "== predict_test\n" in third.stdout
+    last_table = third.stdout.split("on the test split\n")[1]
+    assert "OVERALL (micro)      9 " in last_table and "checked against" in last_table and "not touched" not in last_table
+    assert (exp1 / "outputs" / "report_test.html").is_file()
 
 
 # ---- what README says about question types of one's own

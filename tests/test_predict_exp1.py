@@ -19,17 +19,19 @@ import pytest
 import torch
 from conftest import ROOT, make_experiment, random_model, with_random_lora
 
+import config
 import predict_exp1
-from prediction import streaming
-from prediction.ask import answer_one, describe, question_row, split_candidates
 from config import load_config
 from data import answer_space
 from data.preprocess import training_space
-from dataset import group_by_image
+from data.rows import group_by_image
+from files import UserError, json_text, read_json, read_jsonl
+from model import load
+from model.adapter import experiment_facts, save_adapter
+from prediction import run, streaming
+from prediction.ask import answer_one, describe, question_row, split_candidates
 from prediction.decode import Answer
-from files import UserError, read_json, read_jsonl
-from model.load import experiment_facts, save_adapter
-from predict_exp1 import prediction_row
+from prediction.run import prediction_row, run_facts
 from prediction.streaming import PredictionStream
 
 SCENES = ROOT / "data" / "demo" / "scenes"
@@ -54,7 +56,7 @@ class Run:
         self.cfg = load_config(ROOT / "config_demo.yaml", [f"predict.batch_size={batch_size}"])
         self.rows, self.out = demo_rows(images), folder / "predictions.jsonl"
         self.dataset, self.computed = FakeDataset(self.rows), []
-        monkeypatch.setattr(predict_exp1, "answer_questions", self.answers)
+        monkeypatch.setattr(run, "answer_questions", self.answers)
 
     def answers(self, model, dataset, cfg, decoding, limit, batches):
         for batch in batches:
@@ -76,7 +78,7 @@ class Run:
     def share(self, stream, rank, barrier):
         """What one of several processes does."""
         state = SimpleNamespace(process_index=rank, num_processes=barrier.parties, is_main_process=rank == 0, wait_for_everyone=barrier.wait)
-        predict_exp1.predict(None, self.dataset, self.cfg, 4, stream, state)
+        run.predict(None, self.dataset, self.cfg, 4, stream, state)
 
 
 class FakeDataset:
@@ -386,22 +388,20 @@ def test_all_that_decides_predictions_is_among_the_facts(tmp_path, monkeypatch, 
     space = training_space(cfg, say=lambda line: None)
     model, adapter, code = (tmp_path / name for name in ("model", "adapter", "code"))
     shutil.copytree(cfg.model_name, model)
-    save_adapter(with_random_lora(random_model(processor), cfg.lora), adapter, experiment_facts(cfg, {}), space)
+    save_adapter(with_random_lora(random_model(processor), cfg.lora), adapter, experiment_facts(cfg, {}), {"answer_space.json": json_text(space)})
     code.mkdir()
-    for path in (*ROOT.glob("*.py"), *ROOT.glob("data/*.yaml"), *ROOT.glob("data/*.py")):
+    for path in (*ROOT.glob("*.py"), *ROOT.glob("data/*.*"), *ROOT.glob("model/*.py"), *ROOT.glob("prediction/*.py")):
         target = code / path.relative_to(ROOT)
         target.parent.mkdir(exist_ok=True)
         shutil.copy(path, target)
-    monkeypatch.setattr(predict_exp1, "ROOT", code)
-    modules = {name: SimpleNamespace(__file__=str(code / f"{name}.py")) for name in ("decode", "scoring")}
-    monkeypatch.setattr(predict_exp1, "sys", SimpleNamespace(modules=modules))
+    monkeypatch.setattr(config, "ROOT", code)
     args = SimpleNamespace(split="val", limit=None)
     settings = {"model_name": str(model)}
     before = None
 
     def changed(limit=4, **update):
         nonlocal before
-        now = predict_exp1.run_facts(cfg.model_copy(update={**settings, **update}), args, adapter, space, limit, SimpleNamespace())
+        now = run_facts(cfg.model_copy(update={**settings, **update}), args, adapter, space, limit, SimpleNamespace())
         names = sorted(streaming.differences(before, now)) if before else []
         before = before or now
         return names
@@ -420,7 +420,7 @@ def test_all_that_decides_predictions_is_among_the_facts(tmp_path, monkeypatch, 
         (adapter / "adapter_model.safetensors", "adapter"),
         (model / "model.safetensors", "model files"),
         (cfg.split_path("val"), "data file"),
-        (code / "scoring.py", "code scoring.py"),
+        (code / "prediction" / "answer_trees.py", "code prediction/answer_trees.py"),
         (code / "data" / "aliases.yaml", "code data/aliases.yaml"),
     ):
         before = None
@@ -465,7 +465,7 @@ def test_candidates_and_more_questions_from_the_terminal(closed, monkeypatch, ca
     lines = iter(["Which tool?", "/candidates snare, forceps, Snare", "Which tool?", "/image /no/such.png", "/what", f"/image {image}", "Is there text?", "/candidates", "Is there text?", ""])
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
     with monkeypatch.context() as patch:  # a broken image is told before a model is loaded
-        patch.setattr(predict_exp1, "load_processor", None)
+        patch.setattr(load, "load_processor", None)
         with pytest.raises(UserError, match="--image .*gone.png: there is no such file"):
             main(cfg, monkeypatch, "--image", image.replace("0.png", "gone.png"), "--question", "Is it?")
     main(cfg, monkeypatch, "--image", image, "--interactive")

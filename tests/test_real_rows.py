@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 from config import load_config
-from data.preprocess import ensure_enriched, normalize_answer
+from data.images import load_image
+from data.matching import normalize_answer
+from data.preprocess import ensure_enriched
 from data.schema import infer_question_type
 from dataset import VQADataset, encode_answer, label_set_grammar, load_dataset
-from data.images import load_image
 from model.load import load_model_config, load_processor
-from templates import prompt_parts
 from model.token_tree import IGNORE_INDEX
+from templates import prompt_parts
 
 
 @pytest.fixture(scope="module")

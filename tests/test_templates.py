@@ -108,7 +108,7 @@ def real_questions(shared):
 
 @pytest.mark.parametrize("style", ["plain", "chat"])
 def test_prefix_and_branch_have_the_ids_of_the_whole_prompt(real_processor, real_questions, style):
-    tokenize = lambda text: real_processor.tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    tokenize = lambda text: real_processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     prefixes = set()
     for question in real_questions:
         for question_type in QUESTION_TYPES:

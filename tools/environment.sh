@@ -1,21 +1,23 @@
-# Sourced by run_exp1.sh and run_tests.sh, with the repository in $here: sets $python to an interpreter that satisfies requirements.txt.
-# The active environment if it does, else .venv, made on first use.
+# Sourced by run_exp1.sh and run_tests.sh, with the repository in $here and the wanted lists in $requirements (default:
+# requirements.txt): sets $python to an interpreter that satisfies them. The active environment if it satisfies requirements.txt,
+# else .venv, made on first use; what is missing of further lists is installed into either.
 
 # OpenMP threads that wait should sleep: spinning, they starve whatever else runs (data loading, a neighbour), up to tenfold.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 
-satisfies() {
-  "$1" - "$here/requirements.txt" <<'PY' 2>/dev/null
+satisfies() {  # satisfies PYTHON LIST...
+  local interpreter=$1; shift
+  (cd "$here" && "$interpreter" - "$@" <<'PY' 2>/dev/null
 import sys
 from importlib.metadata import version
 from packaging.requirements import Requirement
 assert sys.version_info >= (3, 11)
-for line in open(sys.argv[1]):
-    line = line.strip()
+for line in (line.strip() for path in sys.argv[1:] for line in open(path)):
     if line and not line.startswith("#"):
         requirement = Requirement(line)
         assert requirement.specifier.contains(version(requirement.name).split("+")[0]), line
 PY
+  )
 }
 
 make_environment() {
@@ -31,7 +33,17 @@ make_environment() {
   return 1
 }
 
-for python in python python3 "$here/.venv/bin/python"; do
-  if satisfies "$python"; then break; fi
+find_environment() {
+  for python in python python3 "$here/.venv/bin/python"; do
+    if satisfies "$python" requirements.txt; then return; fi
+  done
+  make_environment  # $python is .venv's
+}
+
+find_environment
+for list in ${requirements:-}; do
+  if ! satisfies "$python" "$list"; then
+    echo "== environment: installing $list"
+    "$python" -m pip install --quiet -r "$here/$list"
+  fi
 done
-satisfies "$python" || make_environment

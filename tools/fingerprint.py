@@ -2,54 +2,33 @@
 
     python tools/fingerprint.py --config config_demo.yaml
 
-out: the output folder. split: the one to predict. train_inputs: hash of all that decides an adapter; inputs: hash of all
-that decides predictions and scores.
+out: the output folder. split_SPLIT: the rows of each split that the configuration names. For each stage the hash of all that
+decides what it writes: enrich_inputs; train_inputs and predict_inputs, in which enrichment counts by the rows that it wrote (so
+they are right once it has run); eval_inputs.
 """
 
-import hashlib
-import json
-import os
 import shlex
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import ROOT, argument_parser, load_config
-from data.preprocess import read_rows
-from files import UserError, run_script, sha256
-from data.images import image_path
-
-# Code that can't change an adapter: an edit here must not make anybody train again.
-AFTER_TRAINING = {"predict_exp1", "scoring", "decode", "streaming", "ask", "merge_adapter", "eval_exp1", "metrics", "sanity_overfit", "fingerprint"}
-AFTER_TRAINING |= {"cost", "dry_run"}  # they count, and change nothing
-AFTER_TRAINING |= {"check", "image_copies", "readers", "reader_formats", "source_files", "split"}
-AFTER_TRAINING |= {"scores", "intervals", "compare", "predictions", "report"}
+from config import SPLITS, argument_parser, code_facts, load_config
+from data.images import image_stamps
+from data.preprocess import enriched_path
+from data.rows import read_rows
+from files import hash_of, run_script, sha256
 
 
-def hash_of(facts):
-    """Hex SHA-256 of anything that JSON can hold."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def given_splits(cfg):
+    """{split: path of the user's rows} of the configuration. Raises UserError where a file is missing."""
+    return {split: cfg.split_path(split) for split in SPLITS if split == "train" or getattr(cfg.data, f"{split}_jsonl")}
 
 
-def code_hash(skip=()):
-    files = [*ROOT.glob("*.py"), *ROOT.glob("data/*.py"), *ROOT.glob("data/*.yaml")]
-    return sha256(*sorted(path for path in files if path.stem not in skip))
-
-
-def rows_facts(cfg, split):
-    """Hash of a split's rows, and size and time of the images that they name."""
-    path, root = cfg.split_path(split), cfg.image_folder()
-    names = dict.fromkeys(row["image"] for row in read_rows(path, need_answer=False))
-    return [sha256(path), *(_file_stamp(root, name) for name in names)]
-
-
-def _file_stamp(root, name):
-    try:
-        status = os.stat(image_path(root, name))
-    except (OSError, UserError):
-        return [name]  # the stages say what is wrong with it
-    return [name, status.st_size, status.st_mtime_ns]
+def enriched_facts(cfg, split, source):
+    """Hash of a split's enriched rows (None before they are made), and size and time of the images that they name."""
+    path = enriched_path(cfg, split)
+    return [sha256(path) if path.is_file() else None, image_stamps(read_rows(source, need_answer=False), cfg.image_folder())]
 
 
 def model_facts(cfg):
@@ -57,16 +36,30 @@ def model_facts(cfg):
     return sha256(*sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")])) if folder.is_dir() else cfg.model_name
 
 
+def stage_hashes(cfg):
+    """{stage: hash of all that decides what it writes}."""
+    splits = given_splits(cfg)
+    rows = {split: sha256(path) for split, path in splits.items()}
+    keys = cfg.model_dump(mode="json")
+    scoring, predicting = keys.pop("eval"), keys.pop("predict")
+    keys["data"].pop("test_jsonl")
+    enriched = {split: enriched_facts(cfg, split, path) for split, path in splits.items()}
+    train = [keys, model_facts(cfg), code_facts("train"), enriched["train"], enriched.get("val", enriched["train"])]
+    predict = [train, predicting, code_facts("predict"), enriched]
+    return {
+        "enrich": hash_of([rows, keys["data"], code_facts("enrich")]),
+        "train": hash_of(train),
+        "predict": hash_of(predict),
+        "eval": hash_of([predict, scoring, rows, code_facts("evaluate")]),
+    }
+
+
 def main():
     args = argument_parser("Print what the results of run_exp1.sh depend on.", epilog=__doc__).parse_intermixed_args()
     cfg = load_config(args.config, args.overrides)
-    split = "test" if cfg.data.test_jsonl else "val"
-    rows = {name: rows_facts(cfg, name) for name in dict.fromkeys(("train", "val" if cfg.data.val_jsonl else "train", split))}
-    keys = cfg.model_dump(mode="json", exclude={"eval", "predict"})
-    keys["data"].pop("test_jsonl")
-    training = [keys, model_facts(cfg), code_hash(AFTER_TRAINING), rows["train"], rows.get("val")]
-    everything = [training, cfg.model_dump(mode="json"), code_hash(), rows]
-    for name, value in (("out", cfg.output_dir), ("split", split), ("train_inputs", hash_of(training)), ("inputs", hash_of(everything))):
+    values = {"out": cfg.output_dir, **{f"split_{split}": path for split, path in given_splits(cfg).items()}}
+    values |= {f"{stage}_inputs": value for stage, value in stage_hashes(cfg).items()}
+    for name, value in values.items():
         print(f"{name}={shlex.quote(str(value))}")
 
 

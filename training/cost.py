@@ -8,7 +8,7 @@ A multiplication and an addition are two FLOPs. Counted are matrix products, con
 and PaLM (Chowdhery et al. 2022, appendix B, from where model FLOPs utilisation comes); norms, activations, softmax, rotary
 positions and the optimizer are not (below 1 % at these widths). A frozen matrix costs its product forward and that of the
 input's gradient backward, no weight gradient; LoRA's matrices cost all three. Padding is counted: it is computed.
-tests/test_cost.py holds FLOPs and saved bytes against torch's own, bench/cost.py the peak memory of real steps.
+tests/training/test_cost.py holds FLOPs and saved bytes against torch's own, bench/cost.py the peak memory of real steps.
 """
 
 import re
@@ -18,32 +18,12 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from dataset import patch_sizes
-from model.load import attach_lora, base_model, use_tree_attention
+from model.adapter import attach_lora
+from model.forward import base_model, use_tree_attention
 from model.token_tree import IGNORE_INDEX
 
-# Dense bf16 tensor peaks in TFLOP/s with fp32 accumulation, from the vendors' data sheets (NVIDIA: A100, A10, A30, A40, L4, L40,
-# L40S, H100, H200, B200, RTX A6000, RTX 6000 Ada; the Ampere GA102, Ada and RTX Blackwell whitepapers for GeForce; AMD: CDNA 2
-# and 3). Where a sheet gives only the figure with sparsity, half of it.
-PEAK_TFLOPS = {
-    "A100": 312.0, "A10": 125.0, "A30": 165.0, "A40": 149.7, "L4": 121.0, "L40": 181.0, "L40S": 362.0, "H100": 989.4,
-    "H100 PCIe": 756.5, "H100 NVL": 835.5, "H200": 989.4, "H200 NVL": 835.5, "B200": 2250.0, "RTX A6000": 154.8,
-    "RTX 6000 Ada": 364.2, "RTX 3090": 71.0, "RTX 4090": 165.2, "RTX 5090": 209.5, "MI250X": 383.0, "MI300X": 1307.4,
-}  # fmt: skip
-OTHER_DEVICES = {"MIG", "Laptop", "Ti", "D", "SUPER", "Max"}  # words of names that mean another chip, or a part of one
-
 STAGES = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}  # of a layer: what shares an input
-
-
 MLP = {name for name, stage in STAGES.items() if stage >= 2}
-
-
-def device_peak_flops(device_name):
-    """Dense bf16 peak in FLOP/s of a GPU by its name, as torch.cuda.get_device_name gives it or short ("A100"); None if unknown."""
-    words = set(re.split(r"[\s-]+", device_name))
-    known = [name for name in PEAK_TFLOPS if words >= set(name.split())]
-    if not known or words & OTHER_DEVICES:
-        return None
-    return 1e12 * PEAK_TFLOPS[max(known, key=lambda name: len(name.split()))]
 
 
 @dataclass(frozen=True)
@@ -159,7 +139,7 @@ def model_shape(model):
     merged = sum(count for name, count in tower.items() if "merger" in name)
     adapted = {re.search(r"(\w+)\.lora_A", name)[1]: module.out_features for name, module in linears.items() if ".lora_A." in name}
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    wide = lambda part: max(module.weight.shape[0] for name, module in linears.items() if part in name)  # noqa: E731
+    wide = lambda part: max(module.weight.shape[0] for name, module in linears.items() if part in name)
     return Shape(
         parameters=sum(weight.numel() for weight in model.parameters()) - trainable,
         trainable=trainable,

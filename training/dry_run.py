@@ -8,8 +8,9 @@ import math
 from collections import Counter
 from datetime import timedelta
 
-from training import cost
 from model.load import describe_parameters, load_model_config
+from training import cost
+from training.gpus import PEAK_TFLOPS
 
 PARTS = {  # of cost.step_memory
     "weights": "frozen weights",
@@ -24,23 +25,8 @@ PARTS = {  # of cost.step_memory
 }
 
 
-def dry_run_arguments(parser):
-    group = parser.add_argument_group("before training")
-    group.add_argument("--dry-run", action="store_true", help="print what training will cost, from data and config.json alone, and stop")
-    names = ", ".join(cost.PEAK_TFLOPS)
-    group.add_argument("--gpu", default="A100", choices=cost.PEAK_TFLOPS, metavar="NAME", help=f"{names} (default A100)")
-    group.add_argument("--utilisation", type=share, default=0.4, metavar="SHARE", help="of the GPU's peak that is reached (default 0.4)")
-
-
-def share(text):
-    value = float(text)
-    if not 0 < value <= 1:
-        raise ValueError  # argparse makes it a line that names the argument
-    return value
-
-
 def dry_run(dataset, cfg, world_size, gpu, utilisation):
-    """What training will cost on world_size GPUs of cost.PEAK_TFLOPS at a share of their peak, recomputation included, as text."""
+    """What training will cost on world_size GPUs of PEAK_TFLOPS at a share of their peak, recomputation included, as text."""
     model = cost.model_on_meta(load_model_config(cfg), cfg.lora)
     shape, batches = cost.model_shape(model), cost.epoch_micro_batches(dataset)
     per_epoch = math.ceil(len(batches) / (cfg.train.grad_accum * world_size))
@@ -49,7 +35,7 @@ def dry_run(dataset, cfg, world_size, gpu, utilisation):
     for batch in batches:
         flops.update(cost.step_flops(shape, batch, cfg.train.gradient_checkpointing))
     done, useful = sum(flops.values()), sum(flops.values()) - flops["recomputation"]
-    seconds = done * steps / per_epoch / (1e12 * cost.PEAK_TFLOPS[gpu] * utilisation * world_size)
+    seconds = done * steps / per_epoch / (1e12 * PEAK_TFLOPS[gpu] * utilisation * world_size)
     return "\n".join(
         [
             "dry run: from data and config.json; no weights loaded, nothing trained",
@@ -58,7 +44,7 @@ def dry_run(dataset, cfg, world_size, gpu, utilisation):
             f"parameters: {describe_parameters(model)}",
             f"FLOPs an epoch: {done:.3g} = " + " + ".join(f"{name} {count:.3g}" for name, count in flops.items() if count),
             describe_memory(shape, batches, cfg),
-            f"time: {timedelta(seconds=math.ceil(seconds))} for {steps:,} steps on {world_size} x {gpu} at {utilisation:.0%} of its {cost.PEAK_TFLOPS[gpu]:g} "
+            f"time: {timedelta(seconds=math.ceil(seconds))} for {steps:,} steps on {world_size} x {gpu} at {utilisation:.0%} of its {PEAK_TFLOPS[gpu]:g} "
             f"TFLOP/s (dense bf16); without recomputation, as `mfu` in the log, that is {utilisation * useful / done:.0%}",
         ]
     )
@@ -80,7 +66,7 @@ def describe_epoch(dataset, batches):
 def describe_memory(shape, batches, cfg):
     """Estimated peak memory by part in the heaviest micro-batch, with and without gradient checkpointing."""
     precision = cost.Precision("bf16" if cfg.train.bf16 else "fp32", dropout=cfg.lora.dropout)
-    heaviest = lambda checkpointing: max(  # noqa: E731
+    heaviest = lambda checkpointing: max(
         (cost.step_memory(shape, batch, precision, checkpointing) for batch in batches), key=lambda memory: memory["peak"]
     )
     columns = {"with": heaviest(True), "without": heaviest(False)}

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from training.cost import MicroBatch, device_peak_flops, model_flops, model_shape
-from data.preprocess import ordered_types
+from data.rules import ordered_types
 from dataset import COUNTS
 from files import atomic_open, read_json, write_json
-from model.load import EXPERIMENT_FILE, answer_loss, base_model, save_adapter, training_inputs, why_rows_stay_plain
+from model.adapter import EXPERIMENT_FILE, save_adapter
+from model.forward import answer_loss, base_model, training_inputs, why_rows_stay_plain
 from model.token_tree import IGNORE_INDEX
+from training.cost import MicroBatch, model_flops, model_shape
+from training.gpus import device_peak_flops
 
 
 class TreeTrainer(Trainer):
@@ -23,6 +25,8 @@ class TreeTrainer(Trainer):
         super().__init__(**kwargs)
         self.speed = SpeedMeter(self.model, self.args.device)
         self.add_callback(self.speed)
+        self.remove_callback(PrinterCallback)  # which prints every number as text in a dict
+        self.add_callback(LogLines())
 
     def get_train_dataloader(self):
         self.data_collator = self.train_dataset.collate  # packs several images into a row
@@ -89,6 +93,39 @@ class SpeedMeter(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         now = time.perf_counter()
         self.seconds, self.steps, self.mark = self.seconds + now - self.mark, self.steps + 1, now
+
+
+class LogLines(TrainerCallback):
+    """One line a log step and a validation, for people; trainer_state.json keeps every number."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.began, self.first = time.perf_counter(), state.global_step
+        if state.is_world_process_zero:
+            print(f"training {state.max_steps - self.first:,} steps, a line every {args.logging_steps:g}", flush=True)
+
+    def on_log(self, args, state, control, logs, **kwargs):
+        if state.is_world_process_zero and "loss" in logs:
+            seconds = (time.perf_counter() - self.began) / max(1, state.global_step - self.first)
+            left = duration(seconds * (state.max_steps - state.global_step))
+            speed = f"{logs['questions_per_second']:.0f} questions/s" + (f"  {logs['mfu']:.0%} MFU" if "mfu" in logs else "")
+            print(f"{self._step(state)}  loss {logs['loss']:.3f}  {speed}  {left} left", flush=True)
+
+    def on_evaluate(self, args, state, control, metrics, **kwargs):
+        if state.is_world_process_zero:
+            right = f"exact match {metrics['eval_exact_match']:.1%} (teacher-forced)"
+            print(f"{self._step(state)}  validation loss {metrics['eval_loss']:.3f}  {right}", flush=True)
+
+    def _step(self, state):
+        width = len(str(state.max_steps))
+        return f"step {state.global_step:>{width}}/{state.max_steps}"
+
+
+def duration(seconds):
+    """`45 s`, `12 min`, `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def build_trainer(model, train_dataset, eval_dataset, args, callbacks=()):
@@ -158,6 +195,7 @@ def training_arguments(cfg, output_dir, **changes):
         label_names=["labels"],
         ddp_find_unused_parameters=False,
         report_to=train.report_to,
+        disable_tqdm=True,  # `LogLines` instead
         **changes,
     )
     if args.n_gpu > 1:  # DataParallel would split image patches by number, not by image
@@ -175,10 +213,13 @@ def validation_arguments(cfg):
 
 
 class ExperimentFiles(TrainerCallback):
-    """Keeps what a watcher reads current: trainer_state.json, the loss curve, and the best adapter so far."""
+    """Keeps what a watcher reads current: trainer_state.json, the loss curve, and the best adapter so far.
 
-    def __init__(self, output_dir, facts, space=None):
-        self.output_dir, self.facts, self.space = Path(output_dir), facts, space
+    facts, beside: what lies in the adapter's folder, see `save_adapter`.
+    """
+
+    def __init__(self, output_dir, facts, beside=None):
+        self.output_dir, self.facts, self.beside = Path(output_dir), facts, beside
 
     def on_log(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
@@ -189,14 +230,14 @@ class ExperimentFiles(TrainerCallback):
             draw_loss_curve(state.log_history, self.output_dir / "loss_curve.png")
             score = {"step": state.global_step, "exact_match": metrics["eval_exact_match"], "eval_loss": metrics["eval_loss"]}
             if _rank(score) > _rank(self._best()):
-                save_adapter(model, self.output_dir / "adapter", {**self.facts, "best": score}, self.space)
+                save_adapter(model, self.output_dir / "adapter", {**self.facts, "best": score}, self.beside)
 
     def on_train_end(self, args, state, control, model, **kwargs):
         if state.is_world_process_zero:
             draw_loss_curve(state.log_history, self.output_dir / "loss_curve.png")
             if args.eval_strategy == "no":  # nothing to choose by: the last adapter is the adapter
                 last = {**self.facts, "best": {"step": state.global_step}}
-                save_adapter(model, self.output_dir / "adapter", last, self.space)
+                save_adapter(model, self.output_dir / "adapter", last, self.beside)
 
     def _best(self):
         path = self.output_dir / "adapter" / EXPERIMENT_FILE

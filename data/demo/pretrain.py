@@ -54,8 +54,8 @@ from data.demo.scenes import (
     sample_scene,
 )
 from data.schema import COLOR_VOCAB, build_candidates, infer_question_type
-from templates import IMAGE_PLACEHOLDER, prompt_block, prompt_parts
 from model.token_tree import TokenTree, ancestor_mask, batch_trees, supervised_parents, tree_position_ids
+from templates import IMAGE_PLACEHOLDER, prompt_block, prompt_parts
 
 IMAGE_SIZE = {"shortest_edge": 56 * 56, "longest_edge": 112 * 112}  # pixels of an image, not lengths
 GRID = 4  # image tokens along a side: 112 / (patch 14 * merge 2)

@@ -1,6 +1,6 @@
 """Answer spaces: templates, closing by Good-Turing, corrected types, label lists, spellings, overrides, real rows.
 
-python -m pytest tests/test_answer_space.py -v
+python -m pytest tests/data/test_answer_space.py -v
 """
 
 import hashlib
@@ -18,7 +18,8 @@ from config import DataConfig, load_config
 from data import aliases, answer_space, schema
 from data.aliases import question_template
 from data.answer_space import apply, mine, reachable, unseen_mass
-from data.preprocess import enrich_jsonl, ensure_enriched, read_rows, training_space
+from data.preprocess import enrich_jsonl, ensure_enriched, training_space
+from data.rows import read_rows
 from files import UserError, read_json, write_jsonl
 
 WHERE = "Where in the image is the abnormality?"
@@ -416,7 +417,8 @@ def test_a_changed_setting_mines_and_enriches_anew(cfg, tmp_path, change):
 
 def test_with_an_adapters_space_enrichment_needs_no_training_file_and_uses_that_space(cfg, tmp_path):
     pytest.importorskip("torch")
-    from predict_exp1 import free_limit, space_of
+    from prediction.run import free_limit
+    from prediction.setup import space_of
 
     ensure_enriched(cfg, "val")
     adapter = tmp_path / "adapter"
@@ -439,7 +441,7 @@ def test_with_an_adapters_space_enrichment_needs_no_training_file_and_uses_that_
 def test_a_prediction_carries_the_options_that_the_rules_types_ask_for():
     pytest.importorskip("torch")
     from prediction.decode import Answer
-    from predict_exp1 import prediction_row
+    from prediction.run import prediction_row
 
     row = ask(mine(rows_of("Which?", ["a"], options=["a", "b"])), "Which?", "B", options=["a", "b"])
     found = prediction_row(row, Answer("b", "greedy", -1.0))

@@ -1,6 +1,6 @@
 """The data doctor: what it counts, what it warns of, and what --fix leaves.
 
-python -m pytest tests/test_check.py -v
+python -m pytest tests/data/test_check.py -v
 """
 
 import json
@@ -13,18 +13,26 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from conftest import TINY_MODEL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from config import Config, load_config
-from conftest import TINY_MODEL
 from data.check import (
-    answer_lengths, check, cheap_tokenizer, clean, count_rows, fix, read_raw, shared_between, warnings_before_training,
+    answer_lengths,
+    cheap_tokenizer,
+    check,
+    clean,
+    count_rows,
+    fix,
+    read_raw,
+    shared_between,
+    warnings_before_training,
 )  # fmt: skip
 from data.image_copies import look_at, look_at_images, near_pairs, same_pictures
-from data.preprocess import read_rows
 from data.readers import convert
+from data.rows import read_rows
 from data.split import split_jsonl
 from files import UserError, sha256, write_jsonl
 

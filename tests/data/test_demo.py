@@ -1,6 +1,6 @@
 """The embedded demo: rendered scenes, the tiny model, and the line between its two kinds of text.
 
-python -m pytest tests/test_demo.py -v
+python -m pytest tests/data/test_demo.py -v
 """
 
 import functools

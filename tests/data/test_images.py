@@ -1,14 +1,14 @@
-"""Image files: every way a file can be wrong, and one source of sizes.    python -m pytest tests/test_images.py -v"""
+"""Image files: every way a file can be wrong, and one source of sizes.    python -m pytest tests/data/test_images.py -v"""
 
 import json
 
 import pytest
 from PIL import Image
 
-from data import images
 from config import ImageConfig
-from files import UserError
+from data import images
 from data.images import check_images, image_path, image_token_count, load_image
+from files import UserError
 
 
 @pytest.fixture

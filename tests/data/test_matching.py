@@ -1,6 +1,6 @@
-"""Numbers, matching, sums and the blind prior, against hand-made cases and properties.
+"""Numbers, matching and sums, against hand-made cases and properties.
 
-python -m pytest tests/test_metrics.py -v
+python -m pytest tests/data/test_matching.py -v
 """
 
 import inspect
@@ -13,20 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import matching as metrics
 from config import EvalConfig
-from data.preprocess import normalize_answer
-from data.matching import (
-    Quantity,
-    aggregate,
-    answer_blindly,
-    blind_prior,
-    extract_number,
-    is_correct,
-    is_empty,
-    judge,
-    parse_quantity,
-)
+from data import matching
+from data.matching import Quantity, extract_number, is_correct, is_empty, judge, normalize_answer, parse_quantity
+from evaluation.metrics import aggregate
 
 INF = math.inf
 EXACT = EvalConfig(numeric_rel_tol=0, numeric_abs_tol=0, count_abs_tol=0)
@@ -197,7 +187,7 @@ def test_extract_number_of_the_whole_table(text, quantity):
 def test_extract_number_survives_10_000_fuzzed_strings():
     rng = random.Random(0)
     pieces = [*"0123456789.,-–−<>≤≥=+~±×/;%eE^²½٣五 \n\t\0", "to", "between", "and", "none"]
-    pieces += [*metrics.NUMBER_WORDS, *metrics.COMPARISONS, *metrics.MM_PER_UNIT]
+    pieces += [*matching.NUMBER_WORDS, *matching.COMPARISONS, *matching.MM_PER_UNIT]
     found = Counter()
     for _ in range(10_000):
         text = "".join(rng.choice(pieces) if rng.random() < 0.9 else chr(rng.randrange(0x110000)) for _ in range(rng.randint(0, 25)))
@@ -210,7 +200,7 @@ def test_extract_number_survives_10_000_fuzzed_strings():
 NUMBERISH = st.text(alphabet="0123456789.,-–<>≤≥=+~±×/;%eE mcµ ", max_size=30)
 WORDY = st.lists(
     st.sampled_from(
-        [*metrics.NUMBER_WORDS, *metrics.COMPARISONS, *metrics.MM_PER_UNIT, "to", "and", "between", "5", "1,5"]
+        [*matching.NUMBER_WORDS, *matching.COMPARISONS, *matching.MM_PER_UNIT, "to", "and", "between", "5", "1,5"]
     ),
     max_size=8,
 )
@@ -507,7 +497,7 @@ def test_judge_keeps_the_rows_and_their_fields():
 
 def test_the_documented_debug_line_works_in_the_matching_loop(capsys):
     anchor = 'pred, gt = row["pred"], row["gt"]\n'
-    source = inspect.getsource(metrics)
+    source = inspect.getsource(matching)
     assert source.count(anchor) == 1
     debug = """        print(f"Predicted: '{pred}' vs GT: '{gt}' -> Match: {pred == gt}")\n"""
     pasted = ModuleType("pasted")
@@ -517,65 +507,3 @@ def test_the_documented_debug_line_works_in_the_matching_loop(capsys):
         capsys.readouterr().out
         == "Predicted: 'yes' vs GT: 'yes' -> Match: True\nPredicted: '2' vs GT: '1' -> Match: False\n"
     )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The blind prior
-
-
-def train_rows(*triples):
-    return [{"question": question, "question_type": qtype, "answer": answer} for question, qtype, answer in triples]
-
-
-TRAIN = train_rows(
-    ("Is there a polyp?", "yes_no", "yes"),
-    ("is there  a POLYP?", "yes_no", "yes"),
-    ("Is there a polyp?", "yes_no", "no"),
-    ("Is there text?", "yes_no", "no"),
-    ("Is there text?", "yes_no", "no"),
-    ("Is there a box?", "yes_no", "no"),
-    ("What color?", "color", "red; pink"),
-    ("What color?", "color", "white"),
-    ("What color?", "color", "white"),
-    ("What color?", "color", "pink; red"),
-    ("What color?", "color", "red; pink"),
-    ("How many?", "count_numeric", "1"),
-    ("How many?", "count_numeric", "0"),
-)
-
-
-def test_blind_prior_takes_the_commonest_answer_of_each_question_and_type():
-    by_question, by_type = blind_prior(TRAIN)
-    assert by_question == {
-        "is there a polyp?": "yes",
-        "is there text?": "no",
-        "is there a box?": "no",
-        "what color?": "pink; red",  # 2 + 1 in two orders outnumber 2 of white
-        "how many?": "0",  # a tie: the alphabetically first
-    }
-    assert by_type == {"yes_no": "no", "color": "pink; red", "count_numeric": "0"}
-
-
-def test_the_order_of_the_training_rows_decides_no_tie():
-    for seed in range(10):
-        assert blind_prior(random.Random(seed).sample(TRAIN, len(TRAIN))) == blind_prior(TRAIN)
-
-
-def test_answering_blindly_by_hand():
-    rows = [
-        {"qtype": "yes_no", "question": "IS there a polyp? ", "gt": "yes", "pred": "no"},
-        {
-            "qtype": "yes_no",
-            "question": "Is there a fold?",
-            "gt": "no",
-            "pred": "yes",
-        },  # never asked: the type's answer
-        {"qtype": "yes_no", "gt": "no", "pred": "yes"},  # a foreign file without questions
-        {"qtype": "color", "question": "What color?", "gt": "red; pink", "pred": ""},
-        {"qtype": "count_numeric", "question": "How many?", "gt": "zero", "pred": "5"},  # the same matching
-        {"qtype": "stage", "question": "Which stage?", "gt": "none", "pred": "none"},  # a type training doesn't have
-    ]
-    blind = answer_blindly(rows, blind_prior(TRAIN))
-    assert [row["pred"] for row in blind] == ["yes", "no", "no", "pink; red", "0", None]
-    assert [row["correct"] for row in judge(blind)] == [True, True, True, True, True, False]
-    assert [row["pred"] for row in rows] == ["no", "yes", "yes", "", "5", "none"]

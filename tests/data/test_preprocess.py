@@ -1,6 +1,6 @@
 """Enrichment: normalised answers, checked rows, constraints from training rows only, and when it runs again.
 
-python -m pytest tests/test_preprocess.py -v
+python -m pytest tests/data/test_preprocess.py -v
 """
 
 import json
@@ -16,18 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import config
 from config import DataConfig, load_config
-from data import aliases, answer_space, preprocess, schema
-from data.preprocess import (
-    enrich_jsonl,
-    enriched_path,
-    ensure_enriched,
-    mine_verdict,
-    normalize_answer,
-    read_rows,
-    training_space,
-)
-from files import UserError, sha256, write_jsonl
+from data import answer_space, preprocess, schema
+from data.matching import normalize_answer
+from data.preprocess import enrich_jsonl, enriched_path, ensure_enriched, rules_hash, training_space
+from data.rows import read_rows
+from data.rules import enrich_row, mine_verdict
+from files import UserError, read_json, sha256, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = DataConfig(answer_space="rules")  # mined spaces have tests of their own: test_answer_space.py
@@ -275,7 +271,7 @@ def test_no_constraint_forbids_a_training_answer(pairs):
     rows = [row(*pair, id=str(number)) for number, pair in enumerate(pairs)]
     verdict = mine_verdict(rows)
     for item in rows:
-        enriched = preprocess.enrich_row(item, verdict)
+        enriched = enrich_row(item, verdict)
         candidates = enriched["answer_candidates"]
         assert candidates is None or enriched["answer"] in candidates
         rule = {"yes_no": ["yes", "no"], "color": schema.COLOR_VOCAB}.get(enriched["question_type"])
@@ -352,16 +348,25 @@ def test_enrichment_runs_again_when_the_training_rows_change(cfg, tmp_path):
         assert ensure_enriched(cfg, split)[-1]["answer_candidates"] is None
 
 
-@pytest.mark.parametrize("module", [schema, preprocess, answer_space, aliases])
-def test_enrichment_runs_again_when_the_rules_change(cfg, tmp_path, monkeypatch, module):
+@pytest.mark.parametrize("edited", ["schema.py", "matching.py", "answer_space.py", "aliases.yaml", "added.py"])
+def test_enrichment_runs_again_when_the_rules_change(cfg, tmp_path, monkeypatch, edited):
     ensure_enriched(cfg, "val")
     mark(cfg, "val")
-    edited = tmp_path / "edited.py"
-    shutil.copy(module.__file__, edited)
-    monkeypatch.setattr(module, "__file__", str(edited))
+    shutil.copytree(ROOT / "data", tmp_path / "moved" / "data", ignore=shutil.ignore_patterns("demo", "__pycache__"))
+    monkeypatch.setattr(config, "ROOT", tmp_path / "moved")
     assert ensure_enriched(cfg, "val") == [{"mark": True}], "a moved repository has the same rules"
-    edited.write_text(edited.read_text() + "# edited\n")
+    with open(tmp_path / "moved" / "data" / edited, "a") as file:
+        file.write("# edited\n")
     assert "mark" not in ensure_enriched(cfg, "val")[0]
+
+
+def test_an_edit_that_changes_no_answer_makes_no_other_space(cfg, tmp_path, monkeypatch):
+    """Or it would count as another data set to everything that was made with the space: rows, adapters, predictions."""
+    before = answer_space.fingerprint(training_space(cfg))
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    assert rules_hash() != read_json(cfg.output_dir / "data" / "answer_space.meta.json")["rules"]
+    assert answer_space.fingerprint(training_space(cfg)) == before
+    assert rules_hash() == read_json(cfg.output_dir / "data" / "answer_space.meta.json")["rules"]
 
 
 def test_answer_rules_change_with_training_rows_and_rules_alone(cfg, tmp_path, monkeypatch):

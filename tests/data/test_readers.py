@@ -1,12 +1,13 @@
 """The readers: bytes, order and ids kept, junk counted, and one line for each kind of broken source.
 
-python -m pytest tests/test_readers.py -v
+python -m pytest tests/data/test_readers.py -v
 """
 
 import hashlib
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,9 +17,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from config import near, this_python
 from data import readers
-from data.formats import datasets, source_files
-from data.preprocess import read_rows
+from data.formats import source_files
+from data.formats.cholec import CHOLEC80, SSG
+from data.formats.endovis import ENDOVIS_18
+from data.formats.pitvqa import PITVQA
+from data.rows import read_rows
 from files import UserError, sha256
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -330,12 +335,15 @@ def test_command_from_another_folder_says_what_it_did_and_what_comes_next(tmp_pa
             *command, "kvasir-vqa", "my data", "out put", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
         )
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.splitlines() == [
+        *lines, last = done.stdout.splitlines()
+        assert lines == [
             "out put/all.jsonl: 3 rows, 2 images, 1.5 questions per image",
             "dropped rows: 1 (1 without a question)",
             f"data.image_root: {tmp_path / 'my data'}",
-            "next: python -m data.split 'out put/all.jsonl' 'out put'",
         ]
+        words = shlex.split(last.removeprefix("next: "))
+        assert words[2:] == ["out put/all.jsonl", "out put", "--image_root", "my data"]
+        assert run(*words[1:], "--test", "0", cwd=tmp_path).returncode == 0, "two images make two splits"
 
 
 def test_command_error_is_one_line(tmp_path):
@@ -755,10 +763,10 @@ def test_kept_junk_of_parquet_and_csv_has_its_image(tmp_path):
 @pytest.mark.parametrize(
     ("splits", "sizes", "absent"),
     [
-        (datasets.ENDOVIS_18, {"train": 11, "val": 3}, {8, 13}),
-        (datasets.CHOLEC80, {"train": 32, "val": 8}, {0, 41}),
-        (datasets.PITVQA, {"train": 20, "val": 5}, {0, 26}),
-        (datasets.SSG, {"train": 35, "val": 5, "test": 5}, {3, 81}),
+        (ENDOVIS_18, {"train": 11, "val": 3}, {8, 13}),
+        (CHOLEC80, {"train": 32, "val": 8}, {0, 41}),
+        (PITVQA, {"train": 20, "val": 5}, {0, 26}),
+        (SSG, {"train": 35, "val": 5, "test": 5}, {3, 81}),
     ],
 )
 def test_official_splits_are_disjoint_and_of_the_published_size(splits, sizes, absent):
@@ -777,7 +785,7 @@ def test_official_splits_are_not_mixed_with_others(tmp_path, name):
     assert contents(tmp_path / "dst") == before
 
 
-def test_command_tells_official_splits_and_missing_images(tmp_path):
+def test_command_tells_official_splits_and_missing_images(tmp_path, monkeypatch):
     endovis(tmp_path / "src")
     done = run(ROOT / "data" / "readers.py", "endovis-18-vqa", "src", "dst", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -787,14 +795,16 @@ def test_command_tells_official_splits_and_missing_images(tmp_path):
         "dropped rows: 1 (1 without an answer)",
         "images not found: 1 of 3, such as seq_13/left_frames/frame002.png",
         f"data.image_root: {tmp_path / 'src'}",
-        f"next: set in config_exp1.yaml data.train_jsonl: {tmp_path}/dst/train.jsonl, "
-        f"data.val_jsonl: {tmp_path}/dst/val.jsonl",
+        f"next: a configuration of your own, with extends: {ROOT}/config_exp1.yaml and, below data:, "
+        f"train_jsonl: {tmp_path}/dst/train.jsonl, val_jsonl: {tmp_path}/dst/val.jsonl",
     ]
     rows = [{"image": "a.jpg", "question": "q", "answer": "a", "split": split} for split in ("train", "test")]
     lay(tmp_path / "rad", of={"rows.jsonl": rows}, images=["images/a.jpg"])
+    monkeypatch.chdir(tmp_path)
     done = run(ROOT / "data" / "readers.py", "vqa-rad", "rad", "out", cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == (
-        "next, as there is no official val: python -m data.split out/train.jsonl out/train_val --test 0"
+        f"next, as there is no official val: {this_python()} {near(ROOT / 'data' / 'split.py')} "
+        "out/train.jsonl out/train_val --test 0 --image_root rad"
     )
 
 
@@ -940,7 +950,7 @@ def test_real_ssg_vqa(shared, tmp_path):
         None: 4, "single_and.json": 4, "zero_hop.json": 1, "one_hop.json": 10
     }  # fmt: skip
     assert [row["point"] for row in rows if "point" in row] == [[157.0, 60.0], [203.5, 207.0]]
-    for split, videos in datasets.SSG.items():
+    for split, videos in SSG.items():
         assert set(json.loads((folder / f"{split}_videos.json").read_text())) == {f"VID{video:02}" for video in videos}
 
 

@@ -1,6 +1,6 @@
 """The rules: types in their order, candidates from question and options alone, and a type that a user adds.
 
-python -m pytest tests/test_schema.py -v
+python -m pytest tests/data/test_schema.py -v
 """
 
 import json

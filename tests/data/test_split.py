@@ -1,6 +1,6 @@
 """Splits: the same on any machine and in any order, no group in two of them, no row lost.
 
-python -m pytest tests/test_split.py -v
+python -m pytest tests/data/test_split.py -v
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data.preprocess import read_rows
 from data.readers import convert
+from data.rows import read_rows
 from data.split import assign, split_jsonl, stratified
 from files import UserError, sha256, write_jsonl
 
@@ -446,10 +446,12 @@ def test_command_prints_counts_and_lines_to_paste(tmp_path):
               "3 questions" for name in NAMES),
             "near-duplicates: not looked for, as no image could be read; give --image_root",
             f"split {whole[:12]}, seed 0, by group, stratified by question",
-            "next: set in config_exp1.yaml",
+            "next: a configuration of your own, such as my.yaml, with these lines",
         ]  # fmt: skip
         folder = tmp_path / "my data"
         assert yaml.safe_load(pasted) == {
+            "extends": str(ROOT / "config_exp1.yaml"),
+            "output_dir": "outputs",
             "data": {**{f"{name}_jsonl": str(folder / f"{name}.jsonl") for name in NAMES}, "image_root": str(folder)}
         }
 

@@ -1,6 +1,6 @@
 """Comparing two predictions files, and several seeds of one configuration.
 
-python -m pytest tests/test_compare.py -v
+python -m pytest tests/evaluation/test_compare.py -v
 """
 
 import random

@@ -1,6 +1,6 @@
 """Intervals and tests against formulas, scipy, simulation and properties.
 
-python -m pytest tests/test_intervals.py -v
+python -m pytest tests/evaluation/test_intervals.py -v
 """
 
 import itertools

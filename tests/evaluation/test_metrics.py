@@ -1,6 +1,6 @@
 """The scores against hand-made cases, scikit-learn and properties.
 
-python -m pytest tests/test_scores.py -v
+python -m pytest tests/evaluation/test_metrics.py -v
 """
 
 import math
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from config import EvalConfig
-from evaluation.intervals import wilson
 from data.matching import judge
+from evaluation.intervals import wilson
 from evaluation.metrics import (
     INVALID,
     OTHER,

@@ -1,6 +1,6 @@
 """The HTML report: whole, safe, small whatever the number of rows; and its filters, clicked in a browser where there is one.
 
-python -m pytest tests/test_report.py -v
+python -m pytest tests/evaluation/test_report.py -v
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Trees against plain transformers rows, and loading that refuses what doesn't fit.    python -m pytest tests/test_model.py -v"""
+"""Trees against plain transformers rows, and loading that refuses what doesn't fit.    python -m pytest tests/model/test_model.py -v"""
 
 import json
 import re
@@ -11,27 +11,14 @@ from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 
 from data import answer_space
-from dataset import encode_answer, load_dataset
-from files import UserError
 from data.images import load_image
-from model.load import (
-    answer_loss,
-    attach_lora,
-    attention_par,
-    base_model,
-    check_adapter,
-    device,
-    experiment_facts,
-    load_adapter,
-    load_model,
-    load_processor,
-    memory_errors_explained,
-    save_adapter,
-    training_inputs,
-    why_rows_stay_plain,
-)
-from templates import prompt_parts
+from dataset import encode_answer, load_dataset
+from files import UserError, json_text
+from model.adapter import attach_lora, check_adapter, experiment_facts, load_adapter, save_adapter
+from model.forward import answer_loss, attention_par, base_model, training_inputs, why_rows_stay_plain
+from model.load import device, load_model, load_processor, memory_errors_explained
 from model.token_tree import IGNORE_INDEX
+from templates import prompt_parts
 
 
 def plain_rows(rows, processor, cfg, image_root):
@@ -223,7 +210,7 @@ def test_adapter_round_trip_is_exact(adapter, processor):
 def test_the_answer_space_is_saved_beside_the_adapter(adapter):
     folder, lora, facts = adapter
     space = {"mode": "mined", "questions": {"is it über": {"candidates": ["ja"]}}}
-    save_adapter(lora, folder, facts, space)
+    save_adapter(lora, folder, facts, {answer_space.SPACE_FILE: json_text(space)})
     path = folder / "answer_space.json"
     assert answer_space.load(path) == space and "über" in path.read_text("utf-8")
 

@@ -1,4 +1,4 @@
-"""Flattening trees: exact lists, masks and positions.    python -m pytest tests/test_token_tree.py -v"""
+"""Flattening trees: exact lists, masks and positions.    python -m pytest tests/model/test_token_tree.py -v"""
 
 import torch
 from hypothesis import given
@@ -95,7 +95,7 @@ def test_packing_keeps_every_tree_within_the_limit_and_never_costs_more(lengths,
     assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
     totals = [sum(lengths[index] for index in row) for row in rows]
     assert all(len(row) == 1 or total <= limit for row, total in zip(rows, totals))
-    cost = lambda count, longest: count * longest * (1 + longest / 32_000)  # noqa: E731
+    cost = lambda count, longest: count * longest * (1 + longest / 32_000)
     assert cost(len(rows), max(totals)) <= cost(len(lengths), max(lengths))
 
 

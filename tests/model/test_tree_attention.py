@@ -1,4 +1,4 @@
-"""Tree attention: the pairs it computes, and the same numbers as a dense mask.    python -m pytest tests/test_tree_attention.py -v"""
+"""Tree attention: the pairs it computes, and the same numbers as a dense mask.    python -m pytest tests/model/test_tree_attention.py -v"""
 
 import torch
 from hypothesis import given, settings
@@ -55,7 +55,7 @@ def test_outputs_and_gradients_are_those_of_a_dense_mask(rows, seed):
     layout = tree_layout(rows, length)
     layout |= {"mask": branch_mask(layout), "rows": len(rows)}
     generator = torch.Generator().manual_seed(seed)
-    draw = lambda heads: torch.randn(len(rows), heads, length, 8, generator=generator, dtype=torch.float64, requires_grad=True)  # noqa: E731
+    draw = lambda heads: torch.randn(len(rows), heads, length, 8, generator=generator, dtype=torch.float64, requires_grad=True)
     inputs = draw(4), draw(2), draw(2)
     real = (layout["place"] >= 0).view(len(rows), length)
     dense = tree_attention(Layer(), *inputs, ancestor_mask(rows), scaling=0.3)[0]

@@ -1,4 +1,4 @@
-"""Exact scoring against plain forward passes, decoding against HF generate.    python -m pytest tests/test_decode.py -v"""
+"""Exact scoring against plain forward passes, decoding against HF generate.    python -m pytest tests/prediction/test_decode.py -v"""
 
 import os
 from collections import Counter
@@ -10,16 +10,27 @@ import torch
 from conftest import ROOT, make_experiment, random_model, with_random_lora
 from PIL import Image
 
-from prediction import answer_trees as scoring
 from config import load_config
 from constraints import CandidateTrie, NumberGrammar, allowed_token_ids
 from data import answer_space
 from data.answer_space import EXCLUSIVE
 from data.preprocess import ensure_enriched
 from dataset import VQADataset, encode_answer, encode_candidates, label_set_grammar, load_dataset
-from prediction.decode import GREEDY, LOOKAHEAD, Plan, answer_by_generate, answer_questions, candidate_trie, image_batches, left_padded, number_grammar, run_searches
 from files import read_jsonl
 from model.load import load_model, load_model_config, load_processor
+from prediction import answer_trees as scoring
+from prediction.decode import (
+    GREEDY,
+    LOOKAHEAD,
+    Plan,
+    answer_by_generate,
+    answer_questions,
+    candidate_trie,
+    image_batches,
+    left_padded,
+    number_grammar,
+    run_searches,
+)
 
 CANDIDATES = ("yes", "no", "none", "not relevant", "polyp", "polyp snare", "center", "center-left", "11-20mm", "5-10mm", "<5mm")
 LABELS = ("center", "center-left", "center-right", "lower-left", "pink", "polyp", "polyp snare", "none")

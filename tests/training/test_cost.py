@@ -1,10 +1,9 @@
-"""Predicted cost against torch's own counting of real training steps.    python -m pytest tests/test_cost.py -v"""
+"""Predicted cost against torch's own counting of real training steps.    python -m pytest tests/training/test_cost.py -v"""
 
 import re
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser
 from contextlib import nullcontext
 
 import pytest
@@ -16,11 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoTokenizer
 
 from config import LoraConfig
+from dataset import load_dataset
+from model.forward import answer_loss, base_model, image_features, training_inputs, why_rows_stay_plain
+from templates import prompt_parts
+from train_exp1 import parse_arguments
 from training.cost import (
-    PEAK_TFLOPS,
     MicroBatch,
     Precision,
-    device_peak_flops,
     epoch_micro_batches,
     layer_bytes,
     model_flops,
@@ -30,10 +31,7 @@ from training.cost import (
     step_memory,
     vision_flops,
 )
-from dataset import load_dataset
-from training.dry_run import dry_run_arguments
-from model.load import answer_loss, base_model, image_features, training_inputs, why_rows_stay_plain
-from templates import prompt_parts
+from training.gpus import PEAK_TFLOPS, device_peak_flops
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +159,7 @@ def test_peak_memory_of_a_step(processor, batch, checkpointing, dtype, autocast,
 def test_fixed_memory_is_that_of_the_tensors(processor, batch):
     model = ready(processor)
     memory = step_memory(model_shape(model), MicroBatch.of(batch), Precision("fp32"))
-    nbytes = lambda trained: sum(weight.nbytes for weight in model.parameters() if weight.requires_grad == trained)  # noqa: E731
+    nbytes = lambda trained: sum(weight.nbytes for weight in model.parameters() if weight.requires_grad == trained)
     assert memory["weights"] == nbytes(False) and memory["lora"] == 4 * nbytes(True)
     assert memory["batch"] == batch["pixel_values"].nbytes
 
@@ -235,7 +233,7 @@ def test_dry_run_of_the_real_experiment_needs_seconds_and_no_weights(tmp_path, s
     assert "20 images, 180 questions; 1,280 image tokens" in text  # 224 x 224 pixels: 64 tokens an image
     assert "optimizer steps: 9 in all, 3 an epoch" in text  # 20 images in steps of 4 x 2
     before_image, after_image = prompt_parts("yes_no", "?")[0].split("<|image_pad|>")
-    count = lambda part: len(AutoTokenizer.from_pretrained(folder)(part)["input_ids"])  # noqa: E731
+    count = lambda part: len(AutoTokenizer.from_pretrained(folder)(part)["input_ids"])
     saved = 20 * 8 * (count(before_image) + 64 + count(after_image))  # of every image's 9 prefixes 8
     assert f"sharing saves {saved:,} tokens" in text
     assert re.search(r"peak memory in GB, bf16 .* frozen weights 16\.58 16\.58 ", text)
@@ -244,9 +242,8 @@ def test_dry_run_of_the_real_experiment_needs_seconds_and_no_weights(tmp_path, s
 
 
 @pytest.mark.parametrize("argument, value", [("--gpu", "V100"), ("--utilisation", "40"), ("--utilisation", "0")])
-def test_dry_run_refuses_what_it_cannot_know(capsys, argument, value):
-    parser = ArgumentParser()
-    dry_run_arguments(parser)
+def test_dry_run_refuses_what_it_cannot_know(capsys, monkeypatch, argument, value):
+    monkeypatch.setattr(sys, "argv", ["train_exp1.py", argument, value])
     with pytest.raises(SystemExit):
-        parser.parse_args([argument, value])
+        parse_arguments()
     assert re.search(f"argument {argument}: invalid .*'{value}'", capsys.readouterr().err)

@@ -1,4 +1,4 @@
-"""The Trainer on trees: exact accumulation, validation by type, files kept current.    python -m pytest tests/test_trainer.py -v"""
+"""The Trainer on trees: exact accumulation, validation by type, files kept current.    python -m pytest tests/training/test_trainer.py -v"""
 
 import json
 import math
@@ -12,13 +12,22 @@ from conftest import ROOT, make_experiment, random_model, with_random_lora
 from transformers import EvalPrediction, TrainerState
 
 from config import load_config
-from training.cost import MicroBatch, model_flops, model_shape
 from data.preprocess import ensure_enriched
 from dataset import load_dataset, prompt_fields
 from files import UserError
-from model.load import answer_loss, base_model, memory_errors_explained, training_inputs
+from model.forward import answer_loss, base_model, training_inputs
+from model.load import memory_errors_explained
 from templates import prompt_parts
-from training.trainer import ExperimentFiles, GradientCheck, SpeedMeter, build_trainer, exact_match_by_type, predicted_tokens, training_arguments
+from training.cost import MicroBatch, model_flops, model_shape
+from training.trainer import (
+    ExperimentFiles,
+    GradientCheck,
+    SpeedMeter,
+    build_trainer,
+    exact_match_by_type,
+    predicted_tokens,
+    training_arguments,
+)
 
 EOS = 9
 
@@ -82,7 +91,7 @@ def test_no_token_is_computed_twice(tmp_path, processor):
     data = load_dataset(rows, processor, cfg, training=True)
     trainer = build_trainer(model, data, None, training_arguments(cfg, tmp_path, eval_strategy="no", save_strategy="no"))
     trainer.train()
-    encode = lambda text: len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
+    encode = lambda text: len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
     prompts = [prompt_parts(*prompt_fields(row, cfg.data.max_listed)) for row in rows]
     prefix = encode(prompts[0][0]) - 1 + 16
     branches = sum(encode(branch) + encode(row["answer"]) + 1 for row, (_, branch) in zip(rows, prompts))
@@ -97,7 +106,7 @@ def test_no_token_is_computed_twice(tmp_path, processor):
 
 def test_utilisation_is_model_flops_by_seconds_and_peak(experiment, processor, monkeypatch):
     """The figure itself, on a device whose peak is told: `cost.model_flops`, tested against torch's counting, a second a peak."""
-    monkeypatch.setattr("trainer.device_peak_flops", lambda name: 1e9)
+    monkeypatch.setattr("training.trainer.device_peak_flops", lambda name: 1e9)
     model = with_random_lora(random_model(processor), experiment[0].lora)
     data = load_dataset(experiment[1], processor, experiment[0], training=True)
     batch = data.collate([data[0], data[1]])
@@ -169,7 +178,7 @@ def test_teacher_forced_exact_match_equals_free_greedy_when_right(tmp_path, proc
 
 def test_files_follow_the_run(tmp_path, model, experiment):
     lora = with_random_lora(model, experiment[0].lora)
-    files = ExperimentFiles(tmp_path, {"prompt_style": "plain"}, {"mode": "rules"})
+    files = ExperimentFiles(tmp_path, {"prompt_style": "plain"}, {"answer_space.json": '{"mode": "rules"}'})
     state = TrainerState(log_history=[{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0, "learning_rate": 1e-4}])
     files.on_log(None, state, None)
     assert json.loads((tmp_path / "trainer_state.json").read_text())["log_history"][1]["loss"] == 2.0

@@ -1,0 +1,140 @@
+"""The forward of token trees: their inputs, a last layer that computes only what is read, and the loss."""
+
+from inspect import signature
+from types import MethodType
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText
+
+from model.token_tree import IGNORE_INDEX, supervised_parents, tree_position_ids
+from model.tree_attention import LAYOUT, branch_mask
+
+LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+
+
+def use_tree_attention(model):
+    """Prepare the language model for flattened trees: `tree_attention.tree_attention`, and `compute_only_what_is_read`.
+
+    The tower keeps its own attention. Returns the model.
+    """
+    if not why_rows_stay_plain(base_model(model).config):
+        base_model(model).set_attn_implementation({"text_config": "tree"})
+        compute_only_what_is_read(model)
+    return model
+
+
+def compute_only_what_is_read(model):
+    """Give the last language layer the argument `read`. Returns the model.
+
+    read: (R,) int64, tokens whose output anybody reads, counted through all rows; None: all. Of the other tokens the last layer
+    has to know keys and values alone, so its MLP leaves them out, and what it returns for them is no hidden state.
+    """
+    layer = base_model(model).model.language_model.layers[-1]
+    if {name for name, _ in layer.named_children()} == LAYER_PARTS:  # else the model's own forward, which computes all
+        layer.forward = MethodType(_last_layer_forward, layer)
+    return model
+
+
+def _last_layer_forward(layer, hidden_states, read=None, **kwargs):
+    if read is None:
+        return type(layer).forward(layer, hidden_states, **kwargs)
+    hidden_states = hidden_states + layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **kwargs)[0]
+    tokens = hidden_states.flatten(0, 1)
+    some = tokens.index_select(0, read)[None]
+    some = some + layer.mlp(layer.post_attention_layernorm(some))
+    return tokens.index_copy(0, read, some[0]).view_as(hidden_states)
+
+
+def base_model(model):
+    """The transformers model under an optional adapter or DDP wrapper."""
+    model = getattr(model, "module", model)
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def why_rows_stay_plain(config):
+    """Why trees can't be flattened exactly for a model of this config: a clause, or None where they can.
+
+    A flattened tree needs attention layers that take any mask, and image features that are computed beforehand.
+    """
+    layers = set(getattr(config.get_text_config(), "layer_types", None) or ["full_attention"]) - {"full_attention"}
+    if layers:
+        return f"has {', '.join(sorted(layers))} layers, which take no tree mask"
+    model_class = AutoModelForImageTextToText._model_mapping[type(config)]
+    if "mm_encoder_outputs" not in signature(model_class.forward).parameters:
+        return f"({model_class.__name__}) takes no image features computed beforehand"
+    return None
+
+
+def attention_par(config):
+    """Tokens of a row at which a layer's attention costs as many operations as its matrices: 32,545 for Qwen2-VL-7B."""
+    text = config.get_text_config()
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    queries, keys = text.num_attention_heads * head_dim, text.num_key_value_heads * head_dim
+    matrices = text.hidden_size * (2 * queries + 2 * keys + 3 * text.intermediate_size)
+    return 2 * matrices / (4 * queries)  # two operations a weight; scores and values take two each a pair of tokens and channel
+
+
+def image_features(inner, batch):
+    """Features of the trees' images, in the order of the trees: the frozen tower runs once an image, without a graph."""
+    with torch.no_grad():
+        features = inner.get_image_features(batch["pixel_values"], batch["image_grid_thw"], return_dict=True)
+    per_tree = lambda of_images: [of_images[index] for index in batch["image_index"].tolist()]
+    features.pooler_output = per_tree(features.pooler_output)
+    if getattr(features, "deepstack_features", None):  # Qwen3-VL also feeds them into deeper layers
+        features.deepstack_features = [per_tree(layer) for layer in features.deepstack_features]
+    return features
+
+
+def tree_inputs(model, batch):
+    """Turn a collated batch of trees into the model's keyword arguments. Positions come from the model's own `get_rope_index`."""
+    inner = base_model(model).model
+    if why_rows_stay_plain(base_model(model).config):
+        return plain_inputs(batch)
+    prefix_ids = batch["prefix_ids"]
+    prefix_positions, _ = inner.get_rope_index(
+        prefix_ids,
+        mm_token_type_ids=(prefix_ids == inner.config.image_token_id).int(),
+        image_grid_thw=batch["image_grid_thw"][batch["image_index"]],
+    )
+    inputs = {
+        "input_ids": batch["input_ids"],
+        "position_ids": tree_position_ids(prefix_positions, batch),
+        "mm_encoder_outputs": {"image": image_features(inner, batch)},
+    }
+    if "attention_mask" in batch:
+        return {**inputs, "attention_mask": batch["attention_mask"]}
+    assert inner.config.get_text_config()._attn_implementation == "tree", "a layout needs `use_tree_attention`"
+    layout = {name: batch[name] for name in LAYOUT}
+    return {**inputs, "layout": {**layout, "mask": branch_mask(layout), "rows": len(batch["input_ids"])}}
+
+
+def plain_inputs(batch):
+    """The model's ordinary arguments for trees of one branch, each in a row of its own: the model masks and places them itself."""
+    grid, patches = batch["image_grid_thw"], batch["pixel_values"].split(batch["image_grid_thw"].prod(1).tolist())
+    return {
+        "input_ids": batch["input_ids"],
+        "attention_mask": (batch["place"] >= 0).long().view_as(batch["input_ids"]),
+        "mm_token_type_ids": batch["mm_token_type_ids"],
+        "pixel_values": torch.cat([patches[index] for index in batch["image_index"].tolist()]),
+        "image_grid_thw": grid[batch["image_index"]],
+    }
+
+
+def training_inputs(model, batch):
+    """`tree_inputs` for a loss: logits on the tokens before supervised ones only, flat in row order, and no cache."""
+    keep = supervised_parents(batch["labels"])
+    read = {} if why_rows_stay_plain(base_model(model).config) else {"read": keep.flatten().nonzero().squeeze(1)}
+    return {**tree_inputs(model, batch), **read, "logits_to_keep": keep, "use_cache": False}
+
+
+def answer_loss(outputs, labels, num_items_in_batch=None):
+    """Mean cross-entropy over the supervised tokens.
+
+    outputs.logits: (N, V) for the N supervised tokens of labels (B, T) in row order. num_items_in_batch: their number in
+    the whole optimizer step (micro-batches and ranks), over which the mean goes; None for this batch alone.
+    """
+    targets = labels[labels != IGNORE_INDEX]
+    logits = outputs.logits.reshape(-1, outputs.logits.shape[-1]).float()
+    loss = torch.nn.functional.cross_entropy(logits, targets.to(logits.device), reduction="sum")
+    return loss / (num_items_in_batch if num_items_in_batch is not None else len(targets))

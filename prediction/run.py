@@ -1,0 +1,109 @@
+"""One run over a split: what decides its answers, the answers, and the rows that are written."""
+
+from collections import Counter
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from config import code_facts, environment_facts, flat
+from data import answer_space
+from data.images import image_stamps
+from data.preprocess import ensure_enriched
+from data.rows import read_rows
+from data.rules import ordered_types
+from dataset import encode_answer
+from files import hash_of, read_json, sha256
+from model.adapter import EXPERIMENT_FILE
+from model.load import device
+from prediction.decode import answer_questions, image_batches
+
+TOP = 5  # candidates whose probability a row carries
+DECIMALS = 6
+DECIDING = {"model_name", "prompt_style", "answer_prefix", "image", "predict"}  # configuration beside the rows and the adapter
+
+
+def free_limit(cfg, tokenizer, adapter=None):
+    """predict.max_new_tokens in tokens; `auto` is the longest training answer with its EOS, which adapters remember."""
+    if cfg.predict.max_new_tokens != "auto":
+        return cfg.predict.max_new_tokens
+    if adapter is not None:
+        return read_json(adapter / EXPERIMENT_FILE)["longest_answer"]
+    return max(len(encode_answer(tokenizer, row["answer"], cfg.answer_prefix)) for row in ensure_enriched(cfg, "train"))
+
+
+def prediction_row(row, answer, min_confidence=None):
+    """One line of the predictions file. `gt` is the original answer; of a multiple-choice letter, the option it stands for.
+
+    confidence and runner_up_confidence are probabilities among the row's candidates, logprob and valid_mass those of the
+    unconstrained model (`decode.Answer`); null where they aren't known.
+    """
+    gt = row.get("answer") if row.get("options") else row.get("answer_raw")
+    found = [[text, round(value, DECIMALS)] for text, value in answer.probabilities()]
+    (_, confidence), (runner_up, runner_up_confidence) = [*found, [None, None], [None, None]][:2]
+    mass = answer.valid_mass
+    values = {"id": row["id"], "pred": answer.text, "gt": gt, "qtype": row["question_type"]}
+    values |= {"question": row["question"], "image": row["image"], "confidence": confidence}
+    values |= {"logprob": answer.logprob if answer.logprob is None else round(answer.logprob, DECIMALS)}
+    values |= {"runner_up": runner_up, "runner_up_confidence": runner_up_confidence}
+    values |= {"valid_mass": mass if mass is None else round(mass, DECIMALS), "decoding": answer.decoding}
+    if found:
+        values |= {"candidates_top": found[:TOP], "greedy": answer.greedy}
+    if answer.decoding == "free":
+        values["cut"] = answer.cut  # by max_new_tokens
+    if min_confidence is not None:
+        values["abstained"] = confidence is not None and confidence < min_confidence
+    values["reachable"] = answer_space.reachable(row) if gt is not None else None  # what the row's constraint allows, used or not
+    if row.get("options"):
+        values["options"] = row["options"]  # evaluation by the rules' types asks for them
+    return values
+
+
+def predict(model, dataset, cfg, max_new_tokens, stream, state):
+    """Answer all batches that `stream` lacks, shared by the processes of `state`, each appended to the stream as it finishes."""
+    batches, finished = image_batches(dataset, cfg), stream.finished()
+    ids_of = lambda batch: [row["id"] for index in batch for row in dataset.groups[index]]
+    missing = [batch for batch in batches if not finished.keys() >= set(ids_of(batch))]
+    state.wait_for_everyone()  # nobody may write before all have seen what is there
+    if len(missing) < len(batches) and state.is_main_process:
+        print(f"continuing: {len(batches) - len(missing)} of {len(batches)} batches are there already")
+    mine = missing[state.process_index :: state.num_processes]
+    total = sum(len(ids_of(batch)) for batch in mine)
+    with tqdm(total=total, desc="predicting", unit="row", disable=None if state.is_main_process else True) as progress:
+        for answers in answer_questions(model, dataset, cfg, cfg.predict.decoding, max_new_tokens, mine):
+            stream.append([prediction_row(row, answer, cfg.predict.min_confidence) for row, answer in answers])
+            progress.update(len(answers))
+    state.wait_for_everyone()
+
+
+def run_facts(cfg, args, adapter, space, max_new_tokens, model_config):
+    """All that decides predictions, for PredictionStream: only runs with the same are continued.
+
+    That includes the GPU, or the number of CPU threads: they change the order of sums, and so last digits.
+    """
+    source = cfg.split_path(args.split)
+    images = image_stamps(read_rows(source, need_answer=False), cfg.image_folder())
+    train = {"train.bf16": cfg.train.bf16, "train.seed": cfg.train.seed}
+    model = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(Path(cfg.model_name).glob("*"))]
+    return {
+        "adapter": sha256(*sorted(path for path in adapter.iterdir() if path.is_file())) if adapter else "none",
+        "model files": getattr(model_config, "_commit_hash", None) or hash_of(model),  # of the hub, or a folder's
+        "config": flat({**cfg.model_dump(mode="json", include=DECIDING), "data.max_listed": cfg.data.max_listed, **train}),
+        "answer space": answer_space.fingerprint(space),
+        "data file": sha256(source),
+        "image files": hash_of(images),
+        "code": code_facts("enrich") | code_facts("predict"),
+        "arguments": {"--split": args.split, "--limit": args.limit, "max_new_tokens": max_new_tokens},
+        "packages": environment_facts()["versions"],
+        "device": torch.cuda.get_device_name() if device().type == "cuda" else f"{device().type}, {torch.get_num_threads()} threads",
+    }
+
+
+def describe(rows, limit):
+    """Closing line: how many rows were constrained, the types of the others, and the free answers that the limit cut."""
+    free = Counter(row["qtype"] for row in rows if row["decoding"] == "free")
+    line = f"{len(rows) - free.total():,} of {len(rows):,} rows constrained"
+    if free:
+        line += "; free: " + ", ".join(f"{name} {free[name]:,}" for name in ordered_types(free))
+    cut = sum(row.get("cut", False) for row in rows)
+    return line + f"; {cut:,} answers cut at predict.max_new_tokens={limit}" * bool(cut)

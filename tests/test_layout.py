@@ -1,0 +1,173 @@
+"""The house: what lies where, and which way imports may run. Read off the code by `ast`, so nothing is imported.
+
+python -m pytest tests/test_layout.py -v
+"""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = {"train_exp1", "predict_exp1", "eval_exp1", "sanity_overfit", "merge_adapter"}
+SHARED = {"templates", "dataset", "constraints"}
+STAGES = {"training", "prediction", "evaluation"}
+# Arrows run down: a module may import those of lower storeys, and of its own folder.
+STOREYS = [{"files"}, {"config"}, {"data", "model"}, SHARED, STAGES, {*SCRIPTS, "tools", "bench"}]
+PRETRAINING = "data.demo.pretrain"  # makes the tiny model, and may look where it likes
+# Imported inside functions: slow or optional packages. (A script's `main` imports what it needs after its checks.)
+LATE = {
+    ("data.check", "huggingface_hub"),
+    ("data.check", "tokenizers"),
+    ("data.formats.source_files", "pyarrow"),
+    ("data.images", "qwen_vl_utils"),  # brings torchvision
+    ("evaluation.metrics", "rouge_score"),
+    ("evaluation.metrics", "sacrebleu"),
+    ("training.trainer", "matplotlib"),
+}
+
+
+def modules(root=ROOT):
+    """{dotted name: syntax tree} of the repository's own modules, tests left out."""
+    paths = [*root.glob("*.py"), *(path for folder in ("data", "model", *STAGES, "tools", "bench") for path in root.glob(f"{folder}/**/*.py"))]
+    names = {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in names.items()}
+
+
+def imports(tree, known):
+    """(line, module, function it stands in or None) of every import: project modules by their full name, packages by their first."""
+
+    def walk(node, function):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((child.lineno, name.name, function) for name in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                for name in child.names:
+                    full = f"{child.module}.{name.name}"
+                    yield child.lineno, full if full in known else child.module, function
+            inside = child.name if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) and function is None else function
+            yield from walk(child, inside)
+
+    for line, name, function in walk(tree, None):
+        yield line, name if name in known else name.split(".")[0], function
+
+
+def storey(name):
+    return next(number for number, storey in enumerate(STOREYS) if name.split(".")[0] in storey)
+
+
+def faults(trees):
+    """Every import that runs the wrong way, and every late one that is not in the list, as text."""
+    for name, tree in trees.items():
+        script = name in SCRIPTS
+        for line, imported, function in imports(tree, trees):
+            own = imported in trees
+            if own and name != PRETRAINING:
+                same = name.split(".")[0] == imported.split(".")[0] or {name, imported} <= SHARED
+                down = storey(imported) < storey(name)
+                if not (same or down):
+                    yield f"{name}:{line} imports {imported}: arrows run down only"
+            if function and not (script and function == "main") and name != PRETRAINING and not name.startswith("bench."):
+                if own or (name, imported) not in LATE and imported not in sys.stdlib_module_names:
+                    yield f"{name}:{line} imports {imported} inside {function}: do it at the top, or add a slow package to LATE"
+
+
+def circles(trees):
+    graph = {name: {imported for _, imported, _ in imports(tree, trees) if imported in trees and imported != name} for name, tree in trees.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_arrows_run_down_only():
+    assert list(faults(modules())) == []
+
+
+def test_there_are_no_circles():
+    assert circles(modules()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "said"),
+    [
+        ("data.rows", "from model.load import device", "data.rows:1 imports model.load"),
+        ("model.adapter", "from data import answer_space", "model.adapter:1 imports data.answer_space"),
+        ("evaluation.compare", "import training.cost", "evaluation.compare:1 imports training.cost"),
+        ("prediction.decode", "from evaluation.metrics import measure", "prediction.decode:1 imports evaluation.metrics"),
+        ("files", "import config", "files:1 imports config"),
+        ("dataset", "from training.resume import find_checkpoints", "dataset:1 imports training.resume"),
+        ("data.rules", "def late():\n    from data.rows import read_rows", "data.rules:2 imports data.rows inside late"),
+        ("model.load", "def late():\n    import bitsandbytes", "model.load:2 imports bitsandbytes inside late"),
+        ("eval_exp1", "def load():\n    from evaluation.runs import load", "eval_exp1:2 imports evaluation.runs inside load"),
+    ],
+)
+def test_a_forbidden_import_is_found(module, line, said):
+    trees = modules()
+    added = {**trees, module: ast.parse(line + "\n")}
+    assert [fault for fault in faults(added) if fault.startswith(said)]
+
+
+def test_a_circle_is_found():
+    trees = modules()
+    assert circles({**trees, "data.aliases": ast.parse("from data.matching import judge")})
+
+
+def test_late_imports_are_still_there():
+    """An entry of the list that nothing uses would let a later mistake through."""
+    trees = modules()
+    assert {(name, imported) for name, tree in trees.items() for _, imported, function in imports(tree, trees) if function} >= LATE
+
+
+def test_the_root_holds_what_a_user_runs_reads_or_edits_first():
+    assert {path.stem for path in ROOT.glob("*.py")} == {*SCRIPTS, *SHARED, "config", "files"}
+
+
+def test_every_module_is_tested_in_its_own_folder():
+    """tests/ has the same folders, no packages, and no two files of one name, so that pytest can find all of them."""
+    names = [path.name for path in ROOT.glob("tests/**/test_*.py")]
+    assert len(names) == len(set(names)) and not list(ROOT.glob("tests/**/__init__.py"))
+    assert {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"} == {"data", "model", "tools", *STAGES}
+
+
+NO_TORCH = """
+import importlib.abc, runpy, sys
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision", "transformers", "qwen_vl_utils", "peft", "accelerate"):
+            raise ImportError(f"{name} is not to be had")
+sys.meta_path.insert(0, Refuse())
+sys.path.insert(0, ROOT)
+for command in COMMANDS:
+    sys.argv = command
+    try:
+        runpy.run_path(f"{ROOT}/{command[0]}", run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, (command, end.code)
+"""
+
+
+def test_data_and_evaluation_work_without_torch(tmp_path):
+    config = ["--config", str(ROOT / "config_demo.yaml"), f"output_dir={tmp_path}"]
+    rows = str(ROOT / "data" / "demo" / "scenes" / "val.jsonl")
+    gold = [line for line in Path(rows).read_text().splitlines() if '"options"' not in line][:90]
+    rows_of = [json.loads(line) for line in gold]
+    (tmp_path / "rows.jsonl").write_text("\n".join(gold))
+    predictions = [{"id": str(n), "pred": row["answer"], "gt": row["answer"], "qtype": "open_ended"} for n, row in enumerate(rows_of)]
+    (tmp_path / "predictions_x.jsonl").write_text("\n".join(json.dumps(row) for row in predictions))
+    commands = [
+        ["data/preprocess.py", *config],
+        ["data/check.py", *config, "--no-images"],
+        ["data/split.py", rows, str(tmp_path / "split")],
+        ["eval_exp1.py", *config, "--predictions", str(tmp_path / "predictions_x.jsonl"), "--against", str(tmp_path / "rows.jsonl"), "--text-metrics"],
+    ]
+    code = f"ROOT, COMMANDS = {str(ROOT)!r}, {commands!r}\n{NO_TORCH}"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    assert result.returncode == 0, result.stdout[-1500:] + result.stderr[-1500:]
+    assert "enriched train: 5400 rows" in result.stdout and "100.00%" in result.stdout and (tmp_path / "report_x.html").is_file()
