@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 if sys.version_info < (3, 11):
-    sys.exit("error: Python 3.11 or newer is needed, this is %d.%d; bash run_exp1.sh finds one or says how to get one" % sys.version_info[:2])
+    sys.exit(
+        "error: Python 3.11 or newer is needed, this is %d.%d; bash run_exp1.sh finds one or says how to get one" % sys.version_info[:2]
+    )
 
 HERE = Path(__file__).resolve().parent
 

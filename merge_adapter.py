@@ -17,7 +17,9 @@ def main():
     parser = argument_parser("Merge an adapter into its base model.", epilog=__doc__)
     parser.add_argument("--adapter", metavar="PATH", help="adapter folder (default: output_dir/adapter)")
     parser.add_argument("--out", metavar="PATH", required=True, help="the merged model's folder, which must not exist")
-    parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"], help="precision (default: the base's)")
+    parser.add_argument(
+        "--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"], help="precision (default: the base's)"
+    )
     args = parser.parse_intermixed_args()
     cfg = load_config(args.config, args.overrides)
     check_transformers()

@@ -22,12 +22,12 @@ def question_block(question_type, question, answer_candidates=None):
 def prompt_block(question_type, question, answer_candidates=None):
     """The plain prompt without its image, for example
 
-        System: You are a surgical VQA assistant. Answer concisely with only the final answer.
-        User:
-        Question type: yes_no
-        Question: Is there a polyp?
-        Valid answers: yes, no
-        Assistant: Answer:
+    System: You are a surgical VQA assistant. Answer concisely with only the final answer.
+    User:
+    Question type: yes_no
+    Question: Is there a polyp?
+    Valid answers: yes, no
+    Assistant: Answer:
     """
     return PLAIN_HEAD + question_block(question_type, question, answer_candidates) + PLAIN_TAIL
 

@@ -53,7 +53,9 @@ def main():
         continued += "continuing:" in output
         identical += out.read_bytes() == expected
     out.unlink()
-    subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29533", *script], check=True, **quiet)
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29533", *script], check=True, **quiet
+    )
     shared = out.read_bytes() == expected
     facts = {"kills": kills, "runs that ended": complete, "continued": continued, "identical": identical, "two processes identical": shared}
     print(json.dumps({**facts, "seconds of an uninterrupted run": round(seconds, 1)}, indent=1))

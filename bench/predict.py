@@ -49,8 +49,26 @@ from model.load import load_processor
 from prediction.decode import answer_by_generate, answer_questions, answer_text, image_batches, make_plan
 
 SHAPES = {
-    "115m": {"hidden": 512, "inner": 2048, "heads": 8, "layers": 8, "tower": 256, "tower_heads": 4, "tower_layers": 6, "dtype": torch.float32},
-    "2b": {"hidden": 1536, "inner": 8960, "heads": 12, "layers": 28, "tower": 1280, "tower_heads": 16, "tower_layers": 32, "dtype": torch.bfloat16},
+    "115m": {
+        "hidden": 512,
+        "inner": 2048,
+        "heads": 8,
+        "layers": 8,
+        "tower": 256,
+        "tower_heads": 4,
+        "tower_layers": 6,
+        "dtype": torch.float32,
+    },
+    "2b": {
+        "hidden": 1536,
+        "inner": 8960,
+        "heads": 12,
+        "layers": 28,
+        "tower": 1280,
+        "tower_heads": 16,
+        "tower_layers": 32,
+        "dtype": torch.bfloat16,
+    },
 }
 SIDE, TIE = 448, 1e-4
 EXACT = "exact, beams=4"
@@ -68,7 +86,12 @@ def build_model(shape, end_bias=0.0):
     text = {"hidden_size": shape["hidden"], "intermediate_size": shape["inner"], "num_attention_heads": shape["heads"]}
     text |= {"num_hidden_layers": shape["layers"], "num_key_value_heads": 2, "vocab_size": 151936, "rope_parameters": rope}
     text |= {"bos_token_id": None, "eos_token_id": EOS, "pad_token_id": PAD, "max_position_embeddings": 32768}
-    vision = {"depth": shape["tower_layers"], "embed_dim": shape["tower"], "hidden_size": shape["hidden"], "num_heads": shape["tower_heads"]}
+    vision = {
+        "depth": shape["tower_layers"],
+        "embed_dim": shape["tower"],
+        "hidden_size": shape["hidden"],
+        "num_heads": shape["tower_heads"],
+    }
     ids = {"image_token_id": 151655, "video_token_id": 151656, "vision_start_token_id": 151652, "vision_end_token_id": 151653}
     torch.manual_seed(0)
     torch.set_default_dtype(shape["dtype"])
@@ -280,18 +303,30 @@ def main():
     parser.add_argument("--rows", required=True, metavar="JSONL", help="Kvasir-VQA rows: question, answer, image")
     parser.add_argument("--size", default="115m", choices=SHAPES)
     parser.add_argument("--images", type=int, default=3)
-    parser.add_argument("--questions", type=int, nargs="*", default=[9], help="per image; the first is compared in full, the others for speed")
+    parser.add_argument(
+        "--questions", type=int, nargs="*", default=[9], help="per image; the first is compared in full, the others for speed"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--candidates", type=int, metavar="N", help="score only N candidates separately, or none (0)")
     parser.add_argument("--methods", nargs="*", help="only these, exact and generate among them")
     parser.add_argument("--end-bias", type=float, default=0.0)
     args = parser.parse_intermixed_args()
-    cfg = load_config(args.config, [f"model_name={args.processor}", "train.num_workers=0", f"predict.batch_size={args.images}", *args.overrides])
+    cfg = load_config(
+        args.config, [f"model_name={args.processor}", "train.num_workers=0", f"predict.batch_size={args.images}", *args.overrides]
+    )
     processor, model = load_processor(cfg), build_model(SHAPES[args.size], args.end_bias)
     probe = Probe(model)
-    methods = {EXACT: ours(4), "exact, beams=1": ours(1), "greedy": ours(1, "greedy"), "generate": hf_generate, "allowed_set": ours(1, "allowed_set")}
+    methods = {
+        EXACT: ours(4),
+        "exact, beams=1": ours(1),
+        "greedy": ours(1, "greedy"),
+        "generate": hf_generate,
+        "allowed_set": ours(1, "allowed_set"),
+    }
     methods = {name: method for name, method in methods.items() if not args.methods or name in args.methods}
-    print(f"{args.size}: {sum(weight.numel() for weight in model.parameters()) / 1e6:.0f} M parameters, {args.images} images a batch, {torch.get_num_threads()} threads")
+    print(
+        f"{args.size}: {sum(weight.numel() for weight in model.parameters()) / 1e6:.0f} M parameters, {args.images} images a batch, {torch.get_num_threads()} threads"
+    )
     for number, questions in enumerate(args.questions):
         rows = choose_rows(args.rows, args.images, questions)
         with tempfile.TemporaryDirectory() as folder:
@@ -311,11 +346,21 @@ def main():
                     subset, subset_cfg = make_dataset(closed, processor, cfg, Path(folder) / "closed", model.config)
                     alone = compare(model, subset, subset_cfg, {EXACT: methods[EXACT]}, args.rounds, probe)[EXACT]
                     seconds = median(alone["seconds"])
-                    print(f"\n{len(closed)} of the questions have all candidates scored, {total} in all: exact {seconds / len(closed):.3f} s a question;")
-                    print(f"separately {each:.2f} s a candidate, {each * total / len(closed):.2f} s a question, {each * total / seconds:.0f} times; peak {facts['gigabytes']:.2f} GB")
+                    print(
+                        f"\n{len(closed)} of the questions have all candidates scored, {total} in all: exact {seconds / len(closed):.3f} s a question;"
+                    )
+                    print(
+                        f"separately {each:.2f} s a candidate, {each * total / len(closed):.2f} s a question, {each * total / seconds:.0f} times; peak {facts['gigabytes']:.2f} GB"
+                    )
                 said, real = lengths(processor.tokenizer, rows, found["generate"]["answers"])
                 print(f"\ntokens of label lists with their end: {said:.1f}, the real ones {real:.1f}")
-                print(json.dumps(agreement(model, dataset, own, rows, found, separate if args.candidates is None else None), indent=1, ensure_ascii=False))
+                print(
+                    json.dumps(
+                        agreement(model, dataset, own, rows, found, separate if args.candidates is None else None),
+                        indent=1,
+                        ensure_ascii=False,
+                    )
+                )
 
 
 if __name__ == "__main__":

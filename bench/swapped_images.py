@@ -39,7 +39,11 @@ def main():
         subprocess.run([sys.executable, str(ROOT / command[0]), *command[1:], *common], check=True, stdout=subprocess.DEVNULL)
     metrics = read_json(cfg.output_dir / "metrics_swapped.json")
     blind = metrics["blind_prior"]["micro"]
-    print(json.dumps({"rows": metrics["n"], "swapped": metrics["micro"], "blind_prior": blind, "difference": metrics["micro"] - blind}, indent=2))
+    print(
+        json.dumps(
+            {"rows": metrics["n"], "swapped": metrics["micro"], "blind_prior": blind, "difference": metrics["micro"] - blind}, indent=2
+        )
+    )
     return 0 if metrics["micro"] <= blind + 0.03 else 1
 
 

@@ -53,7 +53,13 @@ SIZES = {  # text, vision, rope sections, dtype, pixels of an image
         448 * 448,
     ),
     "2b": (dict(num_hidden_layers=28, **TEXT_2B), dict(depth=32, embed_dim=1280, num_heads=16), [16, 24, 24], torch.bfloat16, 448 * 448),
-    "2b-wide": (dict(num_hidden_layers=7, **TEXT_2B), dict(depth=8, embed_dim=1280, num_heads=16), [16, 24, 24], torch.bfloat16, 1120 * 1120),
+    "2b-wide": (
+        dict(num_hidden_layers=7, **TEXT_2B),
+        dict(depth=8, embed_dim=1280, num_heads=16),
+        [16, 24, 24],
+        torch.bfloat16,
+        1120 * 1120,
+    ),
 }
 
 
@@ -109,7 +115,9 @@ class Packed:
         train = cfg.train.model_copy(update={"questions_per_image": cap, "train_bs": 1 if cap == "all" else 9})
         cfg = cfg.model_copy(update={"train": train})
         self.data = load_dataset(rows, processor, cfg, model_config=base_model(model).config, training=True)
-        self.trainer = build_trainer(model, self.data, None, training_arguments(cfg, cfg.output_dir, eval_strategy="no", save_strategy="no"))
+        self.trainer = build_trainer(
+            model, self.data, None, training_arguments(cfg, cfg.output_dir, eval_strategy="no", save_strategy="no")
+        )
 
     def micro_batches(self, image_rows):
         wanted = {row["id"] for row in image_rows}
@@ -294,7 +302,10 @@ def tower_share(cfg, demo_rows, processor, model):
 
 
 def markdown(results):
-    lines = ["| questions per image | method | s / question | times packed | tokens / question | peak GB above weights | first loss |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| questions per image | method | s / question | times packed | tokens / question | peak GB above weights | first loss |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for questions, methods in results.items():
         for name, row in methods.items():
             lines.append(
@@ -311,13 +322,19 @@ def draw_chart(folder):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    measured = {size: read_json(folder / f"train_{size}.json")["results"]["9"] for size in SIZES if (folder / f"train_{size}.json").is_file()}
+    measured = {
+        size: read_json(folder / f"train_{size}.json")["results"]["9"] for size in SIZES if (folder / f"train_{size}.json").is_file()
+    }
     curves = [path for path in [folder / "train_115m_scaling.json"] if path.is_file()]
-    figure, axes = plt.subplots(1, len(measured) + len(curves), figsize=(4.2 * (len(measured) + len(curves)), 4), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(measured) + len(curves), figsize=(4.2 * (len(measured) + len(curves)), 4), layout="constrained", squeeze=False
+    )
     for axis, (size, methods) in zip(axes[0], measured.items()):
         values = [row["seconds_per_question"] for row in methods.values()]
         bars = axis.barh(list(methods), values, color=["tab:green" if name in ("packed", "one-a-row") else "tab:gray" for name in methods])
-        axis.bar_label(bars, [f"{value:.2f} s, {row['times_packed']:.1f}x" for value, row in zip(values, methods.values())], padding=3, fontsize=8)
+        axis.bar_label(
+            bars, [f"{value:.2f} s, {row['times_packed']:.1f}x" for value, row in zip(values, methods.values())], padding=3, fontsize=8
+        )
         axis.set(title=f"{size}, {SIZES[size][4] // 784} image tokens", xlabel="seconds per question", xlim=(0, 1.45 * max(values)))
         axis.invert_yaxis()
     for axis, path in zip(axes[0][len(measured) :], curves):
@@ -325,7 +342,13 @@ def draw_chart(folder):
         for name in next(iter(results.values())):
             points = [(int(questions), methods[name]["seconds_per_question"]) for questions, methods in results.items()]
             axis.plot(*zip(*points), "o-", label=name, color="tab:green" if name == "packed" else "tab:gray")
-        axis.set(title="115m, by questions per image", xlabel="questions per image", ylabel="seconds per question", ylim=(0, None), xticks=list(map(int, results)))
+        axis.set(
+            title="115m, by questions per image",
+            xlabel="questions per image",
+            ylabel="seconds per question",
+            ylim=(0, None),
+            xticks=list(map(int, results)),
+        )
         axis.legend()
     with atomic_open(folder / "train.png", "wb") as file:
         figure.savefig(file, format="png", dpi=110)
@@ -353,8 +376,16 @@ def main():
         share = tower_share(cfg, demo_rows, processor, model)
     print(markdown(results))
     print(f"the frozen tower takes {share:.1%} of a packed step of 9 questions")
-    versions = {name: version(name) for name in ("torch", "transformers", "peft", "trl", "accelerate") if name in args.methods or name != "trl"}
-    facts = {"parameters": parameters, "tower_share": share, "versions": versions, "command": sys.argv[1:], "commit": environment_facts()["commit"]}
+    versions = {
+        name: version(name) for name in ("torch", "transformers", "peft", "trl", "accelerate") if name in args.methods or name != "trl"
+    }
+    facts = {
+        "parameters": parameters,
+        "tower_share": share,
+        "versions": versions,
+        "command": sys.argv[1:],
+        "commit": environment_facts()["commit"],
+    }
     name = f"train_{args.size}" + ("" if args.questions == [9] else "_scaling")
     write_json(Path(args.out) / f"{name}.json", {"results": results, **facts})
     draw_chart(Path(args.out))

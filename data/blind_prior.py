@@ -29,7 +29,4 @@ def answer_blindly(rows, prior):
     A question that training never asked gets the commonest answer of its type; an unknown type gets none.
     """
     by_question, by_type = prior
-    return [
-        {**row, "pred": by_question.get(question_key(row.get("question") or ""), by_type.get(row["qtype"]))}
-        for row in rows
-    ]
+    return [{**row, "pred": by_question.get(question_key(row.get("question") or ""), by_type.get(row["qtype"]))} for row in rows]

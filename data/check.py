@@ -226,9 +226,7 @@ def _reachability(enriched):
     """`{type: rows, reachable, share}` and the question whose answers are out of reach most often."""
     verdicts = [(row["question_type"], answer_space.reachable(row)) for row in enriched]
     missed = Counter((row["question"], row["answer"]) for row, (_, reachable) in zip(enriched, verdicts) if not reachable)
-    table = {
-        name: {"rows": count, "reachable": found, "share": found / count} for name, count, found in _by_type(verdicts)
-    }
+    table = {name: {"rows": count, "reachable": found, "share": found / count} for name, count, found in _by_type(verdicts)}
     found = sum(reachable for _, reachable in verdicts)
     return {"per_type": table, "share": found / len(verdicts), "commonest_miss": missed.most_common(1)}
 
@@ -240,9 +238,7 @@ def _by_type(verdicts):
 
 
 def _blind_scores(enriched, cfg, spellings):
-    rows = [
-        {"gt": row["answer_raw"], "qtype": row["question_type"], "question": row["question"]} for row in enriched["val"]
-    ]
+    rows = [{"gt": row["answer_raw"], "qtype": row["question_type"], "question": row["question"]} for row in enriched["val"]]
     judged = judge(answer_blindly(rows, blind_prior(enriched["train"])), cfg.eval, spellings)
     verdicts = [(row["qtype"], row["correct"]) for row in judged]
     per_type = {name: {"count": count, "correct": right, "accuracy": right / count} for name, count, right in _by_type(verdicts)}
@@ -265,9 +261,7 @@ def answer_lengths(enriched, cfg):
         "max_new_tokens": limit,
         "tokens": {split: _spread(map(length, rows)) for split, rows in enriched.items()},
         "longer": {split: len(rows) for split, rows in longer.items()},
-        "longer_unconstrained": {
-            split: sum(row["answer_candidates"] is None for row in longer[split]) for split in longer
-        },
+        "longer_unconstrained": {split: sum(row["answer_candidates"] is None for row in longer[split]) for split in longer},
     }
 
 
@@ -481,9 +475,7 @@ def describe(report):
     if isinstance(lengths, str):
         yield f"answer tokens: {lengths}"
     for pair, facts in report["between"].items():
-        shared = ", ".join(
-            f"{name.replace('_', '-')} {facts[name]}" for name in facts if name not in ("rows", "example")
-        )
+        shared = ", ".join(f"{name.replace('_', '-')} {facts[name]}" for name in facts if name not in ("rows", "example"))
         yield f"shared by {pair}: {shared}"
     yield from _describe_pictures(report["images"])
     if "reachable" in answers:
@@ -542,9 +534,7 @@ def clean(rows):
     Junk goes; of a conflict the answer that most rows give stays, of a tie none; of duplicates the first stays.
     """
     kept, seen, changes = [], set(), Counter(junk=0, conflict_minority=0, conflict_tie=0, duplicates=0)
-    majority = {
-        pair: _majority(counts) for pair, counts in conflicting([item for item in rows if not item.junk]).items()
-    }
+    majority = {pair: _majority(counts) for pair, counts in conflicting([item for item in rows if not item.junk]).items()}
     for index, item in enumerate(rows):
         if item.junk:
             changes["junk"] += 1

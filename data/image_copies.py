@@ -70,9 +70,7 @@ def dhash(image):
 
 def near_pairs(left, right):
     """Yield the index pairs `(i, j)` of hashes (ints) in left and right that differ in at most MAX_DISTANCE bits."""
-    left, right = (
-        np.array([divmod(value, 2**64) for value in side], np.uint64).reshape(-1, 2) for side in (left, right)
-    )
+    left, right = (np.array([divmod(value, 2**64) for value in side], np.uint64).reshape(-1, 2) for side in (left, right))
     for start in range(0, len(left), BLOCK):
         some = left[start : start + BLOCK, None]
         distance = np.bitwise_count(some[..., 0] ^ right[:, 0]) + np.bitwise_count(some[..., 1] ^ right[:, 1])

@@ -80,9 +80,7 @@ def draw(groups, share, seed, spare):
     inside, outside, drawn = Counter(), Counter(), set()
     for name in sorted(groups, key=lambda name: _large_first(groups[name], seed, name)):
         counts = strata[name]
-        into, out = (
-            sum(weight[key] * n * (2 * side[key] + n) for key, n in counts.items()) for side in (inside, outside)
-        )
+        into, out = (sum(weight[key] * n * (2 * side[key] + n) for key, n in counts.items()) for side in (inside, outside))
         fits = into * (share.denominator - share.numerator) <= out * share.numerator
         if fits and len(drawn) < len(groups) - spare:
             drawn.add(name)
@@ -175,9 +173,7 @@ def _join_near_duplicates(images, near, root):
     pictures = look_at_images(root, images)
     unread = [name for name, picture in pictures.items() if picture.problem]
     if unread and near == "on":
-        raise UserError(
-            f"image {unread[0]} is {pictures[unread[0]].problem} in {root}; correct --image_root or the row"
-        )
+        raise UserError(f"image {unread[0]} is {pictures[unread[0]].problem} in {root}; correct --image_root or the row")
     pairs = list(same_pictures({name: picture for name, picture in pictures.items() if not picture.problem}))
     joined = join((images[one], images[other]) for one, other in pairs)
     joined = {group: other for group, other in joined.items() if group != other}
@@ -267,9 +263,7 @@ def config_lines(src, dst, result, image_root=None):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("src", metavar="SRC", help="JSONL with all rows, such as data.readers writes")
     parser.add_argument("dst", metavar="DST", help="folder that the three files and split.json go to")
     parser.add_argument("--val", type=float, default=0.1, help="share of the groups for validation (default 0.1)")
@@ -285,7 +279,9 @@ def main():
     args = vars(parser.parse_args())
     result = split_jsonl(**args)
     print("\n".join(describe(result)))
-    print(f"next: a configuration of your own, such as my.yaml, with these lines\n\n{config_lines(args['src'], args['dst'], result, args['image_root'])}")
+    print(
+        f"next: a configuration of your own, such as my.yaml, with these lines\n\n{config_lines(args['src'], args['dst'], result, args['image_root'])}"
+    )
 
 
 if __name__ == "__main__":

@@ -79,8 +79,7 @@ def aggregate(judged):
     counts = Counter(row["qtype"] for row in judged)
     correct = Counter(row["qtype"] for row in judged if row["correct"])
     per_type = {
-        name: {"count": counts[name], "correct": correct[name], "accuracy": correct[name] / counts[name]}
-        for name in ordered_types(counts)
+        name: {"count": counts[name], "correct": correct[name], "accuracy": correct[name] / counts[name]} for name in ordered_types(counts)
     }
     return {
         "n": len(judged),

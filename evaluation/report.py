@@ -38,7 +38,9 @@ BLUE, GREY, RED, GREEN = "#2b6cb0", "#8a94a0", "#c0392b", "#2f855a"
 
 def write_report(out, cfg, run):
     """Write the report of an evaluated run (what `eval_exp1.evaluate` returns, perhaps with a comparison) to `out`."""
-    environment = jinja2.Environment(autoescape=True, loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"clip": clip, "percent": percent, "points": lambda share: f"{100 * share:+.2f}", "short_p": short_p}
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for letters that the font lacks

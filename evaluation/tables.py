@@ -64,7 +64,9 @@ def details_table(details):
     groups = [*details["per_type"].items(), ("OVERALL (micro)", details["overall"]), ("OVERALL (macro)", details["macro"])]
     for name, item in groups:
         one_kind = name != "OVERALL (micro)"  # over the labels of unlike questions the other two have no meaning
-        lines.append(line(name, *(_share(item[key]) if one_kind or key == "strict" else "-" for key in ("strict", "balanced_accuracy", "macro_f1"))))
+        lines.append(
+            line(name, *(_share(item[key]) if one_kind or key == "strict" else "-" for key in ("strict", "balanced_accuracy", "macro_f1")))
+        )
     return "\n".join(lines)
 
 
@@ -170,10 +172,7 @@ def _summary_cells(name, scores, types):
 def _aligned(table):
     """Lines of text cells under a header: the first column to the left, numbers to the right."""
     first, *widths = (max(map(len, column)) for column in zip(*table))
-    lines = [
-        "  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths))])
-        for name, *cells in table
-    ]
+    lines = ["  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths))]) for name, *cells in table]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 

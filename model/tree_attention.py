@@ -81,7 +81,9 @@ def tree_attention(module, query, key, value, attention_mask, layout=None, **kwa
     prefixes, branches = layout["prefix_index"], layout["branch_index"]
     keys = torch.cat([prefixes[layout["branch_tree"]], branches], 1)
     # A causal mask hides a prefix's padding, which stands behind it.
-    of_prefixes = sdpa_attention_forward(module, *(_take(tensor, prefixes) for tensor in (query, key, value)), None, is_causal=True, **kwargs)
+    of_prefixes = sdpa_attention_forward(
+        module, *(_take(tensor, prefixes) for tensor in (query, key, value)), None, is_causal=True, **kwargs
+    )
     of_branches = sdpa_attention_forward(
         module, _take(query, branches), _take(key, keys), _take(value, keys), layout["mask"], is_causal=False, **kwargs
     )

@@ -39,7 +39,11 @@ def describe(answer, row, min_confidence=None):
     """The answer, its probability and the runners-up as bars."""
     if not answer.scored:
         sure = f"  (the model says just this with probability {exp(answer.logprob):.1%})" if answer.logprob is not None else ""
-        note = "" if answer.constrained or row["answer_candidates"] else f"\nanswered freely: {row['question_type']}, no valid answers are known; --candidates gives some"
+        note = (
+            ""
+            if answer.constrained or row["answer_candidates"]
+            else f"\nanswered freely: {row['question_type']}, no valid answers are known; --candidates gives some"
+        )
         return f"{answer.text}{sure}{' …' * answer.cut}{note}"
     found = answer.probabilities()
     width = max(len(text) for text, _ in found[:SHOWN])

@@ -143,7 +143,9 @@ def candidate_trie(tokenizer, candidates, answer_prefix=""):
 
 @lru_cache(8)
 def number_grammar(tokenizer, question_type, answer_prefix=""):
-    return NumberGrammar(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"], question_type, tokenizer.eos_token, answer_prefix)
+    return NumberGrammar(
+        lambda text: tokenizer(text, add_special_tokens=False)["input_ids"], question_type, tokenizer.eos_token, answer_prefix
+    )
 
 
 def run_searches(model, dataset, items, plans, max_new_tokens, tokens_per_row):

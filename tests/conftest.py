@@ -75,7 +75,9 @@ FAMILIES = {
     ),
     "qwen3_vl": (
         "Qwen3VLConfig",
-        dict(depth=2, hidden_size=32, intermediate_size=48, num_heads=2, out_hidden_size=64, patch_size=14, deepstack_visual_indexes=[0, 1]),
+        dict(
+            depth=2, hidden_size=32, intermediate_size=48, num_heads=2, out_hidden_size=64, patch_size=14, deepstack_visual_indexes=[0, 1]
+        ),
     ),
     "qwen3_5": ("Qwen3_5Config", dict(depth=2, hidden_size=32, intermediate_size=48, num_heads=2, out_hidden_size=64, patch_size=14)),
 }
@@ -99,7 +101,10 @@ def random_model(processor, seed=0, family="qwen2_vl", **text_changes):
         text["head_dim"] = 16
     class_name, vision = FAMILIES[family]
     config = getattr(transformers, class_name)(
-        text_config={**text, "pad_token_id": tokenizer.pad_token_id, **text_changes}, vision_config=vision, tie_word_embeddings=True, **special
+        text_config={**text, "pad_token_id": tokenizer.pad_token_id, **text_changes},
+        vision_config=vision,
+        tie_word_embeddings=True,
+        **special,
     )
     model = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa").eval()
     with torch.no_grad():  # sharper than the default 0.02, so that greedy choices are no ties

@@ -1,6 +1,6 @@
 """What users get wrong: one line that names the place and the remedy, exit code 1, before the model loads.
 
-    python -m pytest tests/test_bad_input.py -v
+python -m pytest tests/test_bad_input.py -v
 """
 
 import json

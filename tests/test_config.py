@@ -207,10 +207,7 @@ def test_a_file_that_is_no_configuration(tmp_path, content, message):
 
 
 def test_missing_configuration_file(tmp_path):
-    assert (
-        error_of(tmp_path / "no.yaml")
-        == f"{tmp_path / 'no.yaml'}: no such configuration file; give another with --config"
-    )
+    assert error_of(tmp_path / "no.yaml") == f"{tmp_path / 'no.yaml'}: no such configuration file; give another with --config"
     assert "not a YAML file" in error_of(tmp_path)
 
 
@@ -288,7 +285,9 @@ def test_a_model_folder_or_a_hub_id(tmp_path, monkeypatch):
 
 
 def test_a_file_extends_another_and_its_own_keys_win(tmp_path):
-    write(tmp_path / "base.yaml", "output_dir: base_outputs\ntrain: {lr: 1e-3, epochs: 3}\ndata: {train_jsonl: rows.jsonl, image_root: ~}\n")
+    write(
+        tmp_path / "base.yaml", "output_dir: base_outputs\ntrain: {lr: 1e-3, epochs: 3}\ndata: {train_jsonl: rows.jsonl, image_root: ~}\n"
+    )
     write(tmp_path / "mine" / "middle.yaml", "extends: ../base.yaml\ntrain: {epochs: 5}\ndata:\n")
     path = write(tmp_path / "mine" / "c.yaml", "extends: middle.yaml\ndata: {val_jsonl: val.jsonl}\nlora: {target_modules: [q_proj]}\n")
     cfg = load_config(path, ["train.seed=7"])
@@ -313,7 +312,10 @@ def test_a_chain_that_leads_nowhere_is_one_line(tmp_path):
     write(first, "extends: [b.yaml]\n")
     assert error_of(first) == f"{first}: extends is ['b.yaml']; give one file, such as extends: config_exp1.yaml"
     write(first, "extends: sub/none.yaml\n")
-    assert error_of(first) == f"{first}: extends {tmp_path / 'sub' / 'none.yaml'}, which does not exist; paths in a file are relative to that file"
+    assert (
+        error_of(first)
+        == f"{first}: extends {tmp_path / 'sub' / 'none.yaml'}, which does not exist; paths in a file are relative to that file"
+    )
 
 
 def test_an_error_names_the_file_in_which_the_key_stands(tmp_path):
@@ -358,9 +360,7 @@ def test_missing_inputs_name_the_key_and_the_file(tmp_path):
     with pytest.raises(UserError, match=r"^set data.val_jsonl in config_exp1.yaml$"):
         cfg.split_path("val")
     path = write(tmp_path / "c.yaml", "data: {test_jsonl: no.jsonl, image_root: none}\n")
-    with pytest.raises(
-        UserError, match=rf"^data.test_jsonl: {tmp_path}/no.jsonl does not exist; correct it in {path}$"
-    ):
+    with pytest.raises(UserError, match=rf"^data.test_jsonl: {tmp_path}/no.jsonl does not exist; correct it in {path}$"):
         load_config(path).split_path("test")
     with pytest.raises(UserError, match=rf"^data.image_root: {tmp_path}/none is not a folder; correct it in {path}$"):
         load_config(path).image_folder()

@@ -78,20 +78,14 @@ def grammar_of(labels, exclusive=()):
     """A grammar over labels that are lists of ints; later ones start with one more token, as with a leading space."""
     later = [[SPACE, *ids] for ids in labels]
     middle, last = [[*ids, SEPARATOR] for ids in later], [[*ids, EOS] for ids in later]
-    return LabelSetGrammar(
-        [[*ids, EOS] for ids in labels], [[*ids, SEPARATOR] for ids in labels], middle, last, exclusive
-    )
+    return LabelSetGrammar([[*ids, EOS] for ids in labels], [[*ids, SEPARATOR] for ids in labels], middle, last, exclusive)
 
 
 def valid_lists(labels, exclusive=()):
     """Every valid list in tokens, written out."""
     joined = [ids for index, ids in enumerate(labels) if index not in exclusive]
-    lists = [[labels[index]] for index in exclusive] + [
-        list(some) for n in range(1, len(joined) + 1) for some in combinations(joined, n)
-    ]
-    return {
-        (*sum(([SPACE] * (i > 0) + ids + [SEPARATOR] for i, ids in enumerate(some)), [])[:-1], EOS) for some in lists
-    }
+    lists = [[labels[index]] for index in exclusive] + [list(some) for n in range(1, len(joined) + 1) for some in combinations(joined, n)]
+    return {(*sum(([SPACE] * (i > 0) + ids + [SEPARATOR] for i, ids in enumerate(some)), [])[:-1], EOS) for some in lists}
 
 
 def all_walks(node, begun=()):
@@ -197,6 +191,13 @@ def test_real_sizes_and_counts_can_be_walked_and_other_texts_not(processor, pref
         assert walk("size_numeric", text).allowed() == []
     for text in ("0", "7", "16", "120"):
         assert walk("count_numeric", text).allowed() == []
-    for kind, text in (("count_numeric", "7mm"), ("count_numeric", "1.5"), ("size_numeric", "5-"), ("size_numeric", "<5-10mm"), ("size_numeric", "mm"), ("count_numeric", "01")):
+    for kind, text in (
+        ("count_numeric", "7mm"),
+        ("count_numeric", "1.5"),
+        ("size_numeric", "5-"),
+        ("size_numeric", "<5-10mm"),
+        ("size_numeric", "mm"),
+        ("count_numeric", "01"),
+    ):
         with pytest.raises(KeyError):
             walk(kind, text)

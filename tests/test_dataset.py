@@ -118,7 +118,9 @@ def test_unsupervised_dataset_ends_at_the_prompt(experiment, processor):
     assert set(item["labels"]) == {IGNORE_INDEX}
     for row, leaf in zip(item["rows"], item["leaves"]):
         text = processor.tokenizer.decode([item["input_ids"][node] for node in item["tree"].path(leaf)])
-        assert text.endswith(f"Question: {row['question']}\n" + "Valid answers: yes, no\n" * bool(row["answer_candidates"]) + "Assistant: Answer:")
+        assert text.endswith(
+            f"Question: {row['question']}\n" + "Valid answers: yes, no\n" * bool(row["answer_candidates"]) + "Assistant: Answer:"
+        )
 
 
 # ---- the mask check: right on a right batch, and each of five breakages is caught

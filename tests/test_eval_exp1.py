@@ -375,9 +375,7 @@ def test_ids_other_than_those_asked_for_stop_the_evaluation(folder, ids, said):
     write_sidecar(folder, ids=ids)
     result = run_process("--config", folder / "config.yaml")
     assert (result.returncode, result.stdout) == (1, "")
-    assert (
-        said in result.stderr and "run predict_exp1.py again" in result.stderr and len(result.stderr.splitlines()) == 1
-    )
+    assert said in result.stderr and "run predict_exp1.py again" in result.stderr and len(result.stderr.splitlines()) == 1
     assert not list((folder / "out").glob("metrics*"))
 
 
@@ -460,9 +458,7 @@ def test_a_summary_of_six_types_stays_within_110_characters(folder, evaluate):
     assert "size_numeric" in out and max(map(len, out.splitlines())) <= 110
 
 
-@pytest.mark.parametrize(
-    "content, said", [(None, "no such file"), ("[1]", "not a metrics file"), ('{"n": 3}', "not a metrics file")]
-)
+@pytest.mark.parametrize("content, said", [(None, "no such file"), ("[1]", "not a metrics file"), ('{"n": 3}', "not a metrics file")])
 def test_a_summary_names_the_file_that_is_none(folder, evaluate, content, said):
     if content:
         (folder / "other.json").write_text(content)

@@ -91,9 +91,7 @@ def test_rows_come_back_as_written(tmp_path_factory, rows):
 def test_text_is_written_readable_in_utf8_whatever_the_locale(tmp_path):
     code = r"import sys, files; files.write_jsonl(sys.argv[1], [{'a': '\xe9 \u22645mm'}])"
     code += r"; files.write_json(sys.argv[2], {'a': '\xe9'})"
-    done = run_code(
-        code, tmp_path / "a.jsonl", tmp_path / "a.json", env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
-    )
+    done = run_code(code, tmp_path / "a.jsonl", tmp_path / "a.json", env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"})
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a.jsonl").read_bytes() == '{"a": "é ≤5mm"}\n'.encode()
     assert (tmp_path / "a.json").read_bytes() == '{\n  "a": "é"\n}\n'.encode()
@@ -132,9 +130,7 @@ def test_a_bad_jsonl_names_file_and_line(tmp_path, content, message):
 def test_a_json_array_is_recognised(tmp_path):
     path = tmp_path / "rows.json"
     path.write_text(json.dumps([{"a": 1}], indent=2))
-    with pytest.raises(
-        UserError, match=r"rows.json:1: .*; the file looks like one JSON array; write one JSON object a line$"
-    ):
+    with pytest.raises(UserError, match=r"rows.json:1: .*; the file looks like one JSON array; write one JSON object a line$"):
         list(read_jsonl(path))
     path.write_text('{"a": 1}\n[')
     with pytest.raises(UserError) as error:

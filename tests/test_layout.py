@@ -34,7 +34,10 @@ LATE = {
 
 def modules(root=ROOT):
     """{dotted name: syntax tree} of the repository's own modules, tests left out."""
-    paths = [*root.glob("*.py"), *(path for folder in ("data", "model", *STAGES, "tools", "bench") for path in root.glob(f"{folder}/**/*.py"))]
+    paths = [
+        *root.glob("*.py"),
+        *(path for folder in ("data", "model", *STAGES, "tools", "bench") for path in root.glob(f"{folder}/**/*.py")),
+    ]
     names = {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
     return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in names.items()}
 
@@ -78,7 +81,10 @@ def faults(trees):
 
 
 def circles(trees):
-    graph = {name: {imported for _, imported, _ in imports(tree, trees) if imported in trees and imported != name} for name, tree in trees.items()}
+    graph = {
+        name: {imported for _, imported, _ in imports(tree, trees) if imported in trees and imported != name}
+        for name, tree in trees.items()
+    }
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -133,7 +139,12 @@ def test_every_module_is_tested_in_its_own_folder():
     """tests/ has the same folders, no packages, and no two files of one name, so that pytest can find all of them."""
     names = [path.name for path in ROOT.glob("tests/**/test_*.py")]
     assert len(names) == len(set(names)) and not list(ROOT.glob("tests/**/__init__.py"))
-    assert {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"} == {"data", "model", "tools", *STAGES}
+    assert {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"} == {
+        "data",
+        "model",
+        "tools",
+        *STAGES,
+    }
 
 
 NO_TORCH = """
@@ -165,7 +176,15 @@ def test_data_and_evaluation_work_without_torch(tmp_path):
         ["data/preprocess.py", *config],
         ["data/check.py", *config, "--no-images"],
         ["data/split.py", rows, str(tmp_path / "split")],
-        ["eval_exp1.py", *config, "--predictions", str(tmp_path / "predictions_x.jsonl"), "--against", str(tmp_path / "rows.jsonl"), "--text-metrics"],
+        [
+            "eval_exp1.py",
+            *config,
+            "--predictions",
+            str(tmp_path / "predictions_x.jsonl"),
+            "--against",
+            str(tmp_path / "rows.jsonl"),
+            "--text-metrics",
+        ],
     ]
     code = f"ROOT, COMMANDS = {str(ROOT)!r}, {commands!r}\n{NO_TORCH}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})

@@ -1,6 +1,6 @@
 """Adapters served elsewhere: merged for plain transformers, unmerged for plain PEFT and vLLM.
 
-    python -m pytest tests/test_merge_adapter.py -v
+python -m pytest tests/test_merge_adapter.py -v
 """
 
 import json
@@ -48,7 +48,12 @@ def trained(tmp_path_factory):
     cfg, rows = make_experiment(folder, questions=(2, 3), model_name=folder / "base")
     space = training_space(cfg, say=lambda line: None)
     adapter = cfg.output_dir / "adapter"
-    save_adapter(with_random_lora(plain_base(), cfg.lora), adapter, experiment_facts(cfg, answer_rules(space)), {"answer_space.json": json_text(space)})
+    save_adapter(
+        with_random_lora(plain_base(), cfg.lora),
+        adapter,
+        experiment_facts(cfg, answer_rules(space)),
+        {"answer_space.json": json_text(space)},
+    )
     return cfg, rows, adapter
 
 
@@ -69,7 +74,10 @@ def test_the_merged_model_scores_and_answers_as_base_and_adapter_do(trained, mer
     for name, model in models.items():
         items = [data[index] for index in range(len(data))]
         searches = run_searches(model.eval(), data, items, plans[: len(rows)], 8, 4096)
-        found[name] = [[place.logprob for place in search.all_answers()] if search.plan.decoding == "exact" else search.beam[0].ids for search in searches]
+        found[name] = [
+            [place.logprob for place in search.all_answers()] if search.plan.decoding == "exact" else search.beam[0].ids
+            for search in searches
+        ]
     for unmerged, one in zip(found["adapter"], found["merged"], strict=True):
         assert unmerged == (one if isinstance(one[0], int) else pytest.approx(one, abs=1e-3))
     assert found["base"] != found["merged"], "an adapter that changes nothing would prove nothing"
@@ -120,7 +128,9 @@ def test_vllm_finds_every_tensor_of_the_adapter(trained):
         mapped.add(VLLM_PREFIXES[prefix] + name.removeprefix(prefix))
     layers = plain_base().config.text_config.num_hidden_layers
     modules = [f"self_attn.{letter}_proj" for letter in "qkvo"] + [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
-    expected = {f"language_model.model.layers.{layer}.{module}.lora_{ab}.weight" for layer in range(layers) for module in modules for ab in "AB"}
+    expected = {
+        f"language_model.model.layers.{layer}.{module}.lora_{ab}.weight" for layer in range(layers) for module in modules for ab in "AB"
+    }
     assert mapped == expected and len(names) == len(mapped)
 
 

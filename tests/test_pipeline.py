@@ -1,6 +1,6 @@
 """The real scripts, as a user runs them: from a parent folder with spaces in its name, on the shipped tiny model.
 
-    python -m pytest tests/test_pipeline.py -v
+python -m pytest tests/test_pipeline.py -v
 """
 
 import json
@@ -16,7 +16,14 @@ from conftest import ROOT, TINY_MODEL
 from safetensors.torch import load_file
 
 SCENES = ROOT / "data" / "demo" / "scenes"
-SMALL = ["train.max_steps=4", "train.save_steps=2", "train.eval_steps=2", "train.logging_steps=1", "train.eval_images=4", "train.num_workers=0"]
+SMALL = [
+    "train.max_steps=4",
+    "train.save_steps=2",
+    "train.eval_steps=2",
+    "train.logging_steps=1",
+    "train.eval_images=4",
+    "train.num_workers=0",
+]
 
 
 def copy_repository(target):
@@ -77,8 +84,17 @@ def tensors(adapter):
 def test_train(parent):
     output = run(parent, "exp1/train_exp1.py", *SMALL).stdout
     outputs = parent / "exp1" / "outputs"
-    assert "enriched train: 108 rows" in output and "one optimizer step: 8 images (8 x 1 accumulated x 1 processes), ~72 questions" in output
-    assert {path.name for path in outputs.iterdir()} >= {"checkpoint-2", "checkpoint-4", "adapter", "trainer_state.json", "loss_curve.png", "train_run.json"}
+    assert (
+        "enriched train: 108 rows" in output and "one optimizer step: 8 images (8 x 1 accumulated x 1 processes), ~72 questions" in output
+    )
+    assert {path.name for path in outputs.iterdir()} >= {
+        "checkpoint-2",
+        "checkpoint-4",
+        "adapter",
+        "trainer_state.json",
+        "loss_curve.png",
+        "train_run.json",
+    }
     history = json.loads((outputs / "trainer_state.json").read_text())["log_history"]
     assert [entry["loss"] > 0 for entry in history if "loss" in entry] == [True] * 4 and "learning_rate" in history[0]
     assert "eval_exact_match_yes_no" in next(entry for entry in history if "eval_loss" in entry)
@@ -140,7 +156,14 @@ def test_another_prompt_than_trained_is_refused(parent):
 def test_two_processes_train_like_one(parent):
     """torchrun on gloo: 2 ranks x 2 images = 1 rank x 4 images, the same loss and gradient norm at every step."""
     exp1 = parent / "exp1"
-    steps = ["train.max_steps=3", "train.logging_steps=1", "train.grad_accum=1", "train.eval_steps=3", "train.eval_images=4", "train.num_workers=0"]
+    steps = [
+        "train.max_steps=3",
+        "train.logging_steps=1",
+        "train.grad_accum=1",
+        "train.eval_steps=3",
+        "train.eval_images=4",
+        "train.num_workers=0",
+    ]
     steps += ["lora.dropout=0.0"]
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517")
     run(parent, "exp1/train_exp1.py", *steps, "train.train_bs=2", f"output_dir={exp1 / 'outputs_two'}", launcher=torchrun)
@@ -157,7 +180,9 @@ def test_sanity_passes_and_fails_with_a_broken_mask(parent):
     assert "loss < 2.0: label masking works" in result.stdout and "SANITY TEST PASSED" in result.stdout
     assert "supervised ids: [" in result.stdout.split("loss:")[0]
     source = (exp1 / "model" / "token_tree.py").read_text()
-    (exp1 / "model" / "token_tree.py").write_text(source.replace("self.labels.append(token if supervised", "self.labels.append(token if True"))
+    (exp1 / "model" / "token_tree.py").write_text(
+        source.replace("self.labels.append(token if supervised", "self.labels.append(token if True")
+    )
     error = run(parent, "exp1/sanity_overfit.py", expect=1).stderr
     (exp1 / "model" / "token_tree.py").write_text(source)
     assert "label mask broken at row" in error and "Traceback" not in error
@@ -196,7 +221,9 @@ def test_run_exp1_runs_everything_once(tmp_path):
     adapter = (exp1 / "outputs" / "adapter" / "adapter_model.safetensors").read_bytes()
     with open(exp1 / "evaluation" / "metrics.py", "a") as file:
         file.write("# an edit that no prediction depends on\n")
-    other = subprocess.run([*command[:-2], "train.max_steps=2", "train.num_workers=0"], cwd=tmp_path, capture_output=True, text=True, env=shell)
+    other = subprocess.run(
+        [*command[:-2], "train.max_steps=2", "train.num_workers=0"], cwd=tmp_path, capture_output=True, text=True, env=shell
+    )
     assert other.returncode == 1 and "already holds a training run" in other.stderr, "a run must not be replaced unasked"
     assert (exp1 / "outputs" / "adapter" / "adapter_model.safetensors").read_bytes() == adapter
     third = subprocess.run([*command, "--test"], cwd=tmp_path, capture_output=True, text=True, env=shell)
@@ -216,7 +243,10 @@ def test_a_question_type_of_ones_own(tmp_path):
     source = (exp1 / "data" / "schema.py").read_text()
     for line, addition in (
         ("    text = question.lower().strip()\n", '    if "instrument" in text:\n        return "instrument_type"\n'),
-        ('    if question_type == "yes_no":\n', '    if question_type == "instrument_type":\n        return ["forceps", "scissors", "grasper", "scalpel"]\n'),
+        (
+            '    if question_type == "yes_no":\n',
+            '    if question_type == "instrument_type":\n        return ["forceps", "scissors", "grasper", "scalpel"]\n',
+        ),
     ):
         assert source.count(line) == 1
         source = source.replace(line, line + addition if "strip" in line else addition + line)
@@ -245,7 +275,11 @@ def test_the_four_scripts_on_vqa_rad(tmp_path, shared):
     rows = [json.loads(line) for line in (source / "rows.jsonl").read_text().splitlines()]
     for split in ("train", "test"):
         write_rows(tmp_path / f"{split}.jsonl", [row for row in rows if row["split"] == split])
-    settings = [f"data.train_jsonl={tmp_path / 'train.jsonl'}", f"data.val_jsonl={tmp_path / 'test.jsonl'}", f"data.image_root={source / 'images'}"]
+    settings = [
+        f"data.train_jsonl={tmp_path / 'train.jsonl'}",
+        f"data.val_jsonl={tmp_path / 'test.jsonl'}",
+        f"data.image_root={source / 'images'}",
+    ]
     settings += [f"output_dir={tmp_path / 'out'}", "train.max_steps=2", "train.num_workers=0", "train.max_seq_len=512"]
     config = ["--config", ROOT / "config_demo.yaml"]
     assert "train: " in run(ROOT, "-m", "data.preprocess", *config, *settings, "data.test_jsonl=null").stdout
@@ -255,16 +289,28 @@ def test_the_four_scripts_on_vqa_rad(tmp_path, shared):
     assert "OVERALL (micro)      30 " in table
     predictions = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert {row["id"] for row in predictions} == {row["id"] for row in rows if row["split"] == "test"}
-    assert all(row["pred"] in ("yes", "no") for row in predictions if row["qtype"] == "yes_no" and row["question"].startswith("Is the image"))
+    assert all(
+        row["pred"] in ("yes", "no") for row in predictions if row["qtype"] == "yes_no" and row["question"].startswith("Is the image")
+    )
 
 
 def test_real_endoscopy_frames(tmp_path, shared):
     """Frames of 617 to 1348 pixels through training and prediction at the real pixel limits."""
     frames = sorted((shared / "real-data" / "kvasir_seg" / "images").iterdir())
-    rows = [{"question": question, "answer": "yes", "image": frame.name} for frame in frames for question in ("Is there a polyp?", "Is there text?")]
+    rows = [
+        {"question": question, "answer": "yes", "image": frame.name}
+        for frame in frames
+        for question in ("Is there a polyp?", "Is there text?")
+    ]
     write_rows(tmp_path / "train.jsonl", rows)
     settings = [f"data.train_jsonl={tmp_path / 'train.jsonl'}", "data.val_jsonl=null", f"data.image_root={frames[0].parent}"]
-    settings += [f"output_dir={tmp_path / 'out'}", "image.max_pixels=200704", "train.max_steps=1", "train.train_bs=2", "train.num_workers=0"]
+    settings += [
+        f"output_dir={tmp_path / 'out'}",
+        "image.max_pixels=200704",
+        "train.max_steps=1",
+        "train.train_bs=2",
+        "train.num_workers=0",
+    ]
     config = ["--config", ROOT / "config_demo.yaml"]
     assert "trainable" in run(ROOT, "train_exp1.py", *config, *settings).stdout
     run(ROOT, "predict_exp1.py", *config, *settings, "--split", "train")

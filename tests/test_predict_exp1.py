@@ -1,6 +1,6 @@
 """Predictions on their way to disk, what refuses to mix, and questions from the terminal.
 
-    python -m pytest tests/test_predict_exp1.py -v
+python -m pytest tests/test_predict_exp1.py -v
 """
 
 import errno
@@ -72,12 +72,16 @@ class Run:
         else:
             with ThreadPoolExecutor(world) as pool:
                 list(pool.map(self.share, streams, range(world), [barrier] * world))
-        streams[0].finish([row["id"] for row in self.rows], lambda: streaming.write_json(self.out.with_suffix(".meta.json"), {"rows": len(self.rows)}))
+        streams[0].finish(
+            [row["id"] for row in self.rows], lambda: streaming.write_json(self.out.with_suffix(".meta.json"), {"rows": len(self.rows)})
+        )
         return self.out.read_bytes()
 
     def share(self, stream, rank, barrier):
         """What one of several processes does."""
-        state = SimpleNamespace(process_index=rank, num_processes=barrier.parties, is_main_process=rank == 0, wait_for_everyone=barrier.wait)
+        state = SimpleNamespace(
+            process_index=rank, num_processes=barrier.parties, is_main_process=rank == 0, wait_for_everyone=barrier.wait
+        )
         run.predict(None, self.dataset, self.cfg, 4, stream, state)
 
 
@@ -214,7 +218,9 @@ def test_parts_of_three_processes_are_continued_by_one(tmp_path, monkeypatch):
     stream.start()
     stream.lock.release()
     for rank in range(3):
-        stream.out.with_name(f".predictions.jsonl.part-{rank}").write_bytes(b"".join(lines[18 * rank : 18 * rank + 18])[: -5 if rank == 1 else None])
+        stream.out.with_name(f".predictions.jsonl.part-{rank}").write_bytes(
+            b"".join(lines[18 * rank : 18 * rank + 18])[: -5 if rank == 1 else None]
+        )
     run.computed.clear()
     assert run() == expected and run.computed == [[2, 3], [6, 7]]
 
@@ -318,7 +324,14 @@ def test_names_with_brackets_are_continued_too(tmp_path, monkeypatch):
 
 
 def test_a_row_says_how_sure_the_answer_is():
-    row = {"id": "x", "question": "Is it?", "image": "x.jpg", "question_type": "yes_no", "answer_candidates": ["yes", "no"], "multi_label": False}
+    row = {
+        "id": "x",
+        "question": "Is it?",
+        "image": "x.jpg",
+        "question_type": "yes_no",
+        "answer_candidates": ["yes", "no"],
+        "multi_label": False,
+    }
     row |= {"answer": "no", "answer_raw": "No"}
     found = prediction_row(row, SURE)
     assert list(found)[:4] == ["id", "pred", "gt", "qtype"] and (found["pred"], found["gt"], found["greedy"]) == ("no", "No", "yes")
@@ -388,7 +401,9 @@ def test_all_that_decides_predictions_is_among_the_facts(tmp_path, monkeypatch, 
     space = training_space(cfg, say=lambda line: None)
     model, adapter, code = (tmp_path / name for name in ("model", "adapter", "code"))
     shutil.copytree(cfg.model_name, model)
-    save_adapter(with_random_lora(random_model(processor), cfg.lora), adapter, experiment_facts(cfg, {}), {"answer_space.json": json_text(space)})
+    save_adapter(
+        with_random_lora(random_model(processor), cfg.lora), adapter, experiment_facts(cfg, {}), {"answer_space.json": json_text(space)}
+    )
     code.mkdir()
     for path in (*ROOT.glob("*.py"), *ROOT.glob("data/*.*"), *ROOT.glob("model/*.py"), *ROOT.glob("prediction/*.py")):
         target = code / path.relative_to(ROOT)
@@ -462,7 +477,20 @@ def test_one_question_gives_what_the_split_gave(closed, processor, monkeypatch, 
 def test_candidates_and_more_questions_from_the_terminal(closed, monkeypatch, capsys):
     cfg, _ = closed
     image = str(cfg.data.image_root / "0.png")
-    lines = iter(["Which tool?", "/candidates snare, forceps, Snare", "Which tool?", "/image /no/such.png", "/what", f"/image {image}", "Is there text?", "/candidates", "Is there text?", ""])
+    lines = iter(
+        [
+            "Which tool?",
+            "/candidates snare, forceps, Snare",
+            "Which tool?",
+            "/image /no/such.png",
+            "/what",
+            f"/image {image}",
+            "Is there text?",
+            "/candidates",
+            "Is there text?",
+            "",
+        ]
+    )
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
     with monkeypatch.context() as patch:  # a broken image is told before a model is loaded
         patch.setattr(load, "load_processor", None)
@@ -490,7 +518,9 @@ def test_a_known_question_has_the_mined_candidates(closed):
     assert row["answer_candidates"] == known["answer_candidates"] == answer_space.apply(space, known)["answer_candidates"]
     assert not answer_space.says_more_than_the_rules(space, known["question"])
     other = next(row for row in rows if not row["answer_candidates"])
-    assert answer_space.says_more_than_the_rules(space, other["question"]) and not answer_space.says_more_than_the_rules(space, "Is it raining?")
+    assert answer_space.says_more_than_the_rules(space, other["question"]) and not answer_space.says_more_than_the_rules(
+        space, "Is it raining?"
+    )
     assert question_row(space, "x.png", known["question"], split_candidates("A, b,, a"))["answer_candidates"] == ["a", "b"]
     with pytest.raises(UserError, match="candidates ' , .': there is no answer in it"):
         split_candidates(" , .")

@@ -1,6 +1,6 @@
 """Every real Kvasir-VQA row with the real Qwen2-VL processor, from JSONL to tokens and labels.
 
-    SURGVQA_SHARED=… python -m pytest tests/test_real_rows.py -v
+SURGVQA_SHARED=… python -m pytest tests/test_real_rows.py -v
 """
 
 import random
@@ -31,7 +31,12 @@ def real(tmp_path_factory, shared):
     frames = sorted((shared / "real-data" / "kvasir_seg" / "images").iterdir())
     for index, name in enumerate(dict.fromkeys(row["image_filename"] for _, row in read_jsonl(source))):
         (folder / name).symlink_to(frames[index % len(frames)])
-    settings = {"model_name": shared / "qwen2-vl-processor", "data.train_jsonl": source, "data.image_root": folder, "output_dir": folder / "out"}
+    settings = {
+        "model_name": shared / "qwen2-vl-processor",
+        "data.train_jsonl": source,
+        "data.image_root": folder,
+        "output_dir": folder / "out",
+    }
     cfg = load_config(None, [f"{key}={value}" for key, value in settings.items()])
     rows = ensure_enriched(cfg, "train")
     return cfg, rows, load_dataset(rows, load_processor(cfg), cfg)
@@ -116,7 +121,9 @@ def test_one_epoch_shares_most_image_tokens(real):
 def test_padding_stays_below_five_percent_though_images_have_1_to_18_questions(real, train_bs, grad_accum):
     cfg, rows, dataset = real
     train = cfg.train.model_copy(update={"train_bs": train_bs, "grad_accum": grad_accum})
-    data = VQADataset(rows, dataset.processor, cfg.model_copy(update={"train": train}), dataset.sizes, load_model_config(cfg), training=True)
+    data = VQADataset(
+        rows, dataset.processor, cfg.model_copy(update={"train": train}), dataset.sizes, load_model_config(cfg), training=True
+    )
     trees = [{"tree": data.tree(group)[0]} for group in data.groups]
     unique = computed = 0
     for at in range(0, len(trees), train_bs):

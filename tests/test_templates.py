@@ -55,9 +55,7 @@ def test_the_image_stands_after_user_and_its_newline():
     assert prompt_parts("yes_no", "Is there a polyp?", ["yes", "no"]) == (PREFIX, BRANCH)
 
 
-fields = st.tuples(
-    st.sampled_from([*QUESTION_TYPES, "instrument_type"]), st.text(), st.none() | st.lists(st.text(min_size=1))
-)
+fields = st.tuples(st.sampled_from([*QUESTION_TYPES, "instrument_type"]), st.text(), st.none() | st.lists(st.text(min_size=1)))
 
 
 @given(fields)
@@ -71,9 +69,7 @@ def test_taking_the_placeholder_out_leaves_the_prompt(values):
 def test_the_chat_style_holds_the_same_fields(values):
     question_type, question, candidates = values
     prefix, branch = prompt_parts(*values, style="chat", processor=ChatTemplate())
-    system = (
-        "<|im_start|>system\nYou are a surgical VQA assistant. Answer concisely with only the final answer.<|im_end|>\n"
-    )
+    system = "<|im_start|>system\nYou are a surgical VQA assistant. Answer concisely with only the final answer.<|im_end|>\n"
     assert prefix == f"{system}<|im_start|>user\n{IMAGE_PLACEHOLDER}"
     line = f"\nValid answers: {', '.join(candidates)}" if candidates else ""
     fields = f"Question type: {question_type}\nQuestion: {question}{line}"
@@ -141,6 +137,4 @@ def test_the_real_chat_template_shows_the_fields_once(real_processor):
         "<|im_start|>system\nYou are a surgical VQA assistant. Answer concisely with only the final answer.<|im_end|>\n"
         "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>"
     )
-    assert branch == (
-        "Question type: yes_no\nQuestion: Is there a polyp?\nValid answers: yes, no<|im_end|>\n<|im_start|>assistant\n"
-    )
+    assert branch == ("Question type: yes_no\nQuestion: Is there a polyp?\nValid answers: yes, no<|im_end|>\n<|im_start|>assistant\n")

@@ -22,7 +22,15 @@ from model.adapter import attach_lora
 from model.forward import base_model, use_tree_attention
 from model.token_tree import IGNORE_INDEX
 
-STAGES = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}  # of a layer: what shares an input
+STAGES = {
+    "q_proj": 0,
+    "k_proj": 0,
+    "v_proj": 0,
+    "o_proj": 1,
+    "gate_proj": 2,
+    "up_proj": 2,
+    "down_proj": 3,
+}  # of a layer: what shares an input
 MLP = {name for name, stage in STAGES.items() if stage >= 2}
 
 

@@ -332,9 +332,7 @@ def build_model(tokenizer) -> Qwen2VLForConditionalGeneration:
         eos_token_id=token("<|im_end|>"),
         pad_token_id=token("<|endoftext|>"),
     )
-    vision = dict(
-        depth=4, embed_dim=128, hidden_size=160, num_heads=4, mlp_ratio=3, patch_size=14, spatial_merge_size=2
-    )
+    vision = dict(depth=4, embed_dim=128, hidden_size=160, num_heads=4, mlp_ratio=3, patch_size=14, spatial_merge_size=2)
     return Qwen2VLForConditionalGeneration(
         Qwen2VLConfig(
             text_config=text,
@@ -579,9 +577,7 @@ def main() -> None:
     print(f"{len(seeds)} scenes rendered in {time.time() - start:.0f}s", flush=True)
 
     model = build_model(processor.tokenizer)
-    print(
-        f"{sum(p.numel() for p in model.parameters()):,} parameters, vocabulary {len(processor.tokenizer)}", flush=True
-    )
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, vocabulary {len(processor.tokenizer)}", flush=True)
     heads = DenseHeads(model.config.text_config.hidden_size, data.coverage.shape[-1], IMAGE_CLASSES)
     dense_loss = train_dense(model, heads, data, args, rng, log)
     talk_loss_ = train_talk(model, heads, processor.tokenizer, data, args, rng, log)

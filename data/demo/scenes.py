@@ -224,9 +224,7 @@ def sample_scene(seed: int) -> Scene:
         taken = np.vstack([taken, _rectangle_discs(0, SIZE - 58, 62, SIZE)])
     if text:
         taken = np.vstack([taken, _rectangle_discs(*text_xy, text_xy[0] + 60, text_xy[1] + 38)])
-    polyps, taken = _place_polyps(
-        rng, int(rng.choice([0, 1, 2, 3], p=[0.3, 0.26, 0.22, 0.22])), size, paris, procedure, taken
-    )
+    polyps, taken = _place_polyps(rng, int(rng.choice([0, 1, 2, 3], p=[0.3, 0.26, 0.22, 0.22])), size, paris, procedure, taken)
     tools = _place_instruments(rng, int(rng.choice([0, 1, 2], p=[0.28, 0.36, 0.36])), procedure, taken)
     return Scene(seed, procedure, size, paris, polyps, tools, box, text, text_xy)
 
@@ -405,9 +403,7 @@ def _draw_box(canvas, color, rng):
     x0, y0, x1, y1 = 3, SIZE - 56, 58, SIZE - 4
     image = Image.fromarray(canvas.clip(0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(image)
-    draw.rectangle(
-        (x0, y0, x1, y1), fill=(12, 120, 52) if color == "green" else (4, 4, 6), outline=(150, 156, 150), width=2
-    )
+    draw.rectangle((x0, y0, x1, y1), fill=(12, 120, 52) if color == "green" else (4, 4, 6), outline=(150, 156, 150), width=2)
     if color == "green":
         t = np.linspace(0, 1, 24)
         x = (x0 + x1) / 2 + 16 * np.sin(2 * np.pi * (t * rng.uniform(0.6, 1.2) + rng.random()))

@@ -29,10 +29,7 @@ COLOR = "What color is the abnormality? If more than one separate with ;"
 def rows_of(question, answers, **extra):
     """One checked row per answer; answers is a list or `{answer: count}`."""
     answers = list(Counter(answers).elements()) if isinstance(answers, dict) else answers
-    return [
-        {"question": question, "answer": answer, "image": f"{i}.jpg", "id": str(i), **extra}
-        for i, answer in enumerate(answers)
-    ]
+    return [{"question": question, "answer": answer, "image": f"{i}.jpg", "id": str(i), **extra} for i, answer in enumerate(answers)]
 
 
 def ask(space, question, answer="?", **extra):
@@ -72,9 +69,7 @@ def test_template_keeps_what_has_meaning(one, other):
 
 
 def test_template_folds_misspelt_words_of_the_table_and_only_whole_words():
-    assert question_template("How many instrumnets are in the image?") == question_template(
-        "How many instruments are in the image?"
-    )
+    assert question_template("How many instrumnets are in the image?") == question_template("How many instruments are in the image?")
     assert question_template("Artifacts?") == "artifacts", "a table of words, not of letters"
 
 
@@ -102,9 +97,7 @@ def test_fewer_than_30_rows_never_close():
         assert (found["answer_candidates"] is not None) == closes
 
 
-@pytest.mark.parametrize(
-    ("rare", "closes"), [(0, True), (1, True), (2, False), (9, False)]
-)  # of 200 rows; the limit is 1 %
+@pytest.mark.parametrize(("rare", "closes"), [(0, True), (1, True), (2, False), (9, False)])  # of 200 rows; the limit is 1 %
 def test_a_question_closes_where_a_new_answer_is_unlikely(rare, closes):
     answers = {"polyp": 100, "ulcer": 100 - rare, **{f"finding {number}": 1 for number in range(rare)}}
     found = enriched("Which finding?", answers)
@@ -270,9 +263,7 @@ def test_a_constraint_depends_on_training_alone_and_holds_only_labels_of_trainin
 
 
 def test_bounds_without_unit_fold_only_where_the_other_spelling_occurs():
-    space = mine(
-        rows_of("What size?", {">20mm": 30, ">20": 3, "none": 3}) + rows_of("What score?", {">20": 30, "none": 3})
-    )
+    space = mine(rows_of("What size?", {">20mm": 30, ">20": 3, "none": 3}) + rows_of("What score?", {">20": 30, "none": 3}))
     assert ask(space, "What size?", ">20")["answer"] == ">20mm" and ask(space, "What score?", ">20")["answer"] == ">20"
     assert ask(space, "What size?")["answer_candidates"] == [">20mm", "none"]
     assert ask(space, "What score?")["answer_candidates"] == [">20", "none"]
@@ -310,12 +301,8 @@ def instrument_type(monkeypatch):
     """A type that a user adds to data/schema.py."""
     infer, build = schema.infer_question_type, schema.build_candidates
     candidates = {"value": ["Forceps", "scissors", "gray hook"]}
-    monkeypatch.setattr(
-        schema, "infer_question_type", lambda q, o=None: "instrument_type" if "instrument" in q.lower() else infer(q, o)
-    )
-    monkeypatch.setattr(
-        schema, "build_candidates", lambda t, s: candidates["value"] if t == "instrument_type" else build(t, s)
-    )
+    monkeypatch.setattr(schema, "infer_question_type", lambda q, o=None: "instrument_type" if "instrument" in q.lower() else infer(q, o))
+    monkeypatch.setattr(schema, "build_candidates", lambda t, s: candidates["value"] if t == "instrument_type" else build(t, s))
     return candidates
 
 
@@ -328,13 +315,9 @@ def test_a_users_type_and_candidates_override_mining_and_answers_outside_are_war
     )
     assert found["answer"] == "gray hook", "not folded away from the user's own spelling"
     assert space["given"]["which instrument"]["outside"] == 2
-    warning = (
-        "WARNING: 2 of 40 training answers to 'which instrument' lie outside the candidates given for instrument_type"
-    )
+    warning = "WARNING: 2 of 40 training answers to 'which instrument' lie outside the candidates given for instrument_type"
     assert any(line.startswith(warning) and "first 'grasper'" in line for line in answer_space.describe(space))
-    assert not any(
-        "WARNING" in line for line in answer_space.describe(mine(rows_of("Which instrument?", ["scissors"])))
-    )
+    assert not any("WARNING" in line for line in answer_space.describe(mine(rows_of("Which instrument?", ["scissors"]))))
 
 
 def test_a_users_type_without_candidates_is_mined_under_its_own_name(instrument_type):
@@ -369,10 +352,7 @@ def test_options_of_a_row_are_its_candidates_and_are_never_mined():
 def test_rules_mode_is_the_rules_verdict(tmp_path):
     train = rows_of("Is it easy?", {"yes": 20, "not relevant": 20}) + rows_of("Is there text?", {"yes": 20})
     space = mine(train, DataConfig(answer_space="rules"))
-    assert (
-        ask(space, "Is it easy?")["answer_candidates"] is None
-        and ask(space, "Is it easy?")["question_type"] == "yes_no"
-    )
+    assert ask(space, "Is it easy?")["answer_candidates"] is None and ask(space, "Is it easy?")["question_type"] == "yes_no"
     assert ask(space, "Is there text?")["answer_candidates"] == ["yes", "no"]
     assert ask(space, "Where?", "lower-rigth")["answer"] == "lower-rigth"
 
@@ -430,12 +410,7 @@ def test_with_an_adapters_space_enrichment_needs_no_training_file_and_uses_that_
     alone = load_config(cfg.config_path, ["data.train_jsonl=null"])
     assert ensure_enriched(alone, "val", space_of(alone, adapter))[0]["answer_candidates"] == ["yes", "no", "none"]
     (adapter / "experiment.json").write_text('{"longest_answer": 27}')
-    assert (
-        free_limit(
-            load_config(alone.config_path, ["data.train_jsonl=null", "predict.max_new_tokens=auto"]), None, adapter
-        )
-        == 27
-    )
+    assert free_limit(load_config(alone.config_path, ["data.train_jsonl=null", "predict.max_new_tokens=auto"]), None, adapter) == 27
 
 
 def test_a_prediction_carries_the_options_that_the_rules_types_ask_for():
@@ -445,7 +420,10 @@ def test_a_prediction_carries_the_options_that_the_rules_types_ask_for():
 
     row = ask(mine(rows_of("Which?", ["a"], options=["a", "b"])), "Which?", "B", options=["a", "b"])
     found = prediction_row(row, Answer("b", "greedy", -1.0))
-    assert found.items() >= {"id": "x", "pred": "b", "gt": "b", "qtype": "mcq", "reachable": True}.items() and found["options"] == ["a", "b"]
+    assert found.items() >= {"id": "x", "pred": "b", "gt": "b", "qtype": "mcq", "reachable": True}.items() and found["options"] == [
+        "a",
+        "b",
+    ]
     assert "options" not in prediction_row(ask(mine(rows_of("Which?", ["a"])), "Which?", "a"), Answer("b", "greedy", -1.0))
 
 
@@ -484,17 +462,10 @@ def predictions(tmp_path):
         ("What size?", "size_numeric", ">20mm", ">20"),
         ("Where?", "mcq", "lower-right; center", "center;lower-rigth"),
     ]
-    rows = [
-        {"id": str(i), "pred": p, "gt": g, "qtype": t, "question": q, "image": "a"}
-        for i, (q, t, p, g) in enumerate(questions)
-    ]
-    rows.append(
-        {"id": "9", "pred": "a", "gt": "a", "qtype": "mcq", "question": "Is it a?", "image": "a", "options": ["a", "b"]}
-    )
+    rows = [{"id": str(i), "pred": p, "gt": g, "qtype": t, "question": q, "image": "a"} for i, (q, t, p, g) in enumerate(questions)]
+    rows.append({"id": "9", "pred": "a", "gt": "a", "qtype": "mcq", "question": "Is it a?", "image": "a", "options": ["a", "b"]})
     write_jsonl(tmp_path / "outputs" / "predictions.jsonl", rows)
-    train = rows_of("What size?", {">20mm": 30, "none": 9}) + rows_of(
-        "Have all polyps been removed?", {"no": 20, "yes": 20}
-    )
+    train = rows_of("What size?", {">20mm": 30, "none": 9}) + rows_of("Have all polyps been removed?", {"no": 20, "yes": 20})
     write_jsonl(tmp_path / "train.jsonl", [{**row, "id": str(i)} for i, row in enumerate(train)])
     (tmp_path / "c.yaml").write_text("data: {train_jsonl: train.jsonl}\n")
     return tmp_path
@@ -523,9 +494,7 @@ def test_types_rules_needs_the_questions(predictions, monkeypatch, capsys):
         evaluate(predictions, monkeypatch, capsys, "--types", "rules")
 
 
-def test_spellings_come_from_the_sidecar_or_the_training_rows_and_hold_for_their_question(
-    predictions, monkeypatch, capsys
-):
+def test_spellings_come_from_the_sidecar_or_the_training_rows_and_hold_for_their_question(predictions, monkeypatch, capsys):
     assert counts_in(evaluate(predictions, monkeypatch, capsys))["size_numeric"] == (1, 1)
     ids = {"ids": ["0", "1", "2", "3", "9"]}
     for spellings, correct in (({}, 0), ({"what size": {">20": ">20mm"}}, 1), ({"what color": {">20": ">20mm"}}, 0)):

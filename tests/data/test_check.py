@@ -156,9 +156,7 @@ def test_copies_and_near_duplicates_between_splits(tmp_path):
     pictures = look_at_images(tmp_path, {item.image for items in rows.values() for item in items})
     found = shared_between(rows, pictures)["train and val"]
     assert found == {"names": 1, "groups": 0, "copies": 1, "near_duplicates": 1, "rows": 3, "example": "0.png"}
-    assert set(map(frozenset, same_pictures(pictures))) == {
-        frozenset(pair) for pair in (("0.png", "copy.png"), ("1.png", "near.jpg"))
-    }
+    assert set(map(frozenset, same_pictures(pictures))) == {frozenset(pair) for pair in (("0.png", "copy.png"), ("1.png", "near.jpg"))}
 
 
 @settings(max_examples=50, deadline=None)
@@ -383,9 +381,7 @@ def test_training_prints_the_warnings_first(tmp_path):
     """The images aren't there, so that the run ends right after."""
     paths = [raw(tmp_path, plain_rows(count), f"{count}.jsonl") for count in (40, 2)]
     config = tmp_path / "c.yaml"
-    config.write_text(
-        f"model_name: {TINY_MODEL}\ndata: {{train_jsonl: {paths[0].name}, val_jsonl: {paths[1].name}, image_root: .}}\n"
-    )
+    config.write_text(f"model_name: {TINY_MODEL}\ndata: {{train_jsonl: {paths[0].name}, val_jsonl: {paths[1].name}, image_root: .}}\n")
     command = [sys.executable, ROOT / "train_exp1.py", "--config", config]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert "WARNING: train and val share 2 images (4 rows of val), such as 0.jpg; " in done.stdout

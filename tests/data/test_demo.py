@@ -114,9 +114,7 @@ def test_instruments_box_and_text_read_from_masks_and_pixels(rendered):
         answers, pixels = short_answers(scene), np.asarray(image, int)
         labels, sizes = np.unique(masks["instrument"], return_counts=True)
         seen = sorted(scenes.INSTRUMENTS[n - 1] for n, size in zip(labels, sizes) if n and size > 150)
-        assert answers["Are there any instruments in the image? Check all that are present."] == (
-            "; ".join(seen) or "none"
-        )
+        assert answers["Are there any instruments in the image? Check all that are present."] == ("; ".join(seen) or "none")
         assert answers["How many instrumnets are in the image?"] == str(len(seen))
         corner = pixels[SIZE - 40 : SIZE - 30, 6:12].reshape(-1, 3).mean(0)
         frame = pixels[SIZE - 40 : SIZE - 20, 3].min()  # the box's light outline, where else is nothing so bright
@@ -141,9 +139,7 @@ def test_short_answers_are_in_kvasir_form():
         "What is the size of the polyp?": {"none", "<5mm", "5-10mm", "11-20mm", ">20mm"},
         "What type of polyp is present?": {"none", "paris ip", "paris is", "paris iia"},
     }
-    cells = {"center"} | {f"{r}-{c}" for r in ("upper", "center", "lower") for c in ("left", "center", "right")} - {
-        "center-center"
-    }
+    cells = {"center"} | {f"{r}-{c}" for r in ("upper", "center", "lower") for c in ("left", "center", "right")} - {"center-center"}
     lists = {
         "What color is the abnormality? If more than one separate with ;": {"pink", "red", "white", "yellow", "brown"},
         "Where in the image is the abnormality?": cells,
@@ -172,9 +168,7 @@ def test_procedure_question_has_options_answered_by_letter_and_by_text(split):
     assert len(letters) + len(texts) == len(rows) and min(len(letters), len(texts)) > len(rows) / 4
     assert all(sorted(row["options"]) == sorted(scenes.PROCEDURES) for row in rows)
     assert len({tuple(row["options"]) for row in rows}) == 6
-    by_image = {
-        f"{split}/{k:04d}.jpg": sample_scene(seed) for k, seed in enumerate(SEEDS[split][: SPLIT_SCENES[split]])
-    }
+    by_image = {f"{split}/{k:04d}.jpg": sample_scene(seed) for k, seed in enumerate(SEEDS[split][: SPLIT_SCENES[split]])}
     for row in rows:
         chosen = row["options"]["ABC".index(row["answer"])] if row in letters else row["answer"]
         assert chosen == by_image[row["image"]].procedure

@@ -199,9 +199,7 @@ def test_extract_number_survives_10_000_fuzzed_strings():
 
 NUMBERISH = st.text(alphabet="0123456789.,-–<>≤≥=+~±×/;%eE mcµ ", max_size=30)
 WORDY = st.lists(
-    st.sampled_from(
-        [*matching.NUMBER_WORDS, *matching.COMPARISONS, *matching.MM_PER_UNIT, "to", "and", "between", "5", "1,5"]
-    ),
+    st.sampled_from([*matching.NUMBER_WORDS, *matching.COMPARISONS, *matching.MM_PER_UNIT, "to", "and", "between", "5", "1,5"]),
     max_size=8,
 )
 
@@ -219,9 +217,7 @@ def test_the_parser_never_raises_and_returns_sound_intervals(text):
     assert number == (quantity.lo if quantity.lo == quantity.hi else None)
 
 
-@pytest.mark.parametrize(
-    "text", ["9" * 5000, "1." * 3000, "-" * 5000, "5 to " * 2000, "1e" + "9" * 400, "between " * 1000]
-)
+@pytest.mark.parametrize("text", ["9" * 5000, "1." * 3000, "-" * 5000, "5 to " * 2000, "1e" + "9" * 400, "between " * 1000])
 def test_the_parser_stands_long_texts(text):
     assert parse_quantity(text) is None
 
@@ -398,12 +394,8 @@ LABELS = st.one_of(
     NUMBERISH,
 )
 ANSWERS = st.lists(LABELS, max_size=4).map("; ".join)
-TOLERANCES = st.builds(
-    EvalConfig, numeric_rel_tol=st.floats(0, 2), numeric_abs_tol=st.floats(0, 30), count_abs_tol=st.integers(0, 3)
-)
-ROWS = st.lists(
-    st.fixed_dictionaries({"qtype": TYPES, "gt": ANSWERS, "pred": st.none() | ANSWERS}), min_size=1, max_size=12
-)
+TOLERANCES = st.builds(EvalConfig, numeric_rel_tol=st.floats(0, 2), numeric_abs_tol=st.floats(0, 30), count_abs_tol=st.integers(0, 3))
+ROWS = st.lists(st.fixed_dictionaries({"qtype": TYPES, "gt": ANSWERS, "pred": st.none() | ANSWERS}), min_size=1, max_size=12)
 
 
 @settings(property_test, max_examples=500)
@@ -488,9 +480,7 @@ def test_an_empty_file_scores_nothing(rows, nothing):
 
 def test_judge_keeps_the_rows_and_their_fields():
     rows = [{"id": "7", "qtype": "color", "gt": "Red", "pred": "red", "confidence": None}]
-    assert judge(rows) == [
-        {"id": "7", "qtype": "color", "gt": "Red", "pred": "red", "confidence": None, "correct": True}
-    ]
+    assert judge(rows) == [{"id": "7", "qtype": "color", "gt": "Red", "pred": "red", "confidence": None, "correct": True}]
     assert "correct" not in rows[0]
     assert judge(rows_of(("size_numeric", "10mm", "11mm")), EvalConfig(numeric_abs_tol=1))[0]["correct"] is True
 
@@ -503,7 +493,4 @@ def test_the_documented_debug_line_works_in_the_matching_loop(capsys):
     pasted = ModuleType("pasted")
     exec(source.replace(anchor, anchor + debug), pasted.__dict__)
     pasted.judge(rows_of(("yes_no", "yes", "yes"), ("count_numeric", "1", "2")))
-    assert (
-        capsys.readouterr().out
-        == "Predicted: 'yes' vs GT: 'yes' -> Match: True\nPredicted: '2' vs GT: '1' -> Match: False\n"
-    )
+    assert capsys.readouterr().out == "Predicted: 'yes' vs GT: 'yes' -> Match: True\nPredicted: '2' vs GT: '1' -> Match: False\n"

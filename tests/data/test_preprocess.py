@@ -188,9 +188,7 @@ def test_an_mcq_answer_may_be_text_or_letter(tmp_path, answer, expected):
 
 
 def test_an_option_that_is_a_letter_is_itself(tmp_path):
-    found, _ = enrich(
-        tmp_path, [row("Which grade?", "a", options=["B", "A"]), row("Which stage?", "b", options=["x", "y"])]
-    )
+    found, _ = enrich(tmp_path, [row("Which grade?", "a", options=["B", "A"]), row("Which stage?", "b", options=["x", "y"])])
     assert [item["answer"] for item in found] == ["a", "y"]
 
 
@@ -260,8 +258,7 @@ def test_validation_answers_never_change_a_constraint(tmp_path_factory, train, v
     keys = ("id", "question_type", "answer_candidates", "multi_label")
     for mode in (RULES, DataConfig()):
         before, after = (
-            [{key: item[key] for key in keys} for item in enrich(folder, rows, train_rows, mode)[0]]
-            for rows in (val_rows, changed_rows)
+            [{key: item[key] for key in keys} for item in enrich(folder, rows, train_rows, mode)[0]] for rows in (val_rows, changed_rows)
         )
         assert before == after
 

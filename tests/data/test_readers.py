@@ -114,9 +114,7 @@ def test_parquet_rows_in_order_with_answers_as_they_are(tmp_path):
         ("8", "images/a.png", "Is there a green/black box artefact?", "no"),
     ]
     keys = ("id", "image", "question", "answer")
-    assert read(tmp_path / "dst" / "all.jsonl") == [
-        dict(zip(keys, values)) | {"source": "HyperKvasir"} for values in expected
-    ]
+    assert read(tmp_path / "dst" / "all.jsonl") == [dict(zip(keys, values)) | {"source": "HyperKvasir"} for values in expected]
     assert image_root == tmp_path / "dst"
     assert images == {"images/b.jpg": 2, "images/a.png": 3, "images/c.jpg": 1}
     assert dropped == {"without a question": 2, "without an answer": 1}
@@ -128,9 +126,7 @@ def test_parquet_images_keep_their_bytes_and_are_written_once(tmp_path, monkeypa
     source = write_parquet(tmp_path / "rows.parquet", RECORDS)
     written = Counter()
     atomic_open = source_files.atomic_open
-    monkeypatch.setattr(
-        source_files, "atomic_open", lambda path, mode: written.update([path.name]) or atomic_open(path, mode)
-    )
+    monkeypatch.setattr(source_files, "atomic_open", lambda path, mode: written.update([path.name]) or atomic_open(path, mode))
     readers.convert("kvasir-vqa", source, tmp_path / "dst")
     assert written == {"b.jpg": 1, "a.png": 1, "c.jpg": 1}
     for name, data in {"b.jpg": JPEG, "a.png": PNG, "c.jpg": OTHER_JPEG}.items():
@@ -331,9 +327,7 @@ def test_a_source_without_either_form(tmp_path):
 def test_command_from_another_folder_says_what_it_did_and_what_comes_next(tmp_path):
     write_folder(tmp_path / "my data", [HEADER, "x,q,yes,a", "x,q,no,b", "x,r,no,b", "x,none,nan,a"])
     for command in (["-m", "data.readers"], [ROOT / "data" / "readers.py"]):
-        done = run(
-            *command, "kvasir-vqa", "my data", "out put", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
-        )
+        done = run(*command, "kvasir-vqa", "my data", "out put", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
         assert (done.returncode, done.stderr) == (0, "")
         *lines, last = done.stdout.splitlines()
         assert lines == [
@@ -449,9 +443,7 @@ def test_images_elsewhere(tmp_path):
     src, elsewhere = endovis(tmp_path / "src"), lay(tmp_path / "pictures", images=["seq_1/left_fr/frame000.png"])
     root, images, _, _ = readers.convert("endovis-18-vqa", src, tmp_path / "dst", images=elsewhere)
     assert root == elsewhere and "seq_1/left_fr/frame000.png" in images
-    assert readers.describe_missing(root, images) == (
-        "images not found: 2 of 3, such as seq_13/left_frames/frame002.png"
-    )
+    assert readers.describe_missing(root, images) == ("images not found: 2 of 3, such as seq_13/left_frames/frame002.png")
 
 
 def test_endovis_vqla_boxes(tmp_path):

@@ -94,9 +94,7 @@ def test_counts_of_the_real_validation_file(shared):
 # --- a type that a user adds, as the README shows ---
 
 TYPE_LINES = '    if "instrument" in question.lower():\n        return "instrument_type"\n'
-CANDIDATE_LINES = (
-    '    if question_type == "instrument_type":\n        return ["forceps", "scissors", "grasper", "scalpel"]\n'
-)
+CANDIDATE_LINES = '    if question_type == "instrument_type":\n        return ["forceps", "scissors", "grasper", "scalpel"]\n'
 
 
 def insert_at_the_top(source, function, lines):

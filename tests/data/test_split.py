@@ -29,9 +29,7 @@ NAMES = ("train", "val", "test")
 
 def make_rows(images=60, per_image=3, **extra):
     return [
-        {"question": f"Question {q}?", "answer": "yes", "image": f"{i:04}.jpg", **extra}
-        for q in range(per_image)
-        for i in range(images)
+        {"question": f"Question {q}?", "answer": "yes", "image": f"{i:04}.jpg", **extra} for q in range(per_image) for i in range(images)
     ]
 
 
@@ -69,9 +67,7 @@ def test_assignment_without_stratification_never_changes():
 def test_assignment_is_the_documented_hash():
     for group in map(str, range(300)):
         point = int(hashlib.sha256(f"7:{group}".encode()).hexdigest()[:12], 16) / 16**12
-        assert assign(group, seed=7, val=0.2, test=0.3) == (
-            "test" if point < 0.3 else "val" if point < 0.5 else "train"
-        )
+        assert assign(group, seed=7, val=0.2, test=0.3) == ("test" if point < 0.3 else "val" if point < 0.5 else "train")
 
 
 def test_shares_hold_about_for_2000_groups():
@@ -101,17 +97,12 @@ def shares_of(groups, splits):
     for name, counts in groups.items():
         for question, rows in counts.items():
             totals.setdefault(question, Counter())[splits[name]] += rows
-    return {
-        question: {name: counts[name] / counts.total() for name in NAMES} for question, counts in totals.items()
-    }
+    return {question: {name: counts[name] / counts.total() for name in NAMES} for question, counts in totals.items()}
 
 
 def some_groups(number):
     """Groups that ask `a`, every third also `b` (twice), every seventh `c`; names without any order."""
-    return {
-        f"VID{number * 7919 % 10007}": Counter(a=1, b=2 * (number % 3 == 0), c=number % 7 == 0)
-        for number in range(number)
-    }
+    return {f"VID{number * 7919 % 10007}": Counter(a=1, b=2 * (number % 3 == 0), c=number % 7 == 0) for number in range(number)}
 
 
 def test_stratified_assignment_never_changes():
@@ -142,9 +133,7 @@ def test_seeds_give_other_splits():
 
 def test_a_larger_val_share_leaves_the_stratified_test_set_alone():
     groups = some_groups(300)
-    small, large = (
-        [name for name, split in stratified(groups, val=val).items() if split == "test"] for val in (0.1, 0.4)
-    )
+    small, large = ([name for name, split in stratified(groups, val=val).items() if split == "test"] for val in (0.1, 0.4))
     assert small == large
 
 
@@ -286,9 +275,7 @@ def test_no_group_or_image_in_two_splits_and_no_row_lost(tmp_path_factory, pairs
 def test_without_stratification_order_and_new_rows_move_nothing(tmp_path_factory, shuffle, extra):
     rows = [{**row, "id": str(number)} for number, row in enumerate(make_rows())]
     before = split(tmp_path_factory.mktemp("before"), rows, stratify="none")
-    shuffled = rows + [
-        {"id": f"new {n}", "question": "q", "answer": "a", "image": f"new {n}.jpg"} for n in range(extra)
-    ]
+    shuffled = rows + [{"id": f"new {n}", "question": "q", "answer": "a", "image": f"new {n}.jpg"} for n in range(extra)]
     shuffle.shuffle(shuffled)
     after = split(tmp_path_factory.mktemp("after"), shuffled, stratify="none")
     for name in NAMES:
@@ -395,8 +382,7 @@ def test_an_empty_split_says_so_and_why(tmp_path):
         with pytest.raises(UserError) as error:
             split(tmp_path, make_rows(images=images))
         assert str(error.value) == (
-            f"{tmp_path / 'all.jsonl'}: {empty} would be empty: {groups} can't fill 3 files; "
-            "give a share of 0, more groups or --by image"
+            f"{tmp_path / 'all.jsonl'}: {empty} would be empty: {groups} can't fill 3 files; give a share of 0, more groups or --by image"
         )
     with pytest.raises(UserError) as error:
         split(tmp_path, make_rows(images=2), stratify="none")
@@ -407,9 +393,7 @@ def test_an_empty_split_says_so_and_why(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["all.jsonl"]
 
 
-@pytest.mark.parametrize(
-    ("val", "test"), [(0.5, 0.5), (0.9, 0.2), (-0.1, 0.1), (0.1, -0.1), (1, 0), (float("nan"), 0.1)]
-)
+@pytest.mark.parametrize(("val", "test"), [(0.5, 0.5), (0.9, 0.2), (-0.1, 0.1), (0.1, -0.1), (1, 0), (float("nan"), 0.1)])
 def test_impossible_shares(tmp_path, val, test):
     with pytest.raises(UserError, match=r"^--val .* --test .*: give shares from 0 to 1 that leave some rows for train"):
         split(tmp_path, make_rows(), val=val, test=test)
@@ -452,7 +436,7 @@ def test_command_prints_counts_and_lines_to_paste(tmp_path):
         assert yaml.safe_load(pasted) == {
             "extends": str(ROOT / "config_exp1.yaml"),
             "output_dir": "outputs",
-            "data": {**{f"{name}_jsonl": str(folder / f"{name}.jsonl") for name in NAMES}, "image_root": str(folder)}
+            "data": {**{f"{name}_jsonl": str(folder / f"{name}.jsonl") for name in NAMES}, "image_root": str(folder)},
         }
 
 

@@ -119,7 +119,9 @@ def test_the_last_layer_computes_what_is_read_and_nothing_else(experiment, proce
     assert torch.allclose(model(**inputs).logits, some, atol=1e-5) and seen == [batch["labels"].numel()] * 2
 
 
-@pytest.mark.parametrize("family, changes", [("qwen2_vl", {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1}), ("qwen3_5", {})])
+@pytest.mark.parametrize(
+    "family, changes", [("qwen2_vl", {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1}), ("qwen3_5", {})]
+)
 def test_a_family_that_cannot_be_packed_falls_back_to_plain_rows(experiment, processor, family, changes):
     types = {"layer_types": ["linear_attention", "full_attention"]} if family == "qwen3_5" else {}
     model = random_model(processor, family=family, **changes, **types)
@@ -292,6 +294,8 @@ def test_a_loading_process_that_the_kernel_ended_is_out_of_memory():
     with pytest.raises(UserError, match="out of memory; lower it"), memory_errors_explained("lower it"):
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
     with pytest.raises(UserError, match="out of memory"), memory_errors_explained("lower it"):
-        raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly") from RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+        raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly") from RuntimeError(
+            "DataLoader worker (pid 7) is killed by signal: Killed. "
+        )
     with pytest.raises(RuntimeError, match="shape"), memory_errors_explained("lower it"):
         raise RuntimeError("a shape does not fit")

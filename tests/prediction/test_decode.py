@@ -58,7 +58,9 @@ def generate(model, data, indices, processor, max_new_tokens, grammar=None):
     """Answers of HF generate, one left-padded row per question; with a trie or grammar, through prefix_allowed_tokens_fn."""
     items = [data[index] for index in indices]
     batch = data.collate(items)
-    inputs = left_padded([(item, row, leaf) for row, item in enumerate(items) for leaf in item["leaves"]], batch, processor.tokenizer.pad_token_id)
+    inputs = left_padded(
+        [(item, row, leaf) for row, item in enumerate(items) for leaf in item["leaves"]], batch, processor.tokenizer.pad_token_id
+    )
     start, eos, pad = inputs["input_ids"].shape[1], processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
 
     def allowed(row, ids):
@@ -101,7 +103,9 @@ def score_separately(model, data, item, leaf, answers):
     for ids in answers:
         input_ids = torch.tensor([prompt + ids])
         kinds = (input_ids == data.processor.image_token_id).int()
-        logits = model(input_ids=input_ids, mm_token_type_ids=kinds, pixel_values=batch["pixel_values"], image_grid_thw=batch["image_grid_thw"]).logits
+        logits = model(
+            input_ids=input_ids, mm_token_type_ids=kinds, pixel_values=batch["pixel_values"], image_grid_thw=batch["image_grid_thw"]
+        ).logits
         logprobs = logits[0, len(prompt) - 1 : -1].double().log_softmax(-1)
         sums.append(logprobs[range(len(ids)), ids].sum().item())
     return sums
@@ -134,7 +138,10 @@ def test_exact_scoring_of_label_sets_equals_naive_scoring(any_model, prompts, pr
 
 @pytest.mark.parametrize("budget", [7, 60, 400])
 def test_a_tree_over_the_budget_is_read_in_pieces_with_the_same_scores(any_model, prompts, processor, budget):
-    plans = [Plan("exact", label_set_grammar(processor.tokenizer, LABELS)), Plan("exact", candidate_trie(processor.tokenizer, CANDIDATES))] * 9
+    plans = [
+        Plan("exact", label_set_grammar(processor.tokenizer, LABELS)),
+        Plan("exact", candidate_trie(processor.tokenizer, CANDIDATES)),
+    ] * 9
     whole, pieces = search(any_model, prompts, range(4), plans), search(any_model, prompts, range(4), plans, budget=budget)
     for first, second in zip(whole, pieces):
         assert scores(second) == pytest.approx(scores(first), abs=2e-5)
@@ -202,7 +209,9 @@ def remainder_at(model, data, item, ids, tokens):
     prompt = [tree.input_ids[node] for node in tree.path(item["leaves"][0])]
     input_ids = torch.tensor([prompt + ids])
     kinds = (input_ids == data.processor.image_token_id).int()
-    logits = model(input_ids=input_ids, mm_token_type_ids=kinds, pixel_values=batch["pixel_values"], image_grid_thw=batch["image_grid_thw"]).logits
+    logits = model(
+        input_ids=input_ids, mm_token_type_ids=kinds, pixel_values=batch["pixel_values"], image_grid_thw=batch["image_grid_thw"]
+    ).logits
     logprobs = logits[0, len(prompt) - 1 :].double().log_softmax(-1)
     return (logprobs[range(len(ids)), ids].sum() + logprobs[-1, tokens].logsumexp(0)).exp().item()
 
@@ -331,7 +340,11 @@ def test_beams_follow_their_definition_and_more_of_them_find_the_exact_answer(an
 def test_mixed_constraints_in_one_image(any_model, prompts, processor):
     """Each question of an image has its own way to be answered."""
     tokenizer = processor.tokenizer
-    kinds = [Plan("free"), Plan("exact", candidate_trie(tokenizer, CANDIDATES)), Plan("beam", label_set_grammar(tokenizer, LABELS), 3, LOOKAHEAD)]
+    kinds = [
+        Plan("free"),
+        Plan("exact", candidate_trie(tokenizer, CANDIDATES)),
+        Plan("beam", label_set_grammar(tokenizer, LABELS), 3, LOOKAHEAD),
+    ]
     mixed = kinds * 3
     together = search(any_model, prompts, [3], mixed, 5)
     for index, plan in enumerate(mixed):
@@ -386,7 +399,9 @@ def test_cut_answers_are_told(closed, processor):
     model = random_model(processor)
     eos = processor.tokenizer.eos_token_id
     for bias, expected in ((-1e4, {True}), (1e4, {False})):
-        model.lm_head.register_forward_hook(lambda *args, bias=bias: args[2].index_add(-1, torch.tensor([eos]), torch.full((*args[2].shape[:-1], 1), bias)))
+        model.lm_head.register_forward_hook(
+            lambda *args, bias=bias: args[2].index_add(-1, torch.tensor([eos]), torch.full((*args[2].shape[:-1], 1), bias))
+        )
         assert {answer.cut for _, answer in chain.from_iterable(answer_questions(model, data, cfg, "free", 3))} == expected
         model.lm_head._forward_hooks.clear()
 
@@ -419,7 +434,9 @@ def test_open_numbers_follow_the_grammar_where_it_is_wanted(closed, processor, d
     cfg, rows = closed
     rows = [{**row, "question_type": "size_numeric", "answer_candidates": None} for row in rows]
     data = load_dataset(rows, processor, cfg, supervised=False)
-    assert all(answer.decoding == "free" for _, answer in chain.from_iterable(answer_questions(random_model(processor), data, cfg, decoding, 3)))
+    assert all(
+        answer.decoding == "free" for _, answer in chain.from_iterable(answer_questions(random_model(processor), data, cfg, decoding, 3))
+    )
     cfg = cfg.model_copy(update={"predict": cfg.predict.model_copy(update={"numeric_grammar": True})})
     grammar = number_grammar(processor.tokenizer, "size_numeric")
     texts = set()
@@ -448,7 +465,9 @@ def test_generate_and_trees_give_the_same_answers_for_mixed_rows(closed, process
     model, items = random_model(processor), [data[index] for index in range(len(data))]
     slow = answer_by_generate(model, data, items, cfg, decoding, 3)
     fast = [answer for _, answer in chain.from_iterable(answer_questions(model, data, cfg, decoding, 3))]
-    assert [(answer.text, answer.decoding, answer.cut) for answer in slow] == [(answer.text, answer.decoding, answer.cut) for answer in fast]
+    assert [(answer.text, answer.decoding, answer.cut) for answer in slow] == [
+        (answer.text, answer.decoding, answer.cut) for answer in fast
+    ]
     assert any(answer.cut for answer in slow)
 
 
@@ -494,9 +513,14 @@ def test_every_prediction_of_the_tiny_model_is_a_valid_answer(decoding, tmp_path
 
 def test_every_prediction_of_a_real_question_is_a_valid_answer(shared, tmp_path):
     """The real tokenizer, all 20 questions of Kvasir-VQA with their mined spaces, random weights. SURGVQA_ROWS rows (90)."""
-    cfg = load_config(None, [f"model_name={shared / 'qwen2-vl-processor'}", "image.max_pixels=3136", "train.num_workers=0", "predict.batch_size=8"])
+    cfg = load_config(
+        None, [f"model_name={shared / 'qwen2-vl-processor'}", "image.max_pixels=3136", "train.num_workers=0", "predict.batch_size=8"]
+    )
     processor = load_processor(cfg)
-    rows = [{**row, "id": str(line), "image": row["image_filename"]} for line, row in read_jsonl(shared / "real-data" / "kvasir_vqa" / "val.jsonl")]
+    rows = [
+        {**row, "id": str(line), "image": row["image_filename"]}
+        for line, row in read_jsonl(shared / "real-data" / "kvasir_vqa" / "val.jsonl")
+    ]
     space, asked = answer_space.mine(rows), {}
     for row in rows:
         asked.setdefault(row["question"], []).append(row)
@@ -507,7 +531,9 @@ def test_every_prediction_of_a_real_question_is_a_valid_answer(shared, tmp_path)
     for name in dict.fromkeys(row["image"] for row in chosen):
         Image.effect_noise((56, 56), 80).convert("RGB").save(tmp_path / name)
     cfg = cfg.model_copy(update={"data": cfg.data.model_copy(update={"image_root": tmp_path})})
-    data = VQADataset(chosen, processor, cfg, dict.fromkeys((row["image"] for row in chosen), (56, 56)), load_model_config(cfg), supervised=False)
+    data = VQADataset(
+        chosen, processor, cfg, dict.fromkeys((row["image"] for row in chosen), (56, 56)), load_model_config(cfg), supervised=False
+    )
     kinds, answers = Counter(), list(chain.from_iterable(answer_questions(random_model(processor), data, cfg, "exact", 4)))
     for row, answer in answers:
         kinds[answer.decoding] += 1

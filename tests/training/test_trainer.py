@@ -42,7 +42,9 @@ class Gradients(GradientCheck):
 
 
 def first_step(tmp_path, processor, bs, accum, **changes):
-    cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9), **{"train.train_bs": bs, "train.grad_accum": accum, "train.max_steps": 1, **changes})
+    cfg, rows = make_experiment(
+        tmp_path, (1, 3, 5, 9), **{"train.train_bs": bs, "train.grad_accum": accum, "train.max_steps": 1, **changes}
+    )
     model = with_random_lora(random_model(processor), cfg.lora)
     data = load_dataset(rows, processor, cfg, training=True)
     seen = Gradients()
@@ -86,7 +88,9 @@ def test_no_token_is_computed_twice(tmp_path, processor):
     model = with_random_lora(random_model(processor), cfg.lora)
     computed, images = [], []
     inner = base_model(model).model
-    inner.language_model.register_forward_pre_hook(lambda module, args, kwargs: computed.append(kwargs["inputs_embeds"][..., 0].numel()), with_kwargs=True)
+    inner.language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: computed.append(kwargs["inputs_embeds"][..., 0].numel()), with_kwargs=True
+    )
     inner.visual.register_forward_pre_hook(lambda module, args, kwargs: images.append(len(kwargs["grid_thw"])), with_kwargs=True)
     data = load_dataset(rows, processor, cfg, training=True)
     trainer = build_trainer(model, data, None, training_arguments(cfg, tmp_path, eval_strategy="no", save_strategy="no"))
