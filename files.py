@@ -13,10 +13,8 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-if sys.version_info < (3, 11):
-    sys.exit(
-        "error: Python 3.11 or newer is needed, this is %d.%d; bash run_exp1.sh finds one or says how to get one" % sys.version_info[:2]
-    )
+if sys.version_info < (3, 11):  # noqa: UP036  who runs an older one is to read this
+    sys.exit("error: Python 3.11 or newer is needed, this is {}.{}; bash run_exp1.sh finds one".format(*sys.version_info))
 
 HERE = Path(__file__).resolve().parent
 

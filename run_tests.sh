@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# One command: environment, then the tests. Arguments go to pytest: bash run_tests.sh -k decode
+# One command: environment, then the code's form (ruff), then the tests. Arguments go to pytest: bash run_tests.sh -k decode
 #
 # Tests on real data need SURGVQA_SHARED, a folder that may not be committed; without it they are skipped and say so.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 here=$PWD requirements=requirements-dev.txt
 source tools/environment.sh
+"$python" -m ruff check .
+"$python" -m ruff format --check .
 exec "$python" -m pytest tests -q -ra "$@"

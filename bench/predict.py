@@ -210,7 +210,7 @@ def all_lists(node, said=()):
 
 
 class Probe:
-    """Seconds by the clock and of the processor, tokens that enter the language model, and peak resident memory above what was there before."""
+    """Seconds by the clock and of the processor, tokens that enter the language model, and peak memory above what was there before."""
 
     def __init__(self, model):
         self.tokens = 0
@@ -324,9 +324,8 @@ def main():
         "allowed_set": ours(1, "allowed_set"),
     }
     methods = {name: method for name, method in methods.items() if not args.methods or name in args.methods}
-    print(
-        f"{args.size}: {sum(weight.numel() for weight in model.parameters()) / 1e6:.0f} M parameters, {args.images} images a batch, {torch.get_num_threads()} threads"
-    )
+    millions = sum(weight.numel() for weight in model.parameters()) / 1e6
+    print(f"{args.size}: {millions:.0f} M parameters, {args.images} images a batch, {torch.get_num_threads()} threads")
     for number, questions in enumerate(args.questions):
         rows = choose_rows(args.rows, args.images, questions)
         with tempfile.TemporaryDirectory() as folder:
@@ -346,12 +345,10 @@ def main():
                     subset, subset_cfg = make_dataset(closed, processor, cfg, Path(folder) / "closed", model.config)
                     alone = compare(model, subset, subset_cfg, {EXACT: methods[EXACT]}, args.rounds, probe)[EXACT]
                     seconds = median(alone["seconds"])
-                    print(
-                        f"\n{len(closed)} of the questions have all candidates scored, {total} in all: exact {seconds / len(closed):.3f} s a question;"
-                    )
-                    print(
-                        f"separately {each:.2f} s a candidate, {each * total / len(closed):.2f} s a question, {each * total / seconds:.0f} times; peak {facts['gigabytes']:.2f} GB"
-                    )
+                    exact, separately = seconds / len(closed), each * total / len(closed)
+                    print(f"\n{len(closed)} of the questions have all candidates scored, {total} in all: exact {exact:.3f} s a question;")
+                    print(f"separately {each:.2f} s a candidate, {separately:.2f} s a question, {each * total / seconds:.0f} times; peak")
+                    print(f"{facts['gigabytes']:.2f} GB")
                 said, real = lengths(processor.tokenizer, rows, found["generate"]["answers"])
                 print(f"\ntokens of label lists with their end: {said:.1f}, the real ones {real:.1f}")
                 print(

@@ -386,15 +386,14 @@ def findings(report):
 def _split_findings(report):
     for split, facts in report["splits"].items():
         rows, junk, duplicates = facts["rows"], facts["junk_rows"], facts["duplicates"]
-        of_rows = lambda count: f"{split}: {count} of {rows} rows ({count / rows:.1%})"
         if junk:
             why = f"{_reasons(facts)}; first on line {facts['first_junk_line']}"
             yield (
                 WARNING if junk > MAX_JUNK * rows else NOTE,
-                f"{of_rows(junk)} are junk ({why}); remove them with --fix",
+                f"{_of_rows(split, junk, rows)} are junk ({why}); remove them with --fix",
             )
         if duplicates:
-            text = f"{of_rows(duplicates)} are duplicates, which weight their questions; remove them with --fix"
+            text = f"{_of_rows(split, duplicates, rows)} are duplicates, which weight their questions; remove them with --fix"
             yield WARNING if duplicates > MAX_DUPLICATES * rows else NOTE, text
         if pairs := facts["conflicting_pairs"]:
             yield NOTE, f"{split}: {pairs} (image, question) pairs have several answers; --fix keeps the majority's"
@@ -402,11 +401,15 @@ def _split_findings(report):
             text = f"{split}: {facts['repeated_ids']} rows repeat an id, which training refuses"
             yield WARNING, f"{text}; give every row its own"
         if facts["constant_questions"]:
-            text = f"{of_rows(facts['constant_rows'])} ask questions that have one answer only"
+            text = f"{_of_rows(split, facts['constant_rows'], rows)} ask questions that have one answer only"
             yield NOTE, f"{text}, so accuracy on them says nothing, such as '{facts['constant_example']}'"
         record = report["recorded_split"][split]
         if record and not record["intact"]:
             yield WARNING, f"{split}: {facts['file']} has changed since data.split wrote it; split anew"
+
+
+def _of_rows(split, count, rows):
+    return f"{split}: {count} of {rows} rows ({count / rows:.1%})"
 
 
 def _reasons(facts):

@@ -279,9 +279,8 @@ def main():
     args = vars(parser.parse_args())
     result = split_jsonl(**args)
     print("\n".join(describe(result)))
-    print(
-        f"next: a configuration of your own, such as my.yaml, with these lines\n\n{config_lines(args['src'], args['dst'], result, args['image_root'])}"
-    )
+    print("next: a configuration of your own, such as my.yaml, with these lines\n")
+    print(config_lines(args["src"], args["dst"], result, args["image_root"]))
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def random_model(processor, seed=0, family="qwen2_vl", **text_changes):
     )
     model = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa").eval()
     with torch.no_grad():  # sharper than the default 0.02, so that greedy choices are no ties
-        for name, weight in model.named_parameters():
+        for weight in model.parameters():
             if weight.ndim > 1:
                 weight.normal_(std=0.15)
     return use_tree_attention(model.requires_grad_(False))

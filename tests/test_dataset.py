@@ -276,7 +276,8 @@ def test_the_users_debug_prints_work_where_the_document_puts_them(tmp_path, expe
     prints = '        print(f"Input IDs: {input_ids[:20]}")\n        print(f"Labels:    {labels[:20]}")\n'
     line = next(line for line in source.splitlines(keepends=True) if line.strip().startswith('return {"rows"'))
     (tmp_path / "dataset.py").write_text(source.replace(line, prints + line))
-    script = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import dataset; sys.argv = ['dataset.py', '--config', {str(tmp_path / 'c.yaml')!r}, '--show', '1']; dataset.main()"
+    argv = ["dataset.py", "--config", str(tmp_path / "c.yaml"), "--show", "1"]
+    script = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import dataset; sys.argv = {argv!r}; dataset.main()"
     config = experiment[0].model_dump(mode="json")
     config["output_dir"] = str(tmp_path / "out")
     (tmp_path / "c.yaml").write_text(json.dumps(config))

@@ -311,7 +311,7 @@ def test_one_beam_over_label_lists_equals_generate_with_prefix_allowed_tokens(an
 def beam_by_definition(scored, beams):
     """Beam search over a table {ids: logprob of the finished answer}: prefixes' probabilities come from `prefix` of the same search."""
     beam = [()]
-    while not (beam[0] in scored["answers"]):
+    while beam[0] not in scored["answers"]:
         longer = [ids + (token,) for ids in beam if ids not in scored["answers"] for token in scored["next"][ids]]
         beam = sorted([ids for ids in beam if ids in scored["answers"]] + longer, key=lambda ids: -scored["prefix"][ids])[:beams]
     return list(beam[0])

@@ -1,4 +1,7 @@
-"""The Trainer on trees: exact accumulation, validation by type, files kept current.    python -m pytest tests/training/test_trainer.py -v"""
+"""The Trainer on trees: exact accumulation, validation by type, files kept current.
+
+python -m pytest tests/training/test_trainer.py -v
+"""
 
 import json
 import math
@@ -75,7 +78,7 @@ def test_logged_loss_is_the_mean_over_answer_tokens(tmp_path, processor):
 def scenes(tmp_path, count, **changes):
     """(config, enriched rows) of the demo's first scenes, 9 questions each."""
     demo = ROOT / "data" / "demo" / "scenes"
-    lines = [line for line in (demo / "train.jsonl").read_text().splitlines()][: 9 * count]
+    lines = (demo / "train.jsonl").read_text().splitlines()[: 9 * count]
     (tmp_path / "train.jsonl").write_text("\n".join(lines))
     settings = {"data.train_jsonl": tmp_path / "train.jsonl", "output_dir": tmp_path / "out", "train.train_bs": 4, **changes}
     cfg = load_config(ROOT / "config_demo.yaml", [f"{key}={value}" for key, value in settings.items()])
