@@ -18,11 +18,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal
 
+from files import UserError, sha256, write_json  # first: from here on a missing package is one line
+
+# isort: split
 import yaml
 from packaging.version import Version
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-
-from files import UserError, sha256, write_json
 
 ROOT = Path(__file__).resolve().parent
 DEFAULT_CONFIG = ROOT / "config_exp1.yaml"
@@ -199,13 +200,13 @@ def _read_chain(path, below=()):
         del values[key]  # an empty section (`data:` with nothing below) changes nothing
     folder, base = path.resolve().parent, values.pop("extends", None)
     for key in PATH_KEYS:
-        _change(values, key, lambda value: str(folder / Path(value).expanduser()) if isinstance(value, str) else value)
+        _change(values, key, lambda value: os.path.normpath(folder / Path(value).expanduser()) if isinstance(value, str) else value)
     _change(values, "model_name", lambda value: _model_folder(value, f"{path}: ", folder))
     if base is None:
         return [(path, values)]
     if not isinstance(base, str):
         raise UserError(f"{path}: extends is {base!r}; give one file, such as extends: config_exp1.yaml")
-    base = folder / Path(base).expanduser()
+    base = Path(os.path.normpath(folder / Path(base).expanduser()))
     if not base.is_file():
         raise UserError(f"{path}: extends {base}, which does not exist; paths in a file are relative to that file")
     return [*_read_chain(base, (*below, path.resolve())), (path, values)]
@@ -299,7 +300,7 @@ def _model_folder(value, where, *folders):
         return value
     for folder in folders:
         if (candidate := folder / Path(value).expanduser()).is_dir():
-            return str(candidate)
+            return os.path.normpath(candidate)
     if value.startswith((".", "/", "~")) or value.count("/") > 1:
         raise UserError(f"{where}model_name: {value} is not a folder in {folders[0]}; give a model folder or a hub id")
     return value
@@ -379,3 +380,7 @@ def environment_facts():
     except OSError:  # no git here
         commit = None
     return {"versions": versions, "commit": commit or None}
+
+
+if __name__ == "__main__":
+    raise SystemExit("not a command, but the configuration; see docs/running.md")

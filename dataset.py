@@ -11,6 +11,9 @@ import sys
 from functools import lru_cache
 from itertools import chain, combinations
 
+from files import UserError, run_script, use_color  # first: from here on a missing package is one line
+
+# isort: split
 import torch
 from torch.utils.data import Dataset
 
@@ -20,7 +23,6 @@ from data.answer_space import EXCLUSIVE
 from data.images import check_images, image_path, image_token_count, load_image
 from data.preprocess import ensure_enriched
 from data.rows import group_by_image
-from files import UserError, run_script, use_color
 from model.forward import attention_par, why_rows_stay_plain
 from model.load import load_model_config, load_processor
 from model.token_tree import IGNORE_INDEX, TokenTree, ancestor_mask, batch_trees, pack_rows
@@ -300,7 +302,7 @@ def whole_prompt_ids(processor, row, cfg, like_ids):
 
 def _require(condition, row, problem):
     if not condition:
-        raise UserError(f"label mask broken at row {row['id']!r}: {problem}; check dataset.py and token_tree.py")
+        raise UserError(f"label mask broken at row {row['id']!r}: {problem}; check dataset.py and model/token_tree.py")
 
 
 def show_item(item, processor, color=True):

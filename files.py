@@ -161,3 +161,7 @@ def hash_of(facts):
 def use_color(stream):
     """Is `stream` a terminal whose user has not asked for plain text (https://no-color.org)?"""
     return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+if __name__ == "__main__":
+    raise SystemExit("not a command, but files and errors; run one of the scripts beside it")

@@ -8,4 +8,4 @@ here=$PWD requirements=requirements-dev.txt
 source tools/environment.sh
 "$python" -m ruff check .
 "$python" -m ruff format --check .
-exec "$python" -m pytest tests -q -ra "$@"
+exec "$python" -m pytest tests -q -ra -n 2 --dist loadfile --no-loadscope-reorder "$@"

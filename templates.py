@@ -46,3 +46,7 @@ def prompt_parts(question_type, question, answer_candidates=None, style="plain",
         prompt = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     head, branch = prompt.split(IMAGE_PLACEHOLDER, 1)  # the image comes first, so a question can't split the prompt
     return head + IMAGE_PLACEHOLDER, branch
+
+
+if __name__ == "__main__":
+    raise SystemExit("not a command, but the prompt; see python dataset.py --show 3")

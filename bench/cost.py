@@ -1,4 +1,4 @@
-"""Is the predicted cost right? Peak memory and FLOPs of real packed LoRA steps against `cost.py`.
+"""Is the predicted cost right? Peak memory and FLOPs of real packed LoRA steps against training/cost.py.
 
     python bench/cost.py                        115M and 2B shapes; about 10 minutes on two cores, 9 GB
     python bench/cost.py --shapes 115M

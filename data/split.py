@@ -22,8 +22,6 @@ from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
-import yaml
-
 if __package__ in (None, ""):  # run as `python data/split.py`
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -33,6 +31,9 @@ from data.image_copies import BITS, MAX_DISTANCE, join, look_at_images, same_pic
 from data.matching import question_key
 from data.rows import read_rows
 from files import UserError, atomic_open, read_jsonl, run_script, sha256, write_json
+
+# isort: split
+import yaml
 
 COUNTED = ("groups", "images", "questions")
 SPLIT_FILE = "split.json"

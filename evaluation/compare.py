@@ -3,6 +3,9 @@
 Both files answer the same questions about the same images, so differences are paired and their intervals resample images.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; run: python eval_exp1.py --compare A B")
+
 import statistics
 
 import numpy as np

@@ -4,6 +4,9 @@
 examples with small copies of their images. Its size does not depend on the number of rows.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; run: python eval_exp1.py --report PATH")
+
 import base64
 import io
 import os

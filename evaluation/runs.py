@@ -1,5 +1,8 @@
 """A predictions file on its way to scores: read, check, judge, measure, print, write. Or several seeds, or a pair."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; run: python eval_exp1.py")
+
 from collections import Counter
 
 from config import near, save_run_info

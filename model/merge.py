@@ -1,5 +1,8 @@
 """An adapter merged into its base model, for programs that know no PEFT."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; run: python merge_adapter.py --out FOLDER")
+
 import shutil
 
 from transformers import AutoModelForImageTextToText

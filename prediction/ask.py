@@ -1,5 +1,8 @@
 """One question about one image, answered on the terminal: `predict_exp1.py --image FILE --question "…"` or `--interactive`."""
 
+if __name__ == "__main__":
+    raise SystemExit('not a command; run: python predict_exp1.py --image FILE --question "…"')
+
 from math import exp
 from pathlib import Path
 

@@ -9,6 +9,9 @@
 Questions without candidates are answered freely in every mode.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; run: python predict_exp1.py predict.decoding=exact")
+
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from heapq import nlargest

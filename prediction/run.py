@@ -1,5 +1,8 @@
 """One run over a split: what decides its answers, the answers, and the rows that are written."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; run: python predict_exp1.py")
+
 from collections import Counter
 from pathlib import Path
 

@@ -127,3 +127,11 @@ def with_random_lora(model, lora_cfg, seed=1):
             if "lora_B" in name:
                 weight.copy_(0.05 * torch.randn(weight.shape, generator=generator))
     return model
+
+
+# The longest first, so that two workers (pytest -n 2) end together.
+LONGEST = ("test_run_exp1.py", "test_pipeline.py", "test_sanity_overfit.py", "test_own_data.py", "test_predict_exp1.py", "test_decode.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))

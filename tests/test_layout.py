@@ -18,7 +18,7 @@ SCRIPTS = {"train_exp1", "predict_exp1", "eval_exp1", "sanity_overfit", "merge_a
 SHARED = {"templates", "dataset", "constraints"}
 STAGES = {"training", "prediction", "evaluation"}
 # Arrows run down: a module may import those of lower storeys, and of its own folder.
-STOREYS = [{"files"}, {"config"}, {"data", "model"}, SHARED, STAGES, {*SCRIPTS, "tools", "bench"}]
+STOREYS = [{"files"}, {"config"}, {"data", "model"}, SHARED, STAGES, {*SCRIPTS, "tools", "bench", "docs"}]
 PRETRAINING = "data.demo.pretrain"  # makes the tiny model, and may look where it likes
 # Imported inside functions: slow or optional packages. (A script's `main` imports what it needs after its checks.)
 LATE = {
@@ -36,7 +36,7 @@ def modules(root=ROOT):
     """{dotted name: syntax tree} of the repository's own modules, tests left out."""
     paths = [
         *root.glob("*.py"),
-        *(path for folder in ("data", "model", *STAGES, "tools", "bench") for path in root.glob(f"{folder}/**/*.py")),
+        *(path for folder in ("data", "model", *STAGES, "tools", "bench", "docs") for path in root.glob(f"{folder}/**/*.py")),
     ]
     names = {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
     return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in names.items()}
@@ -145,6 +145,18 @@ def test_every_module_is_tested_in_its_own_folder():
         "tools",
         *STAGES,
     }
+
+
+NO_COMMANDS = ["prediction/ask.py", "prediction/run.py", "prediction/decode.py", "evaluation/compare.py", "evaluation/report.py"]
+NO_COMMANDS += ["evaluation/runs.py", "training/trainer.py", "training/dry_run.py", "training/cost.py", "training/resume.py"]
+NO_COMMANDS += ["model/merge.py", "templates.py", "constraints.py", "config.py", "files.py"]
+
+
+@pytest.mark.parametrize("path", NO_COMMANDS)
+def test_a_module_that_is_no_command_says_so(path):
+    for command in ([path], ["-m", path.removesuffix(".py").replace("/", ".")]):
+        result = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+        assert result.returncode == 1 and result.stderr.startswith("not a command") and len(result.stderr.splitlines()) == 1
 
 
 NO_TORCH = """

@@ -11,6 +11,9 @@ input's gradient backward, no weight gradient; LoRA's matrices cost all three. P
 tests/training/test_cost.py holds FLOPs and saved bytes against torch's own, bench/cost.py the peak memory of real steps.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; run: python train_exp1.py --dry-run")
+
 import re
 from dataclasses import dataclass
 

@@ -4,6 +4,9 @@ Tokens, steps, parameters, FLOPs, peak memory and time, from the data, the proce
 loaded. The arithmetic is in cost.py; this is its text.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; run: python train_exp1.py --dry-run")
+
 import math
 from collections import Counter
 from datetime import timedelta
@@ -45,7 +48,8 @@ def dry_run(dataset, cfg, world_size, gpu, utilisation):
             f"FLOPs an epoch: {done:.3g} = " + " + ".join(f"{name} {count:.3g}" for name, count in flops.items() if count),
             describe_memory(shape, batches, cfg),
             f"time: {timedelta(seconds=math.ceil(seconds))} for {steps:,} steps on {world_size} x {gpu} at {utilisation:.0%} of its "
-            f"{PEAK_TFLOPS[gpu]:g} TFLOP/s (dense bf16); without recomputation, as `mfu` in the log, that is {utilisation * useful / done:.0%}",
+            f"{PEAK_TFLOPS[gpu]:g} TFLOP/s (dense bf16); without recomputation, as `mfu` in the log, that is "
+            f"{utilisation * useful / done:.0%}",
         ]
     )
 

@@ -1,5 +1,8 @@
 """Which checkpoint a run goes on from, and whether it may: never a new run mixed with an old one. No torch."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; run: python train_exp1.py --resume_from_checkpoint")
+
 import re
 import shutil
 from pathlib import Path

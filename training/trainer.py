@@ -1,5 +1,8 @@
 """The transformers Trainer on token trees: loss, validation, callbacks. Shared by training and the sanity test."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; run: python train_exp1.py")
+
 import time
 from dataclasses import asdict
 from pathlib import Path

@@ -1,0 +1,128 @@
+"""What makes a stage run again: a file added to each folder changes the right hashes and no others.
+
+python -m pytest tests/tools/test_fingerprint.py -v
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import config
+from config import CODE, code_facts, load_config
+from data.preprocess import ensure_enriched
+from tools.fingerprint import stage_hashes
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = [{"question": "Is there text?", "answer": answer, "image": "a.jpg"} for answer in ("yes", "no")]
+
+
+@pytest.fixture
+def moved(tmp_path, monkeypatch):
+    """A copy of the code, which `code_facts` takes for the repository."""
+    shutil.copytree(ROOT, tmp_path / "moved", ignore=shutil.ignore_patterns(".*", "outputs*", "demo", "tests", "__pycache__", "docs"))
+    monkeypatch.setattr(config, "ROOT", tmp_path / "moved")
+    return tmp_path / "moved"
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    for split in ("train", "val", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    lines = ["model_name: tiny", "data:", *(f"  {split}_jsonl: {split}.jsonl" for split in ("train", "val", "test")), ""]
+    (tmp_path / "c.yaml").write_text("\n".join(lines))
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "config.json").write_text("{}")
+    return load_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("added", "stages"),
+    [
+        ("data/added.py", {"enrich", "predict", "eval"}),  # enrichment counts in training by the rows that it writes
+        ("data/rewordings.yaml", {"enrich", "eval"}),  # a table that only scores or rewords
+        ("data/formats/added.py", set()),
+        ("model/added.py", {"train", "predict", "eval"}),
+        ("training/added.py", {"train", "predict", "eval"}),
+        ("training/added.yaml", set()),
+        ("prediction/added.py", {"predict", "eval"}),
+        ("evaluation/added.py", {"eval"}),
+        ("evaluation/report.html.j2", {"eval"}),
+        ("tools/added.py", set()),
+        ("bench/added.py", set()),
+        ("dataset.py", {"train", "predict", "eval"}),
+        ("templates.py", {"train", "predict", "eval"}),
+        ("constraints.py", {"train", "predict", "eval"}),
+        ("config.py", {"train", "predict", "eval"}),
+        ("data/images.py", {"enrich", "train", "predict", "eval"}),
+        ("train_exp1.py", {"train", "predict", "eval"}),
+        ("predict_exp1.py", {"predict", "eval"}),
+        ("eval_exp1.py", {"eval"}),
+        ("sanity_overfit.py", set()),
+        ("merge_adapter.py", set()),
+        ("README.md", set()),
+    ],
+)
+def test_an_edit_runs_again_what_depends_on_it_and_nothing_else(moved, cfg, added, stages):
+    before = stage_hashes(cfg)
+    (moved / added).parent.mkdir(exist_ok=True)
+    with open(moved / added, "a") as file:
+        file.write("\n# edited\n")
+    after = stage_hashes(cfg)
+    assert {stage for stage in before if before[stage] != after[stage]} == stages
+
+
+def test_a_moved_repository_is_the_same(moved):
+    here = {stage: code_facts(stage) for stage in CODE}
+    config.ROOT = ROOT
+    assert {stage: code_facts(stage) for stage in CODE} == here and all(here.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ("eval.numeric_rel_tol=0.1", {"eval"}),
+        ("predict.decoding=greedy", {"predict", "eval"}),
+        ("train.lr=1e-3", {"train", "predict", "eval"}),
+        ("data.max_unseen=0.5", {"enrich", "train", "predict", "eval"}),
+    ],
+)
+def test_a_setting_runs_again_what_depends_on_it(cfg, change, stages):
+    before, after = stage_hashes(cfg), stage_hashes(load_config(cfg.config_path, [change]))
+    assert {stage for stage in before if before[stage] != after[stage]} == stages
+
+
+def test_rows_and_pictures_count(cfg):
+    """Enriched rows decide training; the test split's rows don't."""
+    ensure_enriched(cfg, "train")
+    before = stage_hashes(cfg)
+    folder = cfg.config_path.parent
+
+    def changed():
+        after = stage_hashes(cfg)
+        return {stage for stage in before if before[stage] != after[stage]}
+
+    test = folder / "test.jsonl"
+    test.write_text(test.read_text().replace("yes", "maybe"))
+    assert changed() == {"enrich", "eval"}, "enriched anew, it will change what is predicted"
+    before = stage_hashes(cfg)
+    os.utime(folder / "a.jpg", ns=(1, 1))
+    assert changed() == {"train", "predict", "eval"}
+    before = stage_hashes(cfg)
+    enriched = cfg.output_dir / "data" / "train.jsonl"
+    enriched.write_text(enriched.read_text().replace("yes", "no"))
+    assert changed() == {"train", "predict", "eval"}
+
+
+def test_the_shell_gets_variables(cfg, tmp_path):
+    strange = tmp_path / "it's here"
+    command = [sys.executable, str(ROOT / "tools" / "fingerprint.py"), "--config", str(cfg.config_path), f"output_dir={strange}"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    script = f'{printed}\necho "$out|$split_val|$train_inputs"'
+    out, val, train = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.strip().split("|")
+    assert (out, val) == (str(strange), str(tmp_path / "val.jsonl")) and len(train) == 64

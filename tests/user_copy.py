@@ -1,0 +1,93 @@
+"""A copy of the repository as a user has it, with rows of the demo, and a way to run its scripts."""
+
+import json
+import multiprocessing
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+
+from conftest import ROOT, TINY_MODEL
+
+SCENES = ROOT / "data" / "demo" / "scenes"
+
+
+def copy_repository(target):
+    """The code without data/demo's weights and scenes, which are used where they are."""
+    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(".*", "outputs*", "demo", "tests", "__pycache__", "*.md"))
+    return target
+
+
+def write_config(exp1, data, **changes):
+    """What the user's document says: edit config_exp1.yaml."""
+    text = (exp1 / "config_exp1.yaml").read_text()
+    values = {"model_name": TINY_MODEL, "train_jsonl": data / "train.jsonl", "val_jsonl": data / "val.jsonl", "image_root": SCENES}
+    values |= {"max_pixels": 12544, "lr": "1.0e-3", "max_new_tokens": "auto", "train_bs": 8, "grad_accum": 1}
+    values |= {"gradient_checkpointing": "false", **changes}
+    lines = []
+    for line in text.splitlines():
+        key = line.split(":")[0].strip()
+        lines.append(f"{line.split(key)[0]}{key}: {values[key]}" if key in values and not line.lstrip().startswith("#") else line)
+    (exp1 / "config_exp1.yaml").write_text("\n".join(lines) + "\n")
+
+
+def first_scenes(split, count):
+    rows = [json.loads(line) for line in (SCENES / f"{split}.jsonl").read_text().splitlines()]
+    names = list(dict.fromkeys(row["image"] for row in rows))[:count]
+    return [row for row in rows if row["image"] in names]
+
+
+def write_rows(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def make_parent(folder):
+    """`corrected 1-5 experiments/` with exp1/ in it, configured for 12 scenes; no outputs yet."""
+    parent = folder / "corrected 1-5 experiments"
+    exp1 = copy_repository(parent / "exp1")
+    for split, count in (("train", 12), ("val", 6)):
+        write_rows(exp1 / "rows" / f"{split}.jsonl", first_scenes(split, count))
+    write_config(exp1, exp1 / "rows")
+    return parent
+
+
+# Scripts start as forks of a process that has imported these, which takes ten seconds: processes of their own all the same.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["torch", "accelerate", "transformers.trainer", "peft", "qwen_vl_utils.vision_process", "user_copy"])
+
+
+def run(folder, script, *arguments, expect=0):
+    """Run a script in `folder` as `python script arguments…` does; return its standard output and error as `.stdout` and `.stderr`."""
+    with TemporaryDirectory() as place:
+        files = [os.path.join(place, name) for name in ("stdout", "stderr")]
+        process = FORKS.Process(target=_run_as_main, args=(str(folder), str(script), list(map(str, arguments)), *files))
+        process.start()
+        process.join()
+        result = SimpleNamespace(stdout=Path(files[0]).read_text(), stderr=Path(files[1]).read_text())
+    assert process.exitcode == expect, result.stdout[-2000:] + result.stderr[-4000:]
+    return result
+
+
+def _run_as_main(folder, script, arguments, stdout, stderr):
+    for descriptor, path in ((1, stdout), (2, stderr)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    sys.stdout, sys.stderr = (open(descriptor, "w", buffering=1, closefd=False) for descriptor in (1, 2))
+    multiprocessing.set_start_method("fork", force=True)  # as in a Python started afresh
+    os.chdir(folder)
+    sys.argv = [script, *arguments]
+    ours = {str(ROOT), *map(str, (ROOT / "tests").rglob("*"))}
+    sys.path = [str(Path(script).absolute().parent), *(path for path in sys.path if path not in ours | {str(ROOT / "tests")})]
+    runpy.run_path(script, run_name="__main__")
+
+
+def launch(folder, *command, launcher=(sys.executable,)):
+    """Run a command in a Python started afresh."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "2"}
+    result = subprocess.run([*launcher, *map(str, command)], cwd=folder, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    return result
