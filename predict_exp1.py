@@ -41,12 +41,12 @@ def parse_arguments():
     return args
 
 
-def image_to_ask_about(cfg, args):
+def image_to_ask_about(cfg, name):
     """Path of --image: in the working directory, the config's folder or data.image_root."""
     folders = (cfg.config_path.parent, *([cfg.data.image_root] if cfg.data.image_root else []))
-    path = next((path for folder in folders if (path := resolve_path(args.image, folder)).is_file()), None)
+    path = next((path for folder in folders if (path := resolve_path(name, folder)).is_file()), None)
     if path is None:
-        raise UserError(f"--image {args.image}: there is no such file, neither here nor in {' or '.join(map(str, folders))}")
+        raise UserError(f"--image {name}: there is no such file, neither here nor in {' or '.join(map(str, folders))}")
     return path
 
 
@@ -56,7 +56,7 @@ def main():
     check_transformers()
     asking = args.question or args.interactive
     if args.image:
-        args.image = image_to_ask_about(cfg, args)
+        args.image = image_to_ask_about(cfg, args.image)
     source = None if asking else cfg.split_path(args.split)
     adapter = adapter_folder(cfg, args.adapter)
     out = None if asking else output_path(cfg, args.split, adapter, args.out)

@@ -8,4 +8,5 @@ here=$PWD requirements=requirements-dev.txt
 source tools/environment.sh
 "$python" -m ruff check .
 "$python" -m ruff format --check .
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # a core for each of the two workers
 exec "$python" -m pytest tests -q -ra -n 2 --dist loadfile --no-loadscope-reorder "$@"

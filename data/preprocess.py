@@ -15,7 +15,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as `python data/preprocess.py`
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import SPLITS, DataConfig, argument_parser, code_facts, load_config, save_run_info
+from config import SPLITS, DataConfig, argument_parser, code_facts, load_config, near, save_run_info
 from data import answer_space, schema
 from data.matching import normalize_answer  # noqa: F401  where the user's document imports it from
 from data.rows import read_rows
@@ -147,7 +147,8 @@ def main():
         return print(describe(args.src, enrich_jsonl(args.src, args.dst, args.train, settings=cfg.data)))
     for split in SPLITS:
         if split == "train" or getattr(cfg.data, f"{split}_jsonl"):
-            print(f"{split}: {enrich_split(cfg, split)}")
+            print(f"{split}: {near(enrich_split(cfg, split))}")
+    print(f"next: {cfg.command('train_exp1.py')}")
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def beside_questions(details, judged, blind_rows):
 def checked_note(run):
     """What the ids and the ground truth were checked against."""
     if run["source"]:
-        return f"ids, questions and ground truth checked against {run['source']}"
+        return f"ids, questions and ground truth checked against {near(run['source'])}"
     return "only the file itself was checked; --against DATA.jsonl checks ids and ground truth"
 
 

@@ -271,6 +271,15 @@ def test_viewer_shows_supervised_tokens_in_green_and_in_full(data, processor):
     assert IMAGE_PLACEHOLDER.replace("<|image_pad|>", "<|image_pad|> x 6") in plain
 
 
+def test_viewer_without_colour_puts_supervised_tokens_in_brackets(data, processor):
+    """In a file, or where NO_COLOR asks for it."""
+    coloured, plain = (show_item(data[1], processor, color) for color in (True, False))
+    assert "\033" not in plain and plain == re.sub("\033\\[1;32m(.*?)\033\\[0m", r"⟦\1⟧", coloured).replace("\033[2m", "").replace(
+        "\033[34m", ""
+    ).replace("\033[0m", "")
+    assert plain.count("⟦") == len(data[1]["rows"])
+
+
 def test_the_users_debug_prints_work_where_the_document_puts_them(tmp_path, experiment):
     source = (ROOT / "dataset.py").read_text()
     prints = '        print(f"Input IDs: {input_ids[:20]}")\n        print(f"Labels:    {labels[:20]}")\n'

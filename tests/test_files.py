@@ -11,12 +11,13 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from files import UserError, atomic_open, read_json, read_jsonl, sha256, write_json, write_jsonl
+from files import UserError, atomic_open, read_json, read_jsonl, sha256, use_color, write_json, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -225,3 +226,14 @@ run_script(lambda: list(DataLoader(Images(), num_workers=1)))
 def test_a_mistake_found_by_a_loading_process_is_one_line_too():
     result = run_code(FAILS_IN_A_WORKER)
     assert (result.returncode, result.stderr) == (1, "error: image a.png: can't be read; replace it\n")
+
+
+@pytest.mark.parametrize(
+    ("terminal", "setting", "expected"), [(True, None, True), (True, "1", False), (True, "", True), (False, None, False)]
+)
+def test_colour_is_for_terminals_whose_users_want_it(monkeypatch, terminal, setting, expected):
+    """https://no-color.org: present and not empty means no."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("NO_COLOR", setting)
+    assert use_color(SimpleNamespace(isatty=lambda: terminal)) is expected

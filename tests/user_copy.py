@@ -87,7 +87,7 @@ def _run_as_main(folder, script, arguments, stdout, stderr):
 
 def launch(folder, *command, launcher=(sys.executable,)):
     """Run a command in a Python started afresh."""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run([*launcher, *map(str, command)], cwd=folder, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     return result

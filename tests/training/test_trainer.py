@@ -6,6 +6,7 @@ python -m pytest tests/training/test_trainer.py -v
 import json
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,8 +26,10 @@ from training.cost import MicroBatch, model_flops, model_shape
 from training.trainer import (
     ExperimentFiles,
     GradientCheck,
+    LogLines,
     SpeedMeter,
     build_trainer,
+    duration,
     exact_match_by_type,
     predicted_tokens,
     training_arguments,
@@ -142,6 +145,48 @@ def test_every_epoch_is_drawn_anew_and_known_from_the_seed(tmp_path, processor):
         assert groups == [[row["id"] for row in rows] for rows in data.groups]
         assert Counter(row_id for group in groups for row_id in group) == Counter(row["id"] for row in rows)
     assert len(epochs[0]) == 24 and sorted(map(sorted, epochs[0])) != sorted(map(sorted, epochs[1]))
+
+
+def test_the_log_is_lines_for_people(capsys, monkeypatch):
+    """One line a log step and a validation, without carriage returns; the state file has every number (below)."""
+    clock = iter([100.0, 130.0, 700.0])
+    monkeypatch.setattr("training.trainer.time.perf_counter", lambda: next(clock))
+    lines, args = LogLines(), SimpleNamespace(logging_steps=10)
+    state = TrainerState(max_steps=228, global_step=20, is_world_process_zero=True)
+    lines.on_train_begin(args, state, None)
+    state.global_step = 30  # ten steps in 30 s
+    lines.on_log(args, state, None, logs={"loss": 0.28449, "questions_per_second": 91.3, "learning_rate": 1e-4})
+    lines.on_evaluate(args, state, None, metrics={"eval_loss": 0.25, "eval_exact_match": 0.8111, "eval_exact_match_yes_no": 0.0})
+    state.global_step = 120
+    lines.on_log(args, state, None, logs={"loss": float("nan"), "questions_per_second": 7.0, "mfu": 0.41})
+    lines.on_log(args, state, None, logs={"train_runtime": 5.0})
+    assert capsys.readouterr().out.splitlines() == [
+        "training 208 steps, a line every 10",
+        "step  30/228  loss 0.284  91 questions/s  10 min left",
+        "step  30/228  validation loss 0.250  exact match 81.1% (teacher-forced)",
+        "step 120/228  loss nan  7 questions/s  41% MFU  11 min left",
+    ]
+    state.is_world_process_zero = False
+    lines.on_evaluate(args, state, None, metrics={"eval_loss": 0.25, "eval_exact_match": 0.8})
+    assert capsys.readouterr().out == "", "one process speaks"
+
+
+def test_durations_are_short():
+    assert [duration(seconds) for seconds in (0, 44.6, 89.4, 100, 3600, 7199, 7200, 86400)] == [
+        "0 s", "45 s", "89 s", "2 min", "60 min", "2 h 0 min", "2 h 0 min", "24 h 0 min",
+    ]  # fmt: skip
+
+
+def test_only_the_log_lines_speak(tmp_path, model, experiment, processor, capsys):
+    """transformers' own printer and progress bars are off."""
+    cfg, rows = experiment
+    dataset = load_dataset(rows, processor, cfg, training=True)
+    cfg = cfg.model_copy(update={"train": cfg.train.model_copy(update={"max_steps": 2, "logging_steps": 1})})
+    args = training_arguments(cfg, tmp_path, eval_strategy="no", save_strategy="no")
+    build_trainer(with_random_lora(model, cfg.lora), dataset, None, args).train()
+    printed = capsys.readouterr()
+    assert [line.split("  ")[0] for line in printed.out.splitlines()] == ["training 2 steps, a line every 1", "step 1/2", "step 2/2"]
+    assert "\r" not in printed.err and "it/s" not in printed.err
 
 
 def test_gradient_check_finds_idle_tensors(model, experiment):

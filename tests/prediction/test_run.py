@@ -1,0 +1,66 @@
+"""The closing lines of a prediction, and where its answers go.
+
+python -m pytest tests/prediction/test_run.py -v
+"""
+
+import pytest
+
+from config import load_config
+from files import UserError
+from predict_exp1 import image_to_ask_about
+from prediction.run import describe
+from prediction.setup import adapter_folder, output_path
+
+
+def rows(**decodings):
+    return [{"qtype": qtype, "decoding": decoding} for qtype, kinds in decodings.items() for decoding in kinds]
+
+
+def test_the_closing_line_counts_constrained_rows_and_names_the_others():
+    assert describe(rows(yes_no=["exact"] * 700, mcq=["beam", "greedy"] * 370), 9) == "1,440 of 1,440 rows constrained"
+    some = rows(open_ended=["free"] * 15, yes_no=["exact"] * 16, count_numeric=["free"] * 2)
+    some[0]["cut"] = True
+    assert describe(some, 4) == (
+        "16 of 33 rows constrained; free: count_numeric 2, open_ended 15; 1 answers cut at predict.max_new_tokens=4"
+    )
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    (tmp_path / "c.yaml").write_text("output_dir: out\ndata: {image_root: frames}\n")
+    (tmp_path / "frames").mkdir()
+    return load_config(tmp_path / "c.yaml")
+
+
+def test_predictions_are_named_after_split_and_adapter(cfg, tmp_path):
+    own, other = cfg.output_dir / "adapter", tmp_path / "run7" / "adapter"
+    names = [
+        output_path(cfg, *arguments).name
+        for arguments in (("val", own, None), ("test", own, None), ("val", None, None), ("val", other, None))
+    ]
+    assert names == [
+        "predictions.jsonl",
+        "predictions_test_adapter.jsonl",
+        "predictions_val_none.jsonl",
+        "predictions_val_run7_adapter.jsonl",
+    ]
+    with pytest.raises(UserError, match="let the name end in .jsonl"):
+        output_path(cfg, "val", own, "answers.txt")
+
+
+def test_a_missing_adapter_says_how_to_train_one(cfg, monkeypatch):
+    assert adapter_folder(cfg, "none") is None
+    monkeypatch.chdir(cfg.config_path.parent)
+    with pytest.raises(UserError, match="train first: .*train_exp1.py --config c.yaml, or give --adapter PATH or --adapter none"):
+        adapter_folder(cfg, None)
+
+
+def test_an_image_is_found_where_rows_find_theirs(cfg, tmp_path, monkeypatch):
+    """In the working directory, beside the configuration, or in data.image_root."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for folder in (tmp_path / "frames", tmp_path, tmp_path / "elsewhere"):
+        (folder / "a.jpg").write_bytes(b"")
+        assert image_to_ask_about(cfg, "a.jpg").resolve() == folder / "a.jpg"
+    with pytest.raises(UserError, match=r"--image b.jpg: there is no such file, neither here nor in "):
+        image_to_ask_about(cfg, "b.jpg")

@@ -1,0 +1,124 @@
+"""docs/your-data.md as a stranger follows it: every file is written, every command runs, and the output is what the page shows.
+
+python -m pytest tests/test_tutorial.py -v
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from user_copy import copy_repository
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LEARNT = re.compile(r"[+-]?\d+\.\d+%?")  # figures that depend on training, whose last digits another machine may not share
+TRAINS = "run_exp1.sh"
+
+
+@pytest.fixture(scope="module")
+def page():
+    """[(language, text)] of the page's blocks, in its order."""
+    return BLOCK.findall((ROOT / "docs" / "your-data.md").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def followed(page, tmp_path_factory):
+    """(folder, [(commands, what they print)]) of all bash blocks, run in a copy of the repository, with the files that the page shows."""
+    folder = copy_repository(tmp_path_factory.mktemp("tutorial") / "surgical vqa")
+    (folder / "data" / "demo").symlink_to(ROOT / "data" / "demo", target_is_directory=True)
+    shell = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_WAIT_POLICY": "PASSIVE"}
+    shell |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
+    printed = []
+    for language, text in page:
+        name = text.split("\n")[0].removeprefix("# ")
+        if language in ("python", "yaml"):
+            assert re.fullmatch(r"[\w.]+", name), f"the first line is no file name: {name}"
+            (folder / name).write_text(text, encoding="utf-8")
+        elif language == "bash":
+            result = subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=folder, capture_output=True, text=True, env=shell)
+            assert result.returncode == 0, f"{text}{result.stdout[-2000:]}{result.stderr[-4000:]}"
+            printed.append((text, result.stdout))
+    return folder, printed
+
+
+def output_of(followed, command):
+    """What the one block with this command printed."""
+    (found,) = [printed for commands, printed in followed[1] if command in commands]
+    return found
+
+
+def test_the_page_has_every_step(page):
+    """What isn't run is the installation alone, into the environment that the tests already run in."""
+    assert {language for language, _ in page} == {"console", "python", "yaml", "bash", "text"}
+    console = [text for language, text in page if language == "console"]
+    assert ["pip install -r requirements.txt" in text for text in console] == [True, False] and "activate" in console[1]
+    commands = "".join(text for language, text in page if language == "bash")
+    steps = ["to_rows.py", "data/split.py", "data.check", "--dry-run", "sanity_overfit.py", TRAINS, "swapped_images.py", "my.yaml --test"]
+    places = [commands.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+def test_the_output_is_what_the_page_shows(page, followed):
+    """Every line of a text block begins a line of what the commands above it print, in this order."""
+    runs = iter(followed[1])
+    shown = 0
+    for language, text in page:
+        if language == "bash":
+            commands, printed = next(runs)
+            lines = iter(comparable(printed, commands))
+        elif language == "text":
+            for line in comparable(text, commands):
+                assert any(found.startswith(line) for found in lines), f"not printed, or not in this order, by {commands}: {line}"
+                shown += 1
+    assert shown > 20 and next(runs, None) is None
+
+
+def comparable(text, commands):
+    """Lines of an output, without trailing spaces; of trained models without the figures."""
+    lines = [line.rstrip() for line in text.splitlines()]
+    return [" ".join(LEARNT.sub("#", line).split()) for line in lines] if TRAINS in commands else lines
+
+
+def test_no_patient_is_in_two_files(followed):
+    rows = {split: read_rows(followed[0] / "mine" / "split" / f"{split}.jsonl") for split in ("train", "val", "test")}
+    patients = {split: {row["group"] for row in found} for split, found in rows.items()}
+    assert {split: len(found) for split, found in patients.items()} == {"train": 14, "val": 5, "test": 5}
+    assert len(set.union(*patients.values())) == 24
+    cells = (followed[0] / "mine" / "findings.csv").read_text().replace("\n", ",").split(",")[5:]
+    assert sum(map(len, rows.values())) == sum(map(bool, cells)) - 2 * 72, "a row for every cell with a finding, and no other"
+
+
+def read_rows(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_what_the_doctor_and_the_dry_run_say(followed):
+    doctor = output_of(followed, "data.check")
+    assert "rows with a constraint 72\n" in doctor and "\nno findings\n" in doctor and "WARNING" not in doctor
+    assert "optimizer steps: 36 in all, 6 an epoch\n" in output_of(followed, "--dry-run")
+
+
+def test_the_sanity_test_passes(followed):
+    assert "SANITY TEST PASSED\n" in output_of(followed, "sanity_overfit.py")
+    report = json.loads((followed[0] / "outputs_mine" / "sanity" / "sanity.json").read_text())
+    assert report["rows"] == 64 and report["exact_match"]["free"] >= 0.95
+
+
+def test_the_number_and_its_interval(followed):
+    """The validation's number by patient, above the blind prior; the test split is touched by the last command alone."""
+    folder, printed = followed
+    (_, first), (_, last) = [run for run in printed if TRAINS in run[0]]
+    assert re.search(r"^OVERALL \(micro\)      35 ", first, re.MULTILINE) and "Intervals resample 5 groups." in first
+    assert "The test split was not touched." in first and "on the test split" not in first
+    table = last.split("on the test split\n")[1]
+    assert re.search(r"^OVERALL \(micro\)      32 ", table, re.MULTILINE) and "Intervals resample 5 groups." in table
+    assert "== train: unchanged, skipped\n" in last, "the check with swapped images must leave the run as it was"
+    metrics = json.loads((folder / "outputs_mine" / "metrics_tuned_constrained.json").read_text())
+    assert metrics["n"] == 35 and metrics["details"]["overall"]["clusters"] == 5
+    assert metrics["micro"] > metrics["blind_prior"]["micro"] and (folder / "outputs_mine" / "report.html").is_file()
+    swapped = json.loads(output_of(followed, "swapped_images.py"))
+    assert swapped["rows"] == 35 and swapped["swapped"] < metrics["micro"]
