@@ -34,21 +34,21 @@ for needed in "$split" $([[ $test == no ]] || echo "test"); do
 done
 stamps=$out/.stages
 mkdir -p "$stamps"
-changed=no
 
 finished() {  # finished NAME HASH OUTPUT: OUTPUT is there, made from HASH
   [[ -e $3 && $(cat "$stamps/$1" 2>/dev/null) == "$2" ]]
 }
 
-stage() {  # stage NAME HASH OUTPUT SCRIPT...: run unless it is finished and no earlier stage ran; $text gets what it prints
-  local name=$1 hash=$2 output=$3 script=$4; shift 4
-  if [[ $changed == no ]] && finished "$name" "$hash" "$output"; then
+stage() {  # stage NAME HASH OUTPUT SCRIPT...: run unless it is finished
+  # $readers: the stages that read what it writes, and so are not finished any more. $text: where what it prints goes.
+  local name=$1 hash=$2 output=$3 script=$4 reader stale; shift 4
+  if finished "$name" "$hash" "$output"; then
     echo "== $name: unchanged, skipped"
     return
   fi
-  changed=yes
   echo "== $name"
-  rm -f "$stamps/$name"
+  read -ra stale <<< "$name ${readers:-}"
+  for reader in "${stale[@]}"; do rm -f "$stamps"/$reader; done
   if [[ -n ${text:-} ]]; then
     "$python" "$here/$script" "$@" "${settings[@]}" > "$text"
   else
@@ -60,15 +60,15 @@ stage() {  # stage NAME HASH OUTPUT SCRIPT...: run unless it is finished and no 
 predict_and_eval() {  # predict_and_eval NAME SPLIT REPORT OPTIONS-OF-PREDICT...
   local name=$1 split=$2 report=$3 rows=split_$2; shift 3
   local predictions=$out/predictions_$name.jsonl
-  stage "predict_$name" "$predict_inputs $split" "$predictions" \
+  readers="eval_$name compare" stage "predict_$name" "$predict_inputs $split" "$predictions" \
     predict_exp1.py --split "$split" --out "$predictions" "$@" ${overwrite[@]+"${overwrite[@]}"}
-  text=$out/evaluation_$name.txt stage "eval_$name" "$eval_inputs $split" "$out/metrics_$name.json" \
+  readers=summary text=$out/evaluation_$name.txt stage "eval_$name" "$eval_inputs $split" "$out/metrics_$name.json" \
     eval_exp1.py --predictions "$predictions" --against "${!rows}" --report "$report"
 }
 
+finished enrich "$enrich_inputs" "$out/data/train.jsonl" && enriched=before || enriched=now
 stage enrich "$enrich_inputs" "$out/data/train.jsonl" data/preprocess.py
-if [[ $changed == yes ]]; then facts; fi
-changed=no  # what it wrote is hashed below, row by row
+[[ $enriched == before ]] || facts  # what it wrote counts in what follows, row by row
 
 adapter=$out/adapter/adapter_model.safetensors
 again=(${overwrite[@]+"${overwrite[@]}"})
@@ -82,7 +82,7 @@ if ! finished train "$train_inputs" "$adapter"; then
   fi
   echo "$train_inputs" > "$stamps/training_began"
 fi
-stage train "$train_inputs" "$adapter" train_exp1.py ${again[@]+"${again[@]}"}
+readers='predict_* eval_* summary compare' stage train "$train_inputs" "$adapter" train_exp1.py ${again[@]+"${again[@]}"}
 
 predict_and_eval untuned_free "$split" none --adapter none predict.decoding=free
 predict_and_eval untuned_constrained "$split" none --adapter none
@@ -107,5 +107,5 @@ elif [[ $test == yes ]]; then
   echo "== results: tuned, constrained, on the test split"
   cat "$out/evaluation_test.txt"
 elif [[ -n ${split_test:-} ]]; then
-  echo "The test split was not touched. When nothing is going to change any more, once: bash $0 $config ${overrides[*]:-} --test"
+  echo "The test split was not touched. When nothing is going to change any more, once: $(printf '%q ' bash "$0" "$config" ${overrides[@]+"${overrides[@]}"})--test"
 fi

@@ -106,8 +106,10 @@ def main():
 
 
 def command_of_training(args):
-    """How to train with the configuration as it was given, without this test's own settings."""
-    return load_config(args.config, args.overrides).command("train_exp1.py")
+    """How to train with the configuration as it was given, without the settings that are this test's own."""
+    own = {setting.split("=")[0] for setting in SETTINGS}
+    overrides = [override for override in args.overrides if override.split("=")[0] not in own]
+    return load_config(args.config, overrides).command("train_exp1.py")
 
 
 if __name__ == "__main__":

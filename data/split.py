@@ -259,7 +259,7 @@ def config_lines(src, dst, result, image_root=None):
     root = Path(image_root or Path(src).parent).resolve()
     data = {f"{split}_jsonl": str(_split_path(Path(dst).resolve(), split)) for split in result["splits"]}
     data["image_root"] = str(root) if (root / image).is_file() else "the folder that image names start from"
-    own = {"extends": str(DEFAULT_CONFIG), "output_dir": "outputs", "data": data}
+    own = {"extends": str(DEFAULT_CONFIG), "output_dir": "outputs_mine", "data": data}
     return yaml.safe_dump(own, sort_keys=False, allow_unicode=True, width=10_000).rstrip()
 
 

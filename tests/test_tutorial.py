@@ -122,3 +122,50 @@ def test_the_number_and_its_interval(followed):
     assert metrics["micro"] > metrics["blind_prior"]["micro"] and (folder / "outputs_mine" / "report.html").is_file()
     swapped = json.loads(output_of(followed, "swapped_images.py"))
     assert swapped["rows"] == 35 and swapped["swapped"] < metrics["micro"]
+
+
+# ---- the one command, on what the page left
+
+
+def one_command(folder, *arguments):
+    shell = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": ""}
+    command = ["bash", str(folder / "run_exp1.sh"), str(folder / "my.yaml"), *arguments]
+    return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, env=shell)
+
+
+def test_the_one_command_shows_four_runs_in_one_table(followed):
+    first = output_of(followed, "run_exp1.sh my.yaml\n")
+    lines = first.splitlines()
+    names = ["untuned, free", "untuned, constrained", "tuned, free", "tuned, constrained", "commonest training answer", "reachable answers"]
+    start = next(number for number, line in enumerate(lines) if line.startswith("untuned, free"))
+    assert [line.split("  ")[0] for line in lines[start : start + 6]] == names
+    assert lines[start + 7].startswith("On 35 questions about 5 groups, the tuned model with exact constrained decoding")
+    assert lines[-3] == "report: outputs_mine/report.html" and lines[-1].endswith("run_exp1.sh my.yaml --test")
+    assert ".venv" not in first
+
+
+def test_a_second_call_skips_what_is_done_and_an_edit_runs_again_what_depends_on_it(followed):
+    folder, _ = followed
+    again = one_command(folder)
+    assert (again.returncode, again.stdout.count("unchanged, skipped")) == (0, 12), again.stderr
+    assert "OVERALL (micro)      35 " in again.stdout and "untuned, free" in again.stdout
+    with open(folder / "evaluation" / "tables.py", "a") as file:
+        file.write("# an edit that no prediction depends on\n")
+    edited = one_command(folder).stdout
+    assert all(f"== predict_{run}: unchanged, skipped\n" in edited for run in ("untuned_free", "tuned_constrained"))
+    assert all(f"== {stage}\n" in edited for stage in ("eval_untuned_free", "eval_tuned_constrained", "summary", "compare"))
+
+
+def test_a_run_is_not_replaced_unasked(followed):
+    folder, _ = followed
+    weights = folder / "outputs_mine" / "adapter" / "adapter_model.safetensors"
+    before = weights.read_bytes()
+    other = one_command(folder, "train.max_steps=2")
+    assert other.returncode == 1 and "already holds a training run" in other.stderr and weights.read_bytes() == before
+
+
+def test_what_the_one_command_does_not_know_is_one_line(followed):
+    folder, _ = followed
+    for arguments, said in ((["--tset"], "--tset: give a .yaml file"), (["data.test_jsonl=null", "--test"], "set data.test_jsonl in")):
+        result = one_command(folder, *arguments)
+        assert result.returncode == 1 and said in result.stderr and len(result.stderr.splitlines()) == 1

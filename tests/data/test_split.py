@@ -435,7 +435,7 @@ def test_command_prints_counts_and_lines_to_paste(tmp_path):
         folder = tmp_path / "my data"
         assert yaml.safe_load(pasted) == {
             "extends": str(ROOT / "config_exp1.yaml"),
-            "output_dir": "outputs",
+            "output_dir": "outputs_mine",
             "data": {**{f"{name}_jsonl": str(folder / f"{name}.jsonl") for name in NAMES}, "image_root": str(folder)},
         }
 
