@@ -5,6 +5,9 @@
 for sizes with its unit.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command, but which tokens may come next; see docs/method.md")
+
 from functools import cached_property
 
 import torch
@@ -167,7 +170,3 @@ class NumberGrammar(LabelSetNode):
                 paths.append((self.encode("-"), (False, "begin", 0)))
             self.nodes[state] = LabelSetNode(self, paths)
         return self.nodes[state]
-
-
-if __name__ == "__main__":
-    raise SystemExit("not a command, but which tokens may come next; see docs/method.md")

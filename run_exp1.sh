@@ -59,10 +59,11 @@ stage() {  # stage NAME HASH OUTPUT SCRIPT...: run unless it is finished
 
 predict_and_eval() {  # predict_and_eval NAME SPLIT REPORT OPTIONS-OF-PREDICT...
   local name=$1 split=$2 report=$3 rows=split_$2; shift 3
-  local predictions=$out/predictions_$name.jsonl
-  readers="eval_$name compare" stage "predict_$name" "$predict_inputs $split" "$predictions" \
+  local predictions=$out/predictions_$name.jsonl tables='summary compare'
+  [[ $name != test ]] || tables=''  # which are about the four runs
+  readers="eval_$name $tables" stage "predict_$name" "$predict_inputs $split" "$predictions" \
     predict_exp1.py --split "$split" --out "$predictions" "$@" ${overwrite[@]+"${overwrite[@]}"}
-  readers=summary text=$out/evaluation_$name.txt stage "eval_$name" "$eval_inputs $split" "$out/metrics_$name.json" \
+  readers=$tables text=$out/evaluation_$name.txt stage "eval_$name" "$eval_inputs $split" "$out/metrics_$name.json" \
     eval_exp1.py --predictions "$predictions" --against "${!rows}" --report "$report"
 }
 
