@@ -34,11 +34,12 @@ REPORTED_PACKAGES = ("torch", "transformers", "peft", "accelerate", "qwen-vl-uti
 # counts in the later ones by the rows that it wrote, so an edit of data/ that changes no row makes nobody train again.
 _SHARED = ("config.py", "files.py", "templates.py", "dataset.py", "constraints.py", "data/images.py", "model/*.py")
 CODE = {
-    "enrich": ("data/*.py", "data/*.yaml"),
+    "enrich": ("files.py", "data/*.py", "data/*.yaml"),
     "train": (*_SHARED, "training/*.py", "train_exp1.py"),
     "predict": (*_SHARED, "data/*.py", "prediction/*.py", "predict_exp1.py"),
     "evaluate": ("data/*.py", "data/*.yaml", "evaluation/*.*", "eval_exp1.py"),
 }
+TELLS = ("model/merge.py", "training/cost.py", "training/dry_run.py")  # decides nothing that a stage writes
 
 
 def _not_bool(value):
@@ -81,7 +82,7 @@ class TrainConfig(Section):
     questions_per_image: Count | Literal["all"] = "all"
     tokens_per_row: Count = 4096
     grad_accum: Count = 2
-    seed: Annotated[Integer, Field(ge=0)] = 42
+    seed: Annotated[Integer, Field(ge=0, lt=2**32)] = 42
     lr: Annotated[Float, Field(gt=0)] = 1e-4
     weight_decay: NonNegative = 0.0
     epochs: Annotated[Float, Field(gt=0)] = 1
@@ -131,7 +132,7 @@ class EvalConfig(Section):
 class Config(Section):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    model_name: str = "Qwen/Qwen2-VL-7B-Instruct"
+    model_name: Annotated[str, Field(min_length=1)] = "Qwen/Qwen2-VL-7B-Instruct"
     vision_frozen: Literal[True] = True
     output_dir: Path = Path("outputs")
     prompt_style: Literal["plain", "chat"] = "plain"
@@ -184,11 +185,16 @@ def load_config(path=None, overrides=()):
     for override in overrides:
         _apply_override(values, override, folder)
     try:
-        return Config(**values, config_path=path.resolve(), overrides=tuple(overrides))
+        cfg = Config(**values, config_path=path.resolve(), overrides=tuple(overrides))
     except ValidationError as error:
         raise UserError("; ".join(f"{_where(item, chain)}: {_explain(item)}" for item in error.errors())) from None
     except TypeError as error:  # a key that isn't text, or `config_path` itself
         raise UserError(f"{path}: {error}") from None
+    if os.path.isabs(cfg.model_name) and not (Path(cfg.model_name) / "config.json").is_file():
+        raise UserError(f"model_name: {cfg.model_name} is no model folder, with a config.json; give a model folder or a hub id")
+    if cfg.output_dir.exists() and not cfg.output_dir.is_dir():
+        raise UserError(f"output_dir: {cfg.output_dir} is a file; give a folder")
+    return cfg
 
 
 def _read_chain(path, below=()):
@@ -200,16 +206,24 @@ def _read_chain(path, below=()):
         del values[key]  # an empty section (`data:` with nothing below) changes nothing
     folder, base = path.resolve().parent, values.pop("extends", None)
     for key in PATH_KEYS:
-        _change(values, key, lambda value: os.path.normpath(folder / Path(value).expanduser()) if isinstance(value, str) else value)
-    _change(values, "model_name", lambda value: _model_folder(value, f"{path}: ", folder))
+        _change(values, key, lambda value: str(_from(folder, value)) if isinstance(value, str) else value)
+    _change(values, "model_name", lambda value: _model_folder(value, folder))
     if base is None:
         return [(path, values)]
     if not isinstance(base, str):
         raise UserError(f"{path}: extends is {base!r}; give one file, such as extends: config_exp1.yaml")
-    base = Path(os.path.normpath(folder / Path(base).expanduser()))
+    base = _from(folder, base)
     if not base.is_file():
         raise UserError(f"{path}: extends {base}, which does not exist; paths in a file are relative to that file")
     return [*_read_chain(base, (*below, path.resolve())), (path, values)]
+
+
+def _from(folder, path):
+    """A path of a file in `folder` (resolved), without the `..` that it begins with."""
+    path = Path(path).expanduser()
+    while path.parts[:1] == ("..",):
+        folder, path = folder.parent, Path(*path.parts[1:])
+    return folder / path
 
 
 def _merged(values, own):
@@ -237,8 +251,11 @@ def near(path):
 def this_python():
     """How to start the running Python from this shell: `python` where that is the one, else its path."""
     here = Path(sys.executable).parent
-    names = (name for name in ("python", "python3") if (found := shutil.which(name)) and Path(found).parent == here)
-    return next(names, near(sys.executable))
+    for name in ("python", "python3"):
+        found = shutil.which(name)
+        if found and Path(found).parent == here and os.path.samefile(found, sys.executable):
+            return name
+    return near(sys.executable)
 
 
 def resolve_path(path, folder, writing=False):
@@ -256,7 +273,7 @@ def _read_yaml(path):
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file; give another with --config") from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise UserError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from None
     if not isinstance(values or {}, dict):
         raise UserError(f"{path}: holds a {type(values).__name__}, not `key: value` lines")
@@ -282,10 +299,12 @@ def _apply_override(values, override, folder):
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UserError(f"override {override!r}: {text!r} is not a YAML value") from None
+    if isinstance(value, dict):
+        raise UserError(f"override {override!r}: give one key at a time, such as {dotted_key}.{next(iter(value), 'key')}=…")
     if dotted_key in PATH_KEYS and value is not None:
         value = str(resolve_path(str(value), folder, writing=dotted_key == "output_dir"))
     if dotted_key == "model_name":
-        value = _model_folder(value, "", Path.cwd(), folder)
+        value = _model_folder(value, Path.cwd(), folder)
     *sections, key = dotted_key.split(".")
     for section in sections:
         if not isinstance(values.setdefault(section, {}), dict):
@@ -294,16 +313,13 @@ def _apply_override(values, override, folder):
     values[key] = value
 
 
-def _model_folder(value, where, *folders):
+def _model_folder(value, *folders):
     """A model's folder as an absolute path, from the first of `folders` that has it; anything else is a hub id (owner/name)."""
     if not isinstance(value, str):
         return value
-    for folder in folders:
-        if (candidate := folder / Path(value).expanduser()).is_dir():
-            return os.path.normpath(candidate)
-    if value.startswith((".", "/", "~")) or value.count("/") > 1:
-        raise UserError(f"{where}model_name: {value} is not a folder in {folders[0]}; give a model folder or a hub id")
-    return value
+    found = [path for path in (_from(folder, value) for folder in folders) if value.strip() and path.is_dir()]
+    looks_like_a_path = value.startswith((".", "/", "~")) or value.count("/") > 1
+    return str(found[0] if found else _from(folders[0], value)) if found or looks_like_a_path else value
 
 
 def _known_keys(model=Config, prefix=""):
@@ -355,7 +371,8 @@ def save_run_info(path, cfg, device="cpu", **facts):
 def code_facts(stage):
     """{path: SHA-256} of the repository's files that decide what a stage (a key of CODE) writes."""
     paths = sorted({path for pattern in CODE[stage] for path in ROOT.glob(pattern)})
-    return {path.relative_to(ROOT).as_posix(): sha256(path) for path in paths}
+    names = {path.relative_to(ROOT).as_posix(): path for path in paths}
+    return {name: sha256(path) for name, path in names.items() if name not in TELLS}
 
 
 def flat(values, prefix=""):

@@ -28,8 +28,9 @@ def say_what_is_missing(kind, error, traceback):
     package = (getattr(error, "name", None) or "").split(".")[0]
     if kind is not ModuleNotFoundError or not package or (HERE / package).exists() or (HERE / f"{package}.py").exists():
         return sys.__excepthook__(kind, error, traceback)
-    activate, make = "source .venv/bin/activate", "python3 -m venv .venv && source .venv/bin/activate && pip install -r requirements.txt"
-    where = f"in {HERE}: {activate if (HERE / '.venv').exists() else make}"
+    make, activate, install = "python3 -m venv .venv", "source .venv/bin/activate", "pip install -r requirements.txt"
+    there, active = (HERE / ".venv").exists(), Path(sys.prefix) == HERE / ".venv"
+    where = f"in {HERE}: {install if active else activate if there else f'{make} && {activate} && {install}'}"
     print(f"error: the package {package} is missing in this Python ({sys.executable}); {where}", file=sys.stderr)
 
 
@@ -45,6 +46,10 @@ def run_script(main):
     except BrokenPipeError:  # `… | head`: the reader has gone, which is no mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:  # a folder where a file is wanted, no permission, a full disk
+        if error.filename is None:
+            raise
+        sys.exit(f"error: {error.filename}: {error.strerror}")
 
 
 @contextmanager

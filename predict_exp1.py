@@ -58,7 +58,10 @@ def main():
     if args.image:
         args.image = image_to_ask_about(cfg, args.image)
     source = None if asking else cfg.split_path(args.split)
+    if not asking:
+        cfg.image_folder()
     adapter = adapter_folder(cfg, args.adapter)
+    space = space_of(cfg, adapter)
     out = None if asking else output_path(cfg, args.split, adapter, args.out)
 
     # torch and transformers take seconds: what the user mistyped is said before
@@ -81,7 +84,6 @@ def main():
     if args.image:
         check_image(args.image)
     args.candidates = split_candidates(args.candidates)
-    space = space_of(cfg, adapter)
     if adapter:
         check_adapter(adapter, experiment_facts(cfg, answer_rules(space)))
     model_config = load_model_config(cfg)

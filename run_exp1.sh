@@ -11,20 +11,26 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 config='' test=no overwrite=() overrides=()
+text='' readers='' requirements='' split_train='' split_val='' split_test=''  # none of the caller's
 for argument in "$@"; do
   case $argument in
     -h | --help) sed -n '2,/^set/{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit ;;
     --overwrite) overwrite=(--overwrite) ;;
     --test) test=yes ;;
+    *.yaml | *.yml)
+      [[ -z $config ]] || { echo "error: two configurations, $config and $argument; give one" >&2; exit 1; }
+      config=$argument; [[ -e $config ]] || config=$here/$argument ;;
     *=*) overrides+=("$argument") ;;
-    *.yaml | *.yml) config=$argument; [[ -e $config ]] || config=$here/$argument ;;
     *) echo "error: $argument: give a .yaml file, section.key=value overrides, --test or --overwrite" >&2; exit 1 ;;
   esac
 done
 source "$here/tools/environment.sh"
 settings=(--config "${config:-$here/config_demo.yaml}" ${overrides[@]+"${overrides[@]}"})
 
-facts() { facts=$("$python" "$here/tools/fingerprint.py" "${settings[@]}"); eval "$facts"; }
+facts() { facts=$("$python" "$here/tools/fingerprint.py" "${settings[@]}"); eval "$facts"; }  # sets $out, $split_…, $…_inputs
+
+echo "== enrich"
+"$python" "$here/data/preprocess.py" "${settings[@]}"  # looks by itself at what is there
 facts
 split=val
 [[ -n $config ]] || split=test  # the demo's own: see the end
@@ -42,17 +48,17 @@ finished() {  # finished NAME HASH OUTPUT: OUTPUT is there, made from HASH
 stage() {  # stage NAME HASH OUTPUT SCRIPT...: run unless it is finished
   # $readers: the stages that read what it writes, and so are not finished any more. $text: where what it prints goes.
   local name=$1 hash=$2 output=$3 script=$4 reader stale; shift 4
-  if finished "$name" "$hash" "$output"; then
+  if finished "$name" "$hash" "$output" && [[ -z $text || -e $text ]]; then
     echo "== $name: unchanged, skipped"
     return
   fi
   echo "== $name"
-  read -ra stale <<< "$name ${readers:-}"
+  read -ra stale <<< "$name $readers"
   for reader in "${stale[@]}"; do rm -f "$stamps"/$reader; done
-  if [[ -n ${text:-} ]]; then
-    "$python" "$here/$script" "$@" "${settings[@]}" > "$text"
+  if [[ -n $text ]]; then
+    "$python" "$here/$script" "${settings[@]}" "$@" > "$text"
   else
-    "$python" "$here/$script" "$@" "${settings[@]}"
+    "$python" "$here/$script" "${settings[@]}" "$@"
   fi
   echo "$hash" > "$stamps/$name"
 }
@@ -63,17 +69,14 @@ predict_and_eval() {  # predict_and_eval NAME SPLIT REPORT OPTIONS-OF-PREDICT...
   [[ $name != test ]] || tables=''  # which are about the four runs
   readers="eval_$name $tables" stage "predict_$name" "$predict_inputs $split" "$predictions" \
     predict_exp1.py --split "$split" --out "$predictions" "$@" ${overwrite[@]+"${overwrite[@]}"}
-  readers=$tables text=$out/evaluation_$name.txt stage "eval_$name" "$eval_inputs $split" "$out/metrics_$name.json" \
+  readers=$tables text=$out/evaluation_$name.txt stage "eval_$name" "$eval_inputs $split $(cksum < "$predictions")" "$out/metrics_$name.json" \
     eval_exp1.py --predictions "$predictions" --against "${!rows}" --report "$report"
 }
 
-finished enrich "$enrich_inputs" "$out/data/train.jsonl" && enriched=before || enriched=now
-stage enrich "$enrich_inputs" "$out/data/train.jsonl" data/preprocess.py
-[[ $enriched == before ]] || facts  # what it wrote counts in what follows, row by row
-
 adapter=$out/adapter/adapter_model.safetensors
 again=(${overwrite[@]+"${overwrite[@]}"})
-if ! finished train "$train_inputs" "$adapter"; then
+if finished train "$train_inputs" "$adapter"; then trained=before; else
+  trained=now
   checkpoints=$(compgen -G "$out/checkpoint-*/trainer_state.json" || true)
   if [[ -n $checkpoints && $(cat "$stamps/training_began" 2>/dev/null) == "$train_inputs" ]]; then
     again=(--resume_from_checkpoint)
@@ -84,6 +87,7 @@ if ! finished train "$train_inputs" "$adapter"; then
   echo "$train_inputs" > "$stamps/training_began"
 fi
 readers='predict_* eval_* summary compare' stage train "$train_inputs" "$adapter" train_exp1.py ${again[@]+"${again[@]}"}
+[[ $trained == before ]] || facts  # the adapter counts in what follows
 
 predict_and_eval untuned_free "$split" none --adapter none predict.decoding=free
 predict_and_eval untuned_constrained "$split" none --adapter none

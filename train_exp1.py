@@ -84,6 +84,7 @@ def main():
     splits = ["train", "val"] if cfg.data.val_jsonl else ["train"]
     for split in splits:
         cfg.split_path(split)
+    cfg.image_folder()
     if cfg.train.early_stopping_patience and "val" not in splits:
         raise UserError("train.early_stopping_patience needs validation rows; set data.val_jsonl")
     resume = None if parsed.dry_run else checkpoint_to_resume(cfg, parsed.resume_from_checkpoint, parsed.overwrite)
@@ -142,7 +143,7 @@ def main():
     best = read_json(cfg.output_dir / "adapter" / EXPERIMENT_FILE)["best"]
     score = f" (validation exact match {best['exact_match']:.1%}, teacher-forced)" if "exact_match" in best else ""
     say(f"wrote the adapter of step {best['step']}{score} to {near(cfg.output_dir / 'adapter')}")
-    say(f"next: {cfg.command('predict_exp1.py')}")
+    say(f"next: {cfg.command('predict_exp1.py', *([] if val_set else ['--split', 'train']))}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 Without the file nothing is folded.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import re
 import unicodedata
 from functools import lru_cache

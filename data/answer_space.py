@@ -9,6 +9,9 @@ number of kinds seen once, N1, over that of all answers, N (Good 1953, "The popu
 estimation of population parameters", after Turing). For label lists the kinds are labels, not whole lists.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import re
 from collections import Counter
 from itertools import combinations

@@ -1,5 +1,8 @@
 """The blind prior: what a model scores that never looks. Each question gets its commonest training answer."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 from collections import Counter, defaultdict
 
 from data.matching import normalize_answer, question_key

@@ -7,6 +7,9 @@ bits count as near-duplicates. Measured on 41 real frames and photographs: JPEG 
 overlap. Pictures without contrast are only compared by their bytes: black frames would join unrelated videos.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import hashlib
 import io
 import os

@@ -3,6 +3,9 @@
 qwen_vl_utils is imported where it is needed: it brings torchvision, which costs seconds before an error in a row could be said.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -14,6 +14,9 @@ The usual scorers don't serve here: VQA v2's normalisation makes `<5mm`, `>5mm` 
 ChartQA's relaxed accuracy has no units; general unit parsers read `5–10 mm` as 50 mm and `1,5 cm` as 15 cm.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import math
 import re
 import unicodedata

@@ -1,5 +1,8 @@
 """The user's rows: read, checked, completed with `id` and `image`. Nothing here knows what an answer means."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import posixpath
 
 from data.matching import normalize_answer

@@ -3,6 +3,9 @@
 Rules that read the question alone mislabel real data; data/answer_space.py corrects them by what the training rows say.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import re
 
 from data import schema

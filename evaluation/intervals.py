@@ -5,6 +5,9 @@ too narrow (by half on synthetic data with image effects), so the unit drawn is 
 video where rows have a `group`. No torch, no files; seeded, and blind to the order of rows and clusters.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 from typing import NamedTuple
 
 import numpy as np

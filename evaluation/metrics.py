@@ -8,6 +8,9 @@ match. Labels are always those of the truth; whatever else was predicted is `inv
 oracle in the tests.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import math
 from collections import Counter, defaultdict
 from typing import NamedTuple

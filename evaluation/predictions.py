@@ -3,6 +3,9 @@
 A repeated or missing row, an answer of another split or a NaN would each give a number that looks like a score.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import posixpath
 import sys
 from collections import Counter, defaultdict

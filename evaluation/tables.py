@@ -1,5 +1,8 @@
 """What an evaluation prints: the experiment's table, one table beside it, and what `-v` adds. Text only, no files."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 from data.rules import ordered_types
 from files import UserError, read_json
 

@@ -1,5 +1,8 @@
 """LoRA on the language model: attached, saved, and loaded only where it fits."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import json
 import warnings
 from pathlib import Path

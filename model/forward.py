@@ -1,5 +1,8 @@
 """The forward of token trees: their inputs, a last layer that computes only what is read, and the loss."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 from inspect import signature
 from types import MethodType
 

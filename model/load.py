@@ -1,5 +1,8 @@
 """The one loader of every script: processor, base model, and on it a new LoRA, a trained adapter or nothing."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import sys
 from contextlib import contextmanager
 

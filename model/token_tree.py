@@ -11,6 +11,9 @@ attention in SpecInfer (Miao et al. 2023) and Medusa (Cai et al. 2024).
 Shapes: B rows, T tokens of a row, N trees (images) of a batch, P tokens of the longest prefix.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 from itertools import count
 
 import numpy as np

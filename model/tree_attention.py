@@ -10,6 +10,9 @@ The split is that of PrefixGrouper (2025), for any number of trees in a row.
 Shapes: B rows, T tokens of a row, N trees, P tokens of the longest prefix, S branches, L tokens of the longest branch.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward

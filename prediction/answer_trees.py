@@ -8,6 +8,9 @@ same results. Tree attention for verifying guesses is that of SpecInfer (Miao et
 Shapes: B images, T tokens of the first pass, W of a later one, N places, H hidden size, V vocabulary.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 from functools import cached_property
 
 import numpy as np

@@ -1,5 +1,8 @@
 """What a prediction starts from: which adapter answers, within which answer space, and where its answers go. No torch."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 from config import resolve_path
 from data import answer_space
 from data.preprocess import training_space

@@ -6,6 +6,9 @@ line is cut off. At the end `out` is written from them in order and put in place
 run away; it is let go when the process ends, however it ends.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import errno
 import glob
 import json

@@ -5,9 +5,6 @@ python -m pytest tests/test_config.py -v
 
 import json
 import re
-import shlex
-import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -268,85 +265,43 @@ def test_default_configuration_is_the_one_beside_the_script(tmp_path, monkeypatc
 def test_a_model_folder_or_a_hub_id(tmp_path, monkeypatch):
     """One rule for a file: from its folder, wherever the working directory is; and one for the command line, as for paths."""
     path = write(tmp_path / "file" / "c.yaml", "model_name: models/tiny\n")
-    (tmp_path / "here" / "models" / "tiny").mkdir(parents=True)
+    write(tmp_path / "here" / "models" / "tiny" / "config.json", "{}")
     monkeypatch.chdir(tmp_path / "here")
     assert load_config(path).model_name == "models/tiny", "no such folder beside the file: a hub id"
     assert load_config(path, ["model_name=models/tiny"]).model_name == str(tmp_path / "here" / "models" / "tiny")
-    (tmp_path / "file" / "models" / "tiny").mkdir(parents=True)
+    write(tmp_path / "file" / "models" / "tiny" / "config.json", "{}")
     assert load_config(path).model_name == str(tmp_path / "file" / "models" / "tiny")
     assert load_config(path, ["model_name=Qwen/other"]).model_name == "Qwen/other"
-    absent = "is not a folder in {}; give a model folder or a hub id"
-    assert error_of(path, ["model_name=./absent"]) == "model_name: ./absent " + absent.format(tmp_path / "here")
+    absent = "model_name: {} is no model folder, with a config.json; give a model folder or a hub id"
+    assert error_of(path, ["model_name=./absent"]) == absent.format(tmp_path / "here" / "absent")
     write(path, "model_name: data/demo/tiny\n")  # a hub id has one slash
-    assert error_of(path) == f"{path}: model_name: data/demo/tiny " + absent.format(tmp_path / "file")
+    assert error_of(path) == absent.format(tmp_path / "file" / "data" / "demo" / "tiny")
+    assert load_config(path, ["model_name=Qwen/other"]).model_name == "Qwen/other", "what is overridden need not exist"
+    (tmp_path / "file" / "empty").mkdir()
+    assert error_of(path, ["model_name=empty"]) == absent.format(tmp_path / "file" / "empty")
+    assert "model_name: String should have at least 1 character" in error_of(path, ["model_name=''"])
 
 
-# --- extends ---
+def test_one_key_at_a_time_is_overridden(tmp_path):
+    """A section given whole would silently drop its other keys."""
+    path = write(tmp_path / "c.yaml", "train: {epochs: 6}\n")
+    assert error_of(path, ["train={lr: 0.01}"]) == "override 'train={lr: 0.01}': give one key at a time, such as train.lr=…"
 
 
-def test_a_file_extends_another_and_its_own_keys_win(tmp_path):
-    write(
-        tmp_path / "base.yaml", "output_dir: base_outputs\ntrain: {lr: 1e-3, epochs: 3}\ndata: {train_jsonl: rows.jsonl, image_root: ~}\n"
-    )
-    write(tmp_path / "mine" / "middle.yaml", "extends: ../base.yaml\ntrain: {epochs: 5}\ndata:\n")
-    path = write(tmp_path / "mine" / "c.yaml", "extends: middle.yaml\ndata: {val_jsonl: val.jsonl}\nlora: {target_modules: [q_proj]}\n")
-    cfg = load_config(path, ["train.seed=7"])
-    assert (cfg.train.lr, cfg.train.epochs, cfg.train.seed, cfg.train.grad_accum) == (1e-3, 5, 7, 2)
-    assert cfg.lora.target_modules == ["q_proj"], "a list is replaced, not merged"
-    assert cfg.data.train_jsonl == tmp_path / "rows.jsonl", "relative to the file in which it stands"
-    assert cfg.data.val_jsonl == tmp_path / "mine" / "val.jsonl"
-    assert cfg.output_dir == tmp_path / "base_outputs" and cfg.config_path == path
-    assert "extends" not in cfg.model_dump(), "what is saved is the resolved file"
+def test_an_output_folder_that_is_a_file_is_said_at_once(tmp_path):
+    path, file = write(tmp_path / "c.yaml", "train: {epochs: 6}\n"), write(tmp_path / "out", "")
+    assert error_of(path, [f"output_dir={file}"]) == f"output_dir: {file} is a file; give a folder"
 
 
-def test_what_extends_the_real_experiment_is_the_real_experiment(tmp_path):
-    path = write(tmp_path / "c.yaml", f"extends: {ROOT / 'config_exp1.yaml'}\n")
-    assert load_config(path).model_dump() == load_config(ROOT / "config_exp1.yaml").model_dump()
-
-
-def test_a_chain_that_leads_nowhere_is_one_line(tmp_path):
-    first, second = write(tmp_path / "a.yaml", "extends: b.yaml\n"), write(tmp_path / "b.yaml", "extends: a.yaml\n")
-    assert error_of(first) == f"{second}: extends {first}, which extends it in turn; take one of the two lines out"
-    write(second, "extends: b.yaml\n")
-    assert error_of(second) == f"{second}: extends {second}, which extends it in turn; take one of the two lines out"
-    write(first, "extends: [b.yaml]\n")
-    assert error_of(first) == f"{first}: extends is ['b.yaml']; give one file, such as extends: config_exp1.yaml"
-    write(first, "extends: sub/none.yaml\n")
-    assert (
-        error_of(first)
-        == f"{first}: extends {tmp_path / 'sub' / 'none.yaml'}, which does not exist; paths in a file are relative to that file"
-    )
-
-
-def test_an_error_names_the_file_in_which_the_key_stands(tmp_path):
-    base = write(tmp_path / "base.yaml", "train: {learning: 3}\n")
-    path = write(tmp_path / "c.yaml", "extends: base.yaml\ntrain: {lr: fast}\n")
-    first, second = error_of(path).split("; ")
-    assert first == f"{path}: train.lr: Input should be a valid number, unable to parse string as a number, not 'fast'"
-    assert second.startswith(f"{base}: unknown key train.learning")
-
-
-# --- what scripts say to run next ---
-
-
-def test_the_next_command_keeps_configuration_and_overrides(tmp_path, monkeypatch):
-    path = write(tmp_path / "my experiment" / "c.yaml", "train: {lr: 1e-3}\n")
-    monkeypatch.chdir(path.parent)
-    words = shlex.split(load_config(path, ["output_dir=other", "train.lr=2e-4"]).command("predict_exp1.py", "--split", "test"))
-    assert Path(words[1]).resolve() == ROOT / "predict_exp1.py"
-    assert words[2:] == ["--config", "c.yaml", "--split", "test", "output_dir=other", "train.lr=2e-4"]
-    assert shlex.split(load_config(ROOT / "config_exp1.yaml").command("eval_exp1.py"))[2:] == [], "the default needs no --config"
-    assert subprocess.run([*words[:2], "--help"], capture_output=True).returncode == 0, "it runs in this shell"
-
-
-def test_the_next_command_starts_the_python_that_runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    assert config.this_python() == "python"
-    other = tmp_path / "bin"
-    other.mkdir()
-    (other / "python").symlink_to("/bin/true")
-    monkeypatch.setenv("PATH", str(other))  # an environment that is not activated: `python` is another one
-    assert Path(config.this_python()).absolute() == Path(sys.executable)
+def test_dots_are_taken_from_the_files_own_folder(tmp_path):
+    """Behind a linked folder they mean what they mean to the shell."""
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    write(tmp_path / "real" / "rows.jsonl", "{}")
+    (tmp_path / "cfg").mkdir()
+    (tmp_path / "cfg" / "link").symlink_to(tmp_path / "real" / "deep")
+    path = write(tmp_path / "cfg" / "c.yaml", "output_dir: ../out\ndata: {train_jsonl: link/../rows.jsonl}\n")
+    cfg = load_config(path)
+    assert cfg.split_path("train").read_text() == "{}" and cfg.output_dir == tmp_path / "out"
 
 
 # --- inputs ---

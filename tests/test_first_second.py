@@ -77,19 +77,21 @@ def test_the_one_command_with_everything_done(tmp_path):
     shell = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     demo = {"cwd": exp1, "check": True, "capture_output": True, "text": True}
     subprocess.run([sys.executable, "data/preprocess.py", "--config", "config_demo.yaml"], **demo)
-    facts = subprocess.run([sys.executable, "tools/fingerprint.py", "--config", "config_demo.yaml"], **demo)
-    hashes = dict(line.split("=", 1) for line in facts.stdout.splitlines())
     out = exp1 / "outputs_demo"
     names = ["untuned_free", "untuned_constrained", "tuned_free", "tuned_constrained"]
-    stamps = {"enrich": hashes["enrich_inputs"], "train": hashes["train_inputs"]}
-    stamps |= {f"predict_{name}": hashes["predict_inputs"] + " test" for name in names}
-    stamps |= {f"eval_{name}": hashes["eval_inputs"] + " test" for name in names}
-    stamps |= dict.fromkeys(("summary", "compare"), hashes["eval_inputs"] + " test")
     written = ["adapter/adapter_model.safetensors", "summary.txt", "comparison.txt", "report.html"]
     written += [name for run in names for name in (f"predictions_{run}.jsonl", f"metrics_{run}.json", f"evaluation_{run}.txt")]
     for path in [out / name for name in written]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{path.name}\n")
+    facts = subprocess.run([sys.executable, "tools/fingerprint.py", "--config", "config_demo.yaml"], **demo)
+    hashes = dict(line.split("=", 1) for line in facts.stdout.splitlines())
+    stamps = {"train": hashes["train_inputs"]}
+    stamps |= {f"predict_{name}": hashes["predict_inputs"] + " test" for name in names}
+    for name in names:
+        checksum = subprocess.run(["bash", "-c", f"cksum < {out}/predictions_{name}.jsonl"], **demo).stdout.strip()
+        stamps[f"eval_{name}"] = f"{hashes['eval_inputs']} test {checksum}"
+    stamps |= dict.fromkeys(("summary", "compare"), hashes["eval_inputs"] + " test")
     (out / ".stages").mkdir()
     for name, value in stamps.items():
         (out / ".stages" / name).write_text(value + "\n")
@@ -97,7 +99,7 @@ def test_the_one_command_with_everything_done(tmp_path):
     result = subprocess.run(["bash", "run_exp1.sh"], cwd=exp1, capture_output=True, text=True, env=shell)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("unchanged, skipped") == len(stamps) == 12
+    assert result.stdout.count("unchanged, skipped") == len(stamps) == 11
     assert "evaluation_tuned_constrained.txt\n" in result.stdout and "summary.txt\n" in result.stdout
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 6
 

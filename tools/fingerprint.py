@@ -3,8 +3,8 @@
     python tools/fingerprint.py --config config_demo.yaml
 
 out: the output folder. split_SPLIT: the rows of each split that the configuration names. For each stage the hash of all that
-decides what it writes: enrich_inputs; train_inputs and predict_inputs, in which enrichment counts by the rows that it wrote (so
-they are right once it has run); eval_inputs.
+decides what it writes: train_inputs, predict_inputs and eval_inputs. What earlier stages wrote counts as it lies there, enriched
+rows and adapter, so a hash is right once they have run.
 """
 
 import shlex
@@ -19,6 +19,8 @@ from data.preprocess import enriched_path
 from data.rows import read_rows
 from files import hash_of, run_script, sha256
 
+LARGE = 100_000_000  # bytes
+
 
 def given_splits(cfg):
     """{split: path of the user's rows} of the configuration. Raises UserError where a file is missing."""
@@ -32,8 +34,12 @@ def enriched_facts(cfg, split, source):
 
 
 def model_facts(cfg):
-    folder = Path(cfg.model_name)
-    return sha256(*sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")])) if folder.is_dir() else cfg.model_name
+    """A hub id, or name and content of a folder's files; of the large ones, which take minutes to read, size and time."""
+    if not Path(cfg.model_name).is_dir():
+        return cfg.model_name
+    files = sorted(path for path in Path(cfg.model_name).iterdir() if path.is_file())
+    stamp = lambda path: sha256(path) if path.stat().st_size < LARGE else [path.stat().st_size, path.stat().st_mtime_ns]
+    return [[path.name, stamp(path)] for path in files]
 
 
 def stage_hashes(cfg):
@@ -45,9 +51,9 @@ def stage_hashes(cfg):
     keys["data"].pop("test_jsonl")
     enriched = {split: enriched_facts(cfg, split, path) for split, path in splits.items()}
     train = [keys, model_facts(cfg), code_facts("train"), enriched["train"], enriched.get("val", enriched["train"])]
-    predict = [train, predicting, code_facts("predict"), enriched]
+    adapter = cfg.output_dir / "adapter" / "adapter_model.safetensors"
+    predict = [train, predicting, code_facts("predict"), enriched, sha256(adapter) if adapter.is_file() else None]
     return {
-        "enrich": hash_of([rows, keys["data"], code_facts("enrich")]),
         "train": hash_of(train),
         "predict": hash_of(predict),
         "eval": hash_of([predict, scoring, rows, code_facts("evaluate")]),

@@ -1,5 +1,8 @@
 """Peaks of the GPUs in gpus.yaml, found by the name that a driver gives them."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import re
 from pathlib import Path
 

@@ -1,5 +1,8 @@
 """Cholec80-VQA and SSG-VQA, both of Cholec80's videos: question|answer, one text file a frame."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 from data.formats import source_files as source
 from data.formats.common import official
 from files import UserError

@@ -1,5 +1,8 @@
 """SurgVU and REAL-Colon-VQA: video clips, one row for the middle frame."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 from data.formats import source_files as source
 from data.formats.common import check_texts
 from files import UserError

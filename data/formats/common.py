@@ -1,5 +1,8 @@
 """What a reader is asked (Request), what a junk row is, and what the readers of several families share."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import json
 import re
 from dataclasses import dataclass

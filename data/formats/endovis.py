@@ -1,5 +1,8 @@
 """EndoVis-18 and EndoVis-17: question|answer, one text file a frame, and the predecessor's conversations."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import re
 
 from data.formats import source_files as source

@@ -1,5 +1,8 @@
 """Kvasir-VQA, its JSON of the predecessor, and Kvasir-VQA-x1: questions about the same images."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 from pathlib import Path
 
 from PIL import Image

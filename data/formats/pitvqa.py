@@ -1,5 +1,8 @@
 """PitVQA: question|answer, one text file a frame."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 from pathlib import Path
 
 from data.formats import source_files as source

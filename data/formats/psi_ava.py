@@ -1,5 +1,8 @@
 """PSI-AVA-VQA: frame|question|answer, one text file a task."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import re
 import unicodedata
 

@@ -1,5 +1,8 @@
 """VQA-RAD and SLAKE: Parquet or JSON records."""
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import hashlib
 
 from data.formats import source_files as source

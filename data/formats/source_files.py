@@ -4,6 +4,9 @@ Every generator yields `(where, record)`; `where` names the file and the line (o
 Nothing here knows about a dataset: data/readers.py does.
 """
 
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
 import csv
 import hashlib
 import io

@@ -350,6 +350,7 @@ def test_enrichment_runs_again_when_the_rules_change(cfg, tmp_path, monkeypatch,
     ensure_enriched(cfg, "val")
     mark(cfg, "val")
     shutil.copytree(ROOT / "data", tmp_path / "moved" / "data", ignore=shutil.ignore_patterns("demo", "__pycache__"))
+    shutil.copy(ROOT / "files.py", tmp_path / "moved")
     monkeypatch.setattr(config, "ROOT", tmp_path / "moved")
     assert ensure_enriched(cfg, "val") == [{"mark": True}], "a moved repository has the same rules"
     with open(tmp_path / "moved" / "data" / edited, "a") as file:
