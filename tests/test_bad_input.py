@@ -89,7 +89,7 @@ def test_training_names_the_key(folder, monkeypatch, arguments, message):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "out/adapter does not exist; train first: python "),
+        ([], "out/adapter does not exist; train first: "),
         (["--adapter", "/no/such"], "adapter /no/such does not exist"),
         (["--split", "test", "--adapter", "none"], "set data.test_jsonl in config_exp1.yaml"),
     ],

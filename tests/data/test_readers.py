@@ -794,10 +794,9 @@ def test_command_tells_official_splits_and_missing_images(tmp_path, monkeypatch)
     lay(tmp_path / "rad", of={"rows.jsonl": rows}, images=["images/a.jpg"])
     monkeypatch.chdir(tmp_path)
     done = run(ROOT / "data" / "readers.py", "vqa-rad", "rad", "out", cwd=tmp_path)
-    assert done.stdout.splitlines()[-1] == (
-        f"next, as there is no official val: {this_python()} {near(ROOT / 'data' / 'split.py')} "
-        "out/train.jsonl out/train_val --test 0 --image_root rad"
-    )
+    said, command = done.stdout.splitlines()[-1].split(": ", 1)
+    words = [this_python(), near(ROOT / "data" / "split.py"), "out/train.jsonl", "out/train_val", "--test", "0", "--image_root", "rad"]
+    assert said == "next, as there is no official val" and shlex.split(command) == words
 
 
 # --- malformed sources ---

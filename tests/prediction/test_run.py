@@ -3,6 +3,9 @@
 python -m pytest tests/prediction/test_run.py -v
 """
 
+import shlex
+from pathlib import Path
+
 import pytest
 
 from config import load_config
@@ -51,8 +54,10 @@ def test_predictions_are_named_after_split_and_adapter(cfg, tmp_path):
 def test_a_missing_adapter_says_how_to_train_one(cfg, monkeypatch):
     assert adapter_folder(cfg, "none") is None
     monkeypatch.chdir(cfg.config_path.parent)
-    with pytest.raises(UserError, match="train first: .*train_exp1.py --config c.yaml, or give --adapter PATH or --adapter none"):
+    with pytest.raises(UserError, match="train first: .*, or give --adapter PATH or --adapter none") as error:
         adapter_folder(cfg, None)
+    words = shlex.split(str(error.value).split("train first: ")[1].split(", or give")[0])
+    assert Path(words[1]).name == "train_exp1.py" and words[2:] == ["--config", "c.yaml"]
 
 
 def test_an_image_is_found_where_rows_find_theirs(cfg, tmp_path, monkeypatch):
