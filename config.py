@@ -182,6 +182,7 @@ def load_config(path=None, overrides=()):
     for _, own in chain:
         values = _merged(values, own)
     values.setdefault("output_dir", str(folder / "outputs"))
+    _keep_image_root(values, chain)
     for override in overrides:
         _apply_override(values, override, folder)
     try:
@@ -216,6 +217,13 @@ def _read_chain(path, below=()):
     if not base.is_file():
         raise UserError(f"{path}: extends {base}, which does not exist; paths in a file are relative to that file")
     return [*_read_chain(base, (*below, path.resolve())), (path, values)]
+
+
+def _keep_image_root(values, chain):
+    """Without data.image_root, images lie beside the file that names the training rows, also where another extends it."""
+    owner = next((path for path, own in reversed(chain) if (own.get("data") or {}).get("train_jsonl")), chain[-1][0])
+    if owner != chain[-1][0] and values["data"].get("image_root") is None:
+        values["data"]["image_root"] = str(owner.resolve().parent)
 
 
 def _from(folder, path):

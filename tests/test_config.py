@@ -5,6 +5,9 @@ python -m pytest tests/test_config.py -v
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -302,6 +305,84 @@ def test_dots_are_taken_from_the_files_own_folder(tmp_path):
     path = write(tmp_path / "cfg" / "c.yaml", "output_dir: ../out\ndata: {train_jsonl: link/../rows.jsonl}\n")
     cfg = load_config(path)
     assert cfg.split_path("train").read_text() == "{}" and cfg.output_dir == tmp_path / "out"
+
+
+# --- extends ---
+
+
+def test_a_file_extends_another_and_its_own_keys_win(tmp_path):
+    write(
+        tmp_path / "base.yaml", "output_dir: base_outputs\ntrain: {lr: 1e-3, epochs: 3}\ndata: {train_jsonl: rows.jsonl, image_root: ~}\n"
+    )
+    write(tmp_path / "mine" / "middle.yaml", "extends: ../base.yaml\ntrain: {epochs: 5}\ndata:\n")
+    path = write(tmp_path / "mine" / "c.yaml", "extends: middle.yaml\ndata: {val_jsonl: val.jsonl}\nlora: {target_modules: [q_proj]}\n")
+    cfg = load_config(path, ["train.seed=7"])
+    assert (cfg.train.lr, cfg.train.epochs, cfg.train.seed, cfg.train.grad_accum) == (1e-3, 5, 7, 2)
+    assert cfg.lora.target_modules == ["q_proj"], "a list is replaced, not merged"
+    assert cfg.data.train_jsonl == tmp_path / "rows.jsonl", "relative to the file in which it stands"
+    assert cfg.data.val_jsonl == tmp_path / "mine" / "val.jsonl"
+    assert cfg.output_dir == tmp_path / "base_outputs" and cfg.config_path == path
+    assert "extends" not in cfg.model_dump(), "what is saved is the resolved file"
+
+
+def test_images_lie_beside_the_file_that_names_the_rows(tmp_path):
+    write(tmp_path / "a" / "base.yaml", "data: {train_jsonl: rows.jsonl}\n")
+    path = write(tmp_path / "b" / "c.yaml", "extends: ../a/base.yaml\ntrain: {epochs: 2}\n")
+    assert load_config(path).image_folder() == tmp_path / "a"
+    write(path, "extends: ../a/base.yaml\ndata: {train_jsonl: mine.jsonl}\n")
+    assert load_config(path).image_folder() == tmp_path / "b"
+    write(path, "extends: ../a/base.yaml\ndata: {image_root: .}\n")
+    assert load_config(path).image_folder() == tmp_path / "b"
+
+
+def test_what_extends_the_real_experiment_is_the_real_experiment(tmp_path):
+    path = write(tmp_path / "c.yaml", f"extends: {ROOT / 'config_exp1.yaml'}\n")
+    assert load_config(path).model_dump() == load_config(ROOT / "config_exp1.yaml").model_dump()
+
+
+def test_a_chain_that_leads_nowhere_is_one_line(tmp_path):
+    first, second = write(tmp_path / "a.yaml", "extends: b.yaml\n"), write(tmp_path / "b.yaml", "extends: a.yaml\n")
+    assert error_of(first) == f"{second}: extends {first}, which extends it in turn; take one of the two lines out"
+    write(second, "extends: b.yaml\n")
+    assert error_of(second) == f"{second}: extends {second}, which extends it in turn; take one of the two lines out"
+    write(first, "extends: [b.yaml]\n")
+    assert error_of(first) == f"{first}: extends is ['b.yaml']; give one file, such as extends: config_exp1.yaml"
+    write(first, "extends: sub/none.yaml\n")
+    assert (
+        error_of(first)
+        == f"{first}: extends {tmp_path / 'sub' / 'none.yaml'}, which does not exist; paths in a file are relative to that file"
+    )
+
+
+def test_an_error_names_the_file_in_which_the_key_stands(tmp_path):
+    base = write(tmp_path / "base.yaml", "train: {learning: 3}\n")
+    path = write(tmp_path / "c.yaml", "extends: base.yaml\ntrain: {lr: fast}\n")
+    first, second = error_of(path).split("; ")
+    assert first == f"{path}: train.lr: Input should be a valid number, unable to parse string as a number, not 'fast'"
+    assert second.startswith(f"{base}: unknown key train.learning")
+
+
+# --- what scripts say to run next ---
+
+
+def test_the_next_command_keeps_configuration_and_overrides(tmp_path, monkeypatch):
+    path = write(tmp_path / "my experiment" / "c.yaml", "train: {lr: 1e-3}\n")
+    monkeypatch.chdir(path.parent)
+    words = shlex.split(load_config(path, ["output_dir=other", "train.lr=2e-4"]).command("predict_exp1.py", "--split", "test"))
+    assert Path(words[1]).resolve() == ROOT / "predict_exp1.py"
+    assert words[2:] == ["--config", "c.yaml", "--split", "test", "output_dir=other", "train.lr=2e-4"]
+    assert shlex.split(load_config(ROOT / "config_exp1.yaml").command("eval_exp1.py"))[2:] == [], "the default needs no --config"
+    assert subprocess.run([*words[:2], "--help"], capture_output=True).returncode == 0, "it runs in this shell"
+
+
+def test_the_next_command_starts_the_python_that_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert config.this_python() == "python"
+    other = tmp_path / "bin"
+    other.mkdir()
+    (other / "python").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", str(other))  # an environment that is not activated: `python` is another one
+    assert Path(config.this_python()).absolute() == Path(sys.executable)
 
 
 # --- inputs ---
