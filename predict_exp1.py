@@ -10,11 +10,8 @@ predictions_<split>_<adapter>.jsonl) and, beside it, a .meta.json with the ids i
 was killed goes on where it was when it is started again.
 """
 
-import sys
-from datetime import timedelta
-
 from config import SPLITS, argument_parser, check_transformers, load_config, near, resolve_path, save_run_info
-from files import UserError, read_jsonl, run_script, sha256
+from files import UserError, read_jsonl, run_script
 from prediction.setup import adapter_folder, output_path, space_of
 
 
@@ -50,26 +47,28 @@ def image_to_ask_about(cfg, name):
     return path
 
 
+def check_inputs(cfg, args, asking):
+    """Raise UserError for a file or folder that is not there; `args.image` becomes a path."""
+    if args.image:
+        args.image = image_to_ask_about(cfg, args.image)
+    if not asking:
+        cfg.split_path(args.split)
+        cfg.image_folder()
+
+
 def main():
     args = parse_arguments()
     cfg = load_config(args.config, args.overrides)
     check_transformers()
     asking = args.question or args.interactive
-    if args.image:
-        args.image = image_to_ask_about(cfg, args.image)
-    source = None if asking else cfg.split_path(args.split)
-    if not asking:
-        cfg.image_folder()
+    check_inputs(cfg, args, asking)
     adapter = adapter_folder(cfg, args.adapter)
     space = space_of(cfg, adapter)
     out = None if asking else output_path(cfg, args.split, adapter, args.out)
 
     # torch and transformers take seconds: what the user mistyped is said before
-    import torch
-    from accelerate import PartialState
     from transformers import set_seed
 
-    from data import answer_space
     from data.images import check_image
     from data.preprocess import answer_rules, ensure_enriched
     from dataset import load_dataset
@@ -78,7 +77,7 @@ def main():
     from model.load import load_model, load_model_config, load_processor, memory_errors_explained
     from prediction.ask import ask, split_candidates
     from prediction.decode import split_long_trees
-    from prediction.run import describe, free_limit, predict, run_facts
+    from prediction.run import describe, free_limit, predict, processes, run_facts, sidecar_facts
     from prediction.streaming import PredictionStream
 
     if args.image:
@@ -97,7 +96,7 @@ def main():
         with memory_errors_explained("lower image.max_pixels"):
             return ask(load_model(cfg, adapter)[0], processor, cfg, space, args, limit)
 
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7))
+    state = processes()
     stream = PredictionStream(out, run_facts(cfg, args, adapter, space, limit, model_config), state.process_index)
     with state.main_process_first():  # one process enriches, checks images and repairs the stream, the others read
         all_rows = ensure_enriched(cfg, args.split, space)
@@ -112,14 +111,11 @@ def main():
     if not state.is_main_process:
         return
 
-    facts = {"split": args.split, "source": str(source), "source_sha256": sha256(source), "limit": args.limit}
-    facts |= {"rows_in_split": len(all_rows), "ids": [row["id"] for row in rows], "adapter": str(adapter or "none")}
-    facts |= {"decoding": cfg.predict.decoding, "max_new_tokens": limit, "command": sys.argv}
-    facts |= {"spellings": answer_space.spellings(space)}
+    facts = sidecar_facts(cfg, args, rows, len(all_rows), adapter, space, limit)
     stream.finish(facts["ids"], lambda: save_run_info(out.with_suffix(".meta.json"), cfg, model.device, **facts))
     print(describe([row for _, row in read_jsonl(out)], limit))
     print(f"wrote {len(rows):,} predictions to {near(out)}")
-    print(f"next: {cfg.command('eval_exp1.py', '--predictions', near(out), '--against', near(source))}")
+    print(f"next: {cfg.command('eval_exp1.py', '--predictions', near(out), '--against', near(cfg.split_path(args.split)))}")
 
 
 if __name__ == "__main__":

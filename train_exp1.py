@@ -56,6 +56,12 @@ def longest_answer(dataset):
     return max(len(answer_ids) for _, answer_ids in dataset.encoded.values())
 
 
+def describe_adapter(folder, best):
+    """What was written. best: step and score of the adapter that validation chose."""
+    score = f" (validation exact match {best['exact_match']:.1%}, teacher-forced)" if "exact_match" in best else ""
+    return f"wrote the adapter of step {best['step']}{score} to {near(folder)}"
+
+
 def share(text):
     value = float(text)
     if not 0 < value <= 1:
@@ -77,20 +83,26 @@ def parse_arguments():
     return parser.parse_intermixed_args()
 
 
-def main():
-    parsed = parse_arguments()
-    cfg = load_config(parsed.config, parsed.overrides)
-    check_transformers()
+def splits_to_read(cfg):
+    """Training and, where it is set, validation. Raises UserError for a file or folder that is not there."""
     splits = ["train", "val"] if cfg.data.val_jsonl else ["train"]
     for split in splits:
         cfg.split_path(split)
     cfg.image_folder()
     if cfg.train.early_stopping_patience and "val" not in splits:
         raise UserError("train.early_stopping_patience needs validation rows; set data.val_jsonl")
+    return splits
+
+
+def main():
+    parsed = parse_arguments()
+    cfg = load_config(parsed.config, parsed.overrides)
+    check_transformers()
+    splits = splits_to_read(cfg)
     resume = None if parsed.dry_run else checkpoint_to_resume(cfg, parsed.resume_from_checkpoint, parsed.overwrite)
 
     # torch and transformers take seconds: what the user mistyped is said before
-    from transformers import EarlyStoppingCallback, set_seed
+    from transformers import set_seed
 
     from data import answer_space
     from data.check import warnings_before_training
@@ -100,7 +112,7 @@ def main():
     from model.forward import why_rows_stay_plain
     from model.load import describe_parameters, load_model, load_model_config, load_processor, memory_errors_explained
     from training.dry_run import dry_run
-    from training.trainer import ExperimentFiles, GradientCheck, build_trainer, training_arguments, validation_arguments
+    from training.trainer import build_trainer, training_arguments, training_callbacks, validation_arguments
 
     args = training_arguments(cfg, cfg.output_dir, **validation_arguments(cfg))
     say = print if args.process_index == 0 else lambda *_: None
@@ -133,16 +145,12 @@ def main():
         if resume is None:
             remove_run(cfg)
         save_run_info(cfg.output_dir / "train_run.json", cfg, args.device, command=sys.argv, world_size=args.world_size)
-    callbacks = [ExperimentFiles(cfg.output_dir, facts, {answer_space.SPACE_FILE: json_text(space)}), GradientCheck()]
-    if cfg.train.early_stopping_patience:
-        callbacks.append(EarlyStoppingCallback(cfg.train.early_stopping_patience))
+    callbacks = training_callbacks(cfg, facts, {answer_space.SPACE_FILE: json_text(space)})
     trainer = build_trainer(model, train_set, val_set, args, callbacks)
     with memory_errors_explained(LOWER):
         trainer.train(resume_from_checkpoint=resume)
     say(f"{trainer.speed.steps} steps in {trainer.speed.seconds:.1f} s (start-up, validation and saving excluded)")
-    best = read_json(cfg.output_dir / "adapter" / EXPERIMENT_FILE)["best"]
-    score = f" (validation exact match {best['exact_match']:.1%}, teacher-forced)" if "exact_match" in best else ""
-    say(f"wrote the adapter of step {best['step']}{score} to {near(cfg.output_dir / 'adapter')}")
+    say(describe_adapter(cfg.output_dir / "adapter", read_json(cfg.output_dir / "adapter" / EXPERIMENT_FILE)["best"]))
     say(f"next: {cfg.command('predict_exp1.py', *([] if val_set else ['--split', 'train']))}")
 
 

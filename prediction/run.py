@@ -3,10 +3,13 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python predict_exp1.py")
 
+import sys
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from tqdm import tqdm
 
 from config import code_facts, environment_facts, flat
@@ -100,6 +103,20 @@ def run_facts(cfg, args, adapter, space, max_new_tokens, model_config):
         "packages": environment_facts()["versions"],
         "device": torch.cuda.get_device_name() if device().type == "cuda" else f"{device().type}, {torch.get_num_threads()} threads",
     }
+
+
+def processes():
+    """The processes that share a prediction, as accelerate's PartialState: one, unless a launcher started more."""
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7))
+
+
+def sidecar_facts(cfg, args, rows, rows_in_split, adapter, space, max_new_tokens):
+    """What the predictions' .meta.json says of them: the ids that were asked for, of what, and how they were answered."""
+    source = cfg.split_path(args.split)
+    facts = {"split": args.split, "source": str(source), "source_sha256": sha256(source), "limit": args.limit}
+    facts |= {"rows_in_split": rows_in_split, "ids": [row["id"] for row in rows], "adapter": str(adapter or "none")}
+    facts |= {"decoding": cfg.predict.decoding, "max_new_tokens": max_new_tokens, "command": sys.argv}
+    return facts | {"spellings": answer_space.spellings(space)}
 
 
 def describe(rows, limit):

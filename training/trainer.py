@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from data.rules import ordered_types
 from dataset import COUNTS
@@ -251,6 +251,12 @@ def _rank(score):
     """Exact match first, then the lower loss; a NaN loss loses to any other."""
     loss = score.get("eval_loss", float("inf"))
     return score.get("exact_match", -1.0), -loss if loss == loss else -float("inf")
+
+
+def training_callbacks(cfg, facts, beside):
+    """What a run does beside its steps: keep its files current, check the first gradients, stop early where that is asked for."""
+    early = cfg.train.early_stopping_patience
+    return [ExperimentFiles(cfg.output_dir, facts, beside), GradientCheck(), *([EarlyStoppingCallback(early)] if early else [])]
 
 
 class GradientCheck(TrainerCallback):
