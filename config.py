@@ -161,6 +161,10 @@ class Config(Section):
             raise UserError(f"{key}: {path} does not exist; correct it in {self.config_path}")
         return path
 
+    def given_splits(self):
+        """The splits that the file names; train always is one of them."""
+        return [split for split in SPLITS if split == "train" or getattr(self.data, f"{split}_jsonl")]
+
     def image_folder(self):
         """The folder that image names are relative to: `data.image_root`, or that of the config file."""
         folder = self.data.image_root or self.config_path.parent

@@ -621,8 +621,7 @@ def _what_to_check(args, parser):
     if args.image_root:
         parser.error("--image_root goes with --train; with a configuration set data.image_root")
     cfg = load_config(args.config, args.overrides)
-    splits = [split for split in SPLITS if split == "train" or getattr(cfg.data, f"{split}_jsonl")]
-    return {split: cfg.split_path(split) for split in splits}, cfg, None if args.no_images else cfg.image_folder()
+    return {split: cfg.split_path(split) for split in cfg.given_splits()}, cfg, None if args.no_images else cfg.image_folder()
 
 
 if __name__ == "__main__":

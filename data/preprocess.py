@@ -15,7 +15,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as `python data/preprocess.py`
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import SPLITS, DataConfig, argument_parser, code_facts, load_config, near, save_run_info
+from config import DataConfig, argument_parser, code_facts, load_config, near, save_run_info
 from data import answer_space, schema
 from data.matching import normalize_answer  # noqa: F401  where the user's document imports it from
 from data.rows import read_rows
@@ -145,9 +145,8 @@ def main():
     cfg = load_config(args.config, args.overrides)
     if args.src:
         return print(describe(args.src, enrich_jsonl(args.src, args.dst, args.train, settings=cfg.data)))
-    for split in SPLITS:
-        if split == "train" or getattr(cfg.data, f"{split}_jsonl"):
-            print(f"{split}: {near(enrich_split(cfg, split))}")
+    for split in cfg.given_splits():
+        print(f"{split}: {near(enrich_split(cfg, split))}")
     print(f"next: {cfg.command('train_exp1.py')}")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import SPLITS, argument_parser, code_facts, load_config
+from config import argument_parser, code_facts, load_config
 from data.images import image_stamps
 from data.preprocess import enriched_path
 from data.rows import read_rows
@@ -22,9 +22,9 @@ from files import hash_of, run_script, sha256
 LARGE = 100_000_000  # bytes
 
 
-def given_splits(cfg):
+def split_paths(cfg):
     """{split: path of the user's rows} of the configuration. Raises UserError where a file is missing."""
-    return {split: cfg.split_path(split) for split in SPLITS if split == "train" or getattr(cfg.data, f"{split}_jsonl")}
+    return {split: cfg.split_path(split) for split in cfg.given_splits()}
 
 
 def enriched_facts(cfg, split, source):
@@ -44,7 +44,7 @@ def model_facts(cfg):
 
 def stage_hashes(cfg):
     """{stage: hash of all that decides what it writes}."""
-    splits = given_splits(cfg)
+    splits = split_paths(cfg)
     rows = {split: sha256(path) for split, path in splits.items()}
     keys = cfg.model_dump(mode="json")
     scoring, predicting = keys.pop("eval"), keys.pop("predict")
@@ -63,7 +63,7 @@ def stage_hashes(cfg):
 def main():
     args = argument_parser("Print what the results of run_exp1.sh depend on.", epilog=__doc__).parse_intermixed_args()
     cfg = load_config(args.config, args.overrides)
-    values = {"out": cfg.output_dir, **{f"split_{split}": path for split, path in given_splits(cfg).items()}}
+    values = {"out": cfg.output_dir, **{f"split_{split}": path for split, path in split_paths(cfg).items()}}
     values |= {f"{stage}_inputs": value for stage, value in stage_hashes(cfg).items()}
     for name, value in values.items():
         print(f"{name}={shlex.quote(str(value))}")
