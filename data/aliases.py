@@ -7,11 +7,12 @@ if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
 import re
-import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
 import yaml
+
+from data.text import clean
 
 ALIASES_FILE = Path(__file__).with_name("aliases.yaml")
 NOTHING = {"labels": {}, "labels_where_seen": {}, "separators": [], "question_words": {}, "junk": []}
@@ -36,7 +37,7 @@ def question_template(question):
 
     Case, spacing, punctuation, a `[Stage-…]` prefix and the table's misspelt words are folded.
     """
-    text = unicodedata.normalize("NFC", strip_prefix(question)).lower()
+    text = clean(strip_prefix(question))
     text = WORDS.sub(lambda word: ALIASES["question_words"][word[0]], text)
     return " ".join(PUNCTUATION.sub(" ", text).split()) or " ".join(text.split())
 

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from data.aliases import fold_label, question_template
-from data.matching import is_empty, judge, normalize_answer, parse_quantity
+from data.matching import is_empty, judge, normalize_answer
+from data.quantities import parse_quantity
 from data.rules import ordered_types
 from evaluation.intervals import accuracy_interval, cluster_sums, macro_interval
 

@@ -1,0 +1,37 @@
+"""The same text in one form, before anything is compared: Unicode, case, dashes, spacing, and what nobody sees."""
+
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
+import re
+import unicodedata
+from functools import lru_cache
+
+DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")
+# What NFKC would lose: 10⁵ is not 105, ½ not 1⁄2, and ② on a picture is a mark.
+MEANINGFUL = ("<super>", "<sub>", "<fraction>", "<circle>")
+INVISIBLE = ("Cf", "Cc")  # zero-width space, byte order mark, soft hyphen, NUL
+SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[^<>]*\|>|</?s>|<eos>|<pad>|<end_of_turn>|<end_of_utterance>))+\s*$")
+
+
+@lru_cache(1 << 16)  # answers and questions repeat
+def clean(text):
+    """Fold a text's case, width and compatibility forms, dashes and spacing; drop invisible letters and closing special tokens.
+
+    `５－１０ｍｍ` is `5-10mm`, `ﬁnding` `finding`; superscripts, fractions and circled numbers stay (Unicode's NFKC without these).
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", "".join(map(_folded, unicodedata.normalize("NFC", text)))).translate(DASHES)
+    text = unicodedata.normalize("NFC", text.lower())
+    text = "".join(letter for letter in text if letter.isspace() or letter.isprintable() or unicodedata.category(letter) not in INVISIBLE)
+    return " ".join(SPECIAL_TOKENS.sub("", text).split())
+
+
+def _folded(letter):
+    """A letter's compatibility form, or itself where that would lose its meaning or make it a space with an accent."""
+    if "\ufe00" <= letter <= "\ufe0f":  # variation selectors: how the letter before is drawn
+        return ""
+    kind, *codes = unicodedata.decomposition(letter).split() or [""]
+    if not kind.startswith("<") or kind in MEANINGFUL or (codes[0] == "0020" and len(codes) > 1):
+        return letter
+    return "".join(_folded(chr(int(code, 16))) for code in codes)

@@ -1,0 +1,89 @@
+"""One form for the same text.
+
+python -m pytest tests/data/test_text.py -v
+"""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.aliases import question_template
+from data.matching import is_correct, is_empty, normalize_answer
+from data.text import clean
+
+FOLDED = [
+    ("５－１０ｍｍ", "5-10mm"),  # full width
+    ("ｙｅｓ", "yes"),
+    ("＜5mm", "<5mm"),
+    ("﹥20mm", ">20mm"),  # small form
+    ("Ｘ光", "x光"),
+    ("肺，心脏", "肺,心脏"),
+    ("ｶﾞｰｾﾞ", "ガーゼ"),  # half width, voiced
+    ("5 ㎜", "5 mm"),
+    ("ﬁnding", "finding"),
+    ("5\u00a0mm", "5 mm"),
+    ("e\u0301", "é"),
+    ("10⁵", "10⁵"),  # not 105
+    ("½", "½"),  # not 1 and 2
+    ("②", "②"),
+    ("≠5mm", "≠5mm"),
+    ("YES\u200b", "yes"),  # zero-width space
+    ("\ufeffyes", "yes"),  # byte order mark
+    ("po\u00adlyp", "polyp"),  # soft hyphen
+    ("yes\x00", "yes"),
+    ("a\t b\nc", "a b c"),
+    ("yes<|im_end|>", "yes"),
+    ("yes <|im_end|>\n<|endoftext|>", "yes"),
+    ("no</s>", "no"),
+    ("<｜end▁of▁sentence｜>", ""),
+    ("<|im_end|> yes", "<|im_end|> yes"),  # only at the end
+    ("a<b|c>d", "a<b|c>d"),
+]
+
+
+@pytest.mark.parametrize("text, expected", FOLDED)
+def test_clean(text, expected):
+    assert clean(text) == expected
+
+
+@settings(max_examples=500, deadline=None, database=None)
+@given(st.text(max_size=30))
+def test_cleaning_twice_changes_nothing(text):
+    assert clean(clean(text)) == clean(text)
+
+
+@pytest.mark.parametrize(
+    "answer, expected",
+    [
+        ("肺。", "肺"),
+        ("是｡", "是"),
+        ("ｙｅｓ．", "yes"),
+        ("polyp：", "polyp"),
+        ("「息肉」", "息肉"),
+        ("50 %", "50%"),
+        ("50 ％。", "50%"),
+        ("37 °C", "37°c"),
+    ],
+)
+def test_answers_lose_closing_punctuation_of_any_width(answer, expected):
+    assert normalize_answer(answer) == expected
+    assert is_correct("open_ended", expected, answer)
+
+
+@pytest.mark.parametrize("pred", ["\u200b", "\ufeff", "<|im_end|>", "。", " \u2060 .", "</s><|endoftext|>"])
+def test_what_nobody_sees_is_an_empty_prediction(pred):
+    assert is_empty(pred)
+    assert not is_correct("open_ended", "none", pred)
+    assert not is_correct("open_ended", pred, pred)
+
+
+@pytest.mark.parametrize(
+    "gt, pred",
+    [("肺", "肺。"), ("是", "是。"), ("肺,心脏", "肺，心脏"), ("X光", "Ｘ光"), ("5-10mm", "５-１０ｍｍ"), ("red; pink", "red；pink")],
+)
+def test_predictions_in_another_width_are_right(gt, pred):
+    assert is_correct("open_ended", gt, pred)
+
+
+def test_questions_in_another_width_ask_the_same():
+    assert question_template("Ｗｈｅｒｅ？") == question_template("where?")
