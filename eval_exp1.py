@@ -5,21 +5,26 @@
     python eval_exp1.py --predictions PATH --against DATA    ids, questions and answers checked against the data file
     python eval_exp1.py --predictions A B C                  one configuration, several seeds: mean and deviation
     python eval_exp1.py --compare A B                        B against A, row by row, and what can be concluded
+    python eval_exp1.py --compare A1 A2 A3 -- B1 B2 B3       the same over several seeds on both sides
     python eval_exp1.py --types rules                        grouped by data/schema.py's rules, as the user's table is
-    python eval_exp1.py --summary outputs/metrics*.json      several evaluations in one table
+    python eval_exp1.py --summary outputs/metrics*.json      several evaluations in one table, also as CSV or LaTeX (--format)
 
-Reads a predictions file (rows of id, pred, gt, qtype), its sidecar if it has one, and the training rows for the blind
-prior. Without --predictions, the file is checked against data.val_jsonl. Writes the metrics and an HTML report to output_dir.
+Reads a predictions file (rows of id, pred, gt, qtype; with a data file also those of LLaMA-Factory and ms-swift), its sidecar
+if it has one, and the training rows for types, spellings and the blind prior. With a data file (--against; without
+--predictions it is data.val_jsonl) all but the answers comes from there. Writes the metrics and an HTML report to output_dir.
 Prints the experiment's table and one table beside it; -v adds the rest, which stands in metrics and report in any case.
 How answers match: data/matching.py; scores: evaluation/metrics.py; intervals and tests: evaluation/intervals.py.
 """
 
+import gc
 import re
+import sys
 from pathlib import Path
 
-from config import argument_parser, load_config, near, resolve_path
+from config import argument_parser, load_config, resolve_path
 from files import UserError, run_script
 
+SIDES = "\0"  # stands for `--` between two sides of --compare, which argparse would swallow
 OVERRIDE = re.compile(r"[a-z_]+(?:\.[a-z_]+)*=")
 
 
@@ -28,31 +33,50 @@ def parse_arguments():
     files = parser.add_mutually_exclusive_group()
     default = "(default: output_dir/predictions.jsonl)"
     files.add_argument("--predictions", metavar="PATH", nargs="+", help=f"evaluate this, or several seeds {default}")
-    files.add_argument("--compare", metavar=("A", "B"), nargs=2, help="evaluate B, and compare it with A row by row")
+    files.add_argument("--compare", metavar="FILE", nargs="+", help="A B: evaluate B, and compare it with A row by row; seeds: A… -- B…")
     files.add_argument("--summary", metavar="METRICS", nargs="+", help="compare metrics files instead")
-    parser.add_argument("--against", metavar="DATA", help="check ids, questions and ground truth against this data file")
+    parser.add_argument("--format", choices=["text", "csv", "latex"], default="text", help="how --summary is printed")
+    parser.add_argument("--against", metavar="DATA", help="the data file that the predictions answer: what it says is believed")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every score, not the accuracies only")
     parser.add_argument("--show", metavar="N", type=int, default=0, help="print the first N mismatches")
     types = "group by the file's types (predicted, the default) or by the literal rules of data/schema.py"
     parser.add_argument("--types", choices=["predicted", "rules"], default="predicted", help=types)
     parser.add_argument("--text-metrics", action="store_true", help="add BLEU and ROUGE-L")
     parser.add_argument("--report", metavar="PATH", help="where the HTML report goes, or none (default: output_dir/report.html)")
-    args = parser.parse_intermixed_args()
-    for files in (args.predictions, args.summary):  # which swallow an override that follows them
+    parser.add_argument("--no-images", action="store_true", help="a report without pictures, for data that may not leave")
+    sides = SIDES if any(text.startswith("--c") for text in sys.argv) else "--"
+    args = parser.parse_intermixed_args([sides if text == "--" else text for text in sys.argv[1:]])
+    for files in (args.predictions, args.compare, args.summary):  # which swallow an override that follows them
         for text in [text for text in files or [] if OVERRIDE.match(text) and not Path(text).exists()]:
             files.remove(text)
             args.overrides.append(text)
+    if args.compare:
+        args.compare = two_sides(parser, args.compare)
     return args
+
+
+def two_sides(parser, files):
+    """([A…], [B…]) of --compare's files: `A B`, or several seeds as `A1 A2 -- B1 B2`."""
+    if SIDES not in files and len(files) == 2:
+        return [files[:1], files[1:]]
+    place = files.index(SIDES) if SIDES in files else 0
+    sides = [files[:place], files[place + 1 :]]
+    if not all(sides) or SIDES in sides[1]:
+        parser.error("--compare takes two files, A B, or the seeds of both sides with -- between them: A1 A2 A3 -- B1 B2 B3")
+    return sides
 
 
 def files_to_read(cfg, args):
     """Paths of the predictions to evaluate. Raises UserError for one that does not exist; `args.against` becomes a path, too."""
     folder = cfg.config_path.parent
-    chosen = args.compare or args.predictions
+    chosen = sum(args.compare, []) if args.compare else args.predictions
     paths = [resolve_path(path, folder) for path in chosen] if chosen else [cfg.output_dir / "predictions.jsonl"]
     for path in paths:
         if not path.exists():
             raise UserError(f"{path} does not exist; predict first: {cfg.command('predict_exp1.py')}")
+    for side in args.compare or [chosen or []]:
+        if twice := [path for path in dict.fromkeys(side) if side.count(path) > 1]:
+            raise UserError(f"{twice[0]} is given twice; seeds are different runs")
     if args.against:
         args.against = resolve_path(args.against, folder)
         if not args.against.is_file():
@@ -61,36 +85,40 @@ def files_to_read(cfg, args):
 
 
 def report_path(cfg, run, args):
-    """Where the report goes: --report, or output_dir/report.html, named after the predictions as the metrics are. None: nowhere."""
+    """Where the report goes: --report, or output_dir/report.html, named as the metrics, seeds or comparison are. None: nowhere."""
     if args.report == "none":
         return None
     if args.report:
         return resolve_path(args.report, cfg.config_path.parent, writing=True)
-    return run["metrics"].with_name(run["metrics"].name.replace("metrics", "report", 1)).with_suffix(".html")
+    about = run.get("about_file")
+    name = f"report_{about.stem}" if about else run["metrics"].stem.replace("metrics", "report", 1)
+    return cfg.output_dir / f"{name}.html"
 
 
 def main():
+    gc.disable()  # rows are many and in no circles: the collector would walk through all of them again and again
     args = parse_arguments()
     cfg = load_config(args.config, args.overrides)
     if not args.summary:
         paths = files_to_read(cfg, args)
 
     # numpy and scipy take a second: what the user mistyped is said before
-    from evaluation.runs import evaluate, evaluate_pair, evaluate_seeds, load
-    from evaluation.tables import summary_table
+    from evaluation.runs import evaluate, evaluate_pair, evaluate_seeds, load_all, shown
+    from evaluation.summary import summary_table
 
     if args.summary:
-        return print(summary_table([resolve_path(path, cfg.config_path.parent) for path in args.summary]))
-    runs = [load(cfg, path, args) for path in paths]
+        return print(summary_table([resolve_path(path, cfg.config_path.parent) for path in args.summary], args.format))
+    runs = load_all(cfg, paths, args)
     if args.compare:
-        run = evaluate_pair(cfg, runs, args)
+        count = len(args.compare[0])
+        run = evaluate_pair(cfg, (runs[:count], runs[count:]), args)
     else:
         run = evaluate_seeds(cfg, runs, args) if len(runs) > 1 else evaluate(cfg, runs[0], args)
     if out := report_path(cfg, run, args):
         from evaluation.report import write_report  # matplotlib takes its time
 
-        write_report(out, cfg, run)
-        print(f"report: {near(out)}")
+        write_report(out, cfg, run, images=not args.no_images)
+        print(f"report: {shown(out)}")
     if not args.verbose:
         print("more scores: -v; mistakes: --show 20")
 

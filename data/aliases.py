@@ -23,7 +23,7 @@ PREFIX = re.compile(r"^(?:\s*\[[^\[\]]{1,40}\])+\s*(?=\S)")  # `[Stage-2] Is the
 PUNCTUATION = re.compile(r"(?<!\d)[^\w\s<>=+≤≥±%]|[^\w\s<>=+≤≥±%](?!\d)")
 NEVER = "(?!)"
 WORDS = re.compile(r"\b(?:" + ("|".join(map(re.escape, ALIASES["question_words"])) or NEVER) + r")\b")
-TIGHT_LIST = re.compile("(?:" + ("|".join(map(re.escape, ALIASES["separators"])) or NEVER) + r")(?! )(?=.*\w)")
+TIGHT_LIST = re.compile(r";(?! )(?=.*\w)")
 
 
 def strip_prefix(question):

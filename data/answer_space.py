@@ -18,16 +18,24 @@ from itertools import combinations
 
 from config import DataConfig
 from data.aliases import ALIASES, TIGHT_LIST, fold_label, question_template, spellings_where_seen
-from data.matching import normalize_answer, option_text
+from data.matching import (
+    EXCLUSIVE,
+    YES_NO,
+    are_labels,
+    chosen_options,
+    is_junk,
+    labels_of,
+    looks_like_list,
+    normalize_answer,
+    separators_in,
+    split_labels,
+)
 from data.rules import BUILT_IN, CLOSED_TYPES, as_the_rules_say, enrich_row, given_candidates, mine_verdict, rule_candidates, rule_type
 from files import UserError, hash_of, read_json, write_json
 
 TIGHT = "; without a space"
 SPACE_FILE = "answer_space.json"
 MIN_ROWS = 30  # fewer training rows never close a question
-YES_NO = ("yes", "no")
-EXCLUSIVE = ("none", "not relevant")  # never in one list with another label
-LABEL_WORDS = 5  # `a; b` is a list of labels where each is at most this long, and prose otherwise
 LARGEST_COUNT = 100  # answers to "how many" beyond this are no range to be filled
 SHOWN = 100  # labels whose counts an open question's entry lists
 
@@ -47,6 +55,8 @@ def mine(train_rows, settings=DataConfig()):
         return {"mode": "rules", **mine_verdict(train_rows)}
     asked, given, tight = {}, {}, Counter()
     for row in train_rows:
+        if is_junk(row["answer"]):
+            continue
         question_type = rule_type(row)
         candidates = given_candidates(question_type, row)
         if candidates:
@@ -54,8 +64,7 @@ def mine(train_rows, settings=DataConfig()):
         else:
             key = question_template(row["question"])
             asked.setdefault(key, (question_type, Counter()))[1][normalize_answer(row["answer"])] += 1
-            if TIGHT_LIST.search(row["answer"]):
-                tight[key] += 1
+            tight[key] += TIGHT_LIST.search(row["answer"]) is not None
     questions, others = {}, Counter()
     for key in sorted(asked):
         question_type, answers = asked.pop(key)
@@ -79,19 +88,49 @@ def _note_given(given, question_type, candidates, row):
     entry = given.setdefault(question_template(row["question"]), empty)
     answer = _given_answer(row, candidates)
     entry["rows"] += 1
-    entry["label_lists"] += "; " in answer and not row.get("options")
+    if "; " in answer and not row.get("options"):
+        entry["label_lists"] += 1
+        if signs := separators_in(row["answer"]):
+            entry["separators"] = sorted({*entry.get("separators", ()), *signs})
     if answer not in candidates:
         entry["outside"] += 1
         entry["example_outside"] = entry["example_outside"] or answer
 
 
 def _given_answer(row, candidates):
-    """The normalised answer of a row with given candidates: an option's letter as its text, folded only to meet one."""
-    answer = normalize_answer(row["answer"])
+    """The normalised answer of a row with given candidates: an option's letter as its text, folded only to meet one.
+
+    Candidates with another separator between them are a list, too: that all of it is candidates bears it out.
+    """
     if row.get("options"):
-        answer = option_text(answer, [normalize_answer(option) for option in row["options"]])
-    folded = fold_label(answer, {})
-    return folded if answer not in candidates and folded in candidates else answer
+        return "; ".join(chosen_options(row["answer"], row["options"])) or normalize_answer(row["answer"])
+    answer = normalize_answer(row["answer"])
+    for text in (answer, fold_label(answer, {}), "; ".join(split_labels(answer, ALIASES["separators"]))):
+        if set(text.split("; ")) <= set(candidates):
+            return text
+    return answer
+
+
+def list_separators(answers):
+    """The separators beside `;` by which a question's answers (Counter of normalised texts) are lists of labels.
+
+    Commas stand in prose and in names, too, so the answers have to bear it out. Of the labels that lists with a separator would
+    have, most have to recur in another answer, and a third to be free: alone in some answer, or once first and once later.
+    `Smith, John` and `Smith, Anna` have none that is free; `red, slightly swollen` beside `red` has one that recurs.
+    """
+    items = {answer: list(filter(None, map(normalize_answer, split_labels(answer, ALIASES["separators"])))) for answer in answers}
+    answers_with = Counter(label for labels in items.values() for label in set(labels))
+    first = {labels[0] for labels in items.values() if len(labels) > 1}
+    later = {label for labels in items.values() for label in labels[1:]}
+    free = first & later | {labels[0] for labels in items.values() if len(labels) == 1}
+    found, recur, move = Counter(), Counter(), Counter()
+    for answer, rows in answers.items():
+        for sign in separators_in(answer):
+            found[sign] += rows * len(items[answer])
+            if looks_like_list(answer):
+                recur[sign] += rows * sum(answers_with[label] > 1 for label in items[answer])
+                move[sign] += rows * sum(label in free for label in items[answer])
+    return [sign for sign in ALIASES["separators"] if 2 * recur[sign] > found[sign] and 3 * move[sign] >= found[sign]]
 
 
 def _describe_question(key, asked_type, answers, folded, settings):
@@ -99,12 +138,11 @@ def _describe_question(key, asked_type, answers, folded, settings):
 
     answers: its normalised answers and how often each was given (Counter). folded: foldings counted so far (Counter).
     """
-    spellings = spellings_where_seen({label for answer in answers for label in answer.split("; ")})
+    separators = list_separators(answers)
+    spellings = spellings_where_seen({label for answer in answers for label in split_labels(answer, separators)})
     counts = Counter()
     for answer, rows in answers.items():
-        labels = _fold(answer.split("; "), spellings, folded, rows)
-        if not set(labels) <= set(ALIASES["junk"]):
-            counts[tuple(dict.fromkeys(labels))] += rows
+        counts[tuple(dict.fromkeys(_folded_labels(answer, spellings, separators, folded, rows)))] += rows
     kinds = Counter()
     for labels, rows in counts.items():
         kinds.update(dict.fromkeys(labels, rows))
@@ -125,6 +163,7 @@ def _describe_question(key, asked_type, answers, folded, settings):
     elif asked_type == "yes_no" and kinds and set(kinds) <= set(YES_NO):
         entry["candidates"] = rule_candidates(asked_type, key)
     entry |= {"counts": dict(kinds.most_common(None if closed else SHOWN)), "kinds": len(kinds), "spellings": spellings}
+    entry |= {"separators": separators} if separators else {}
     return {**entry, "folded": dict(+folded)}
 
 
@@ -139,11 +178,7 @@ def unseen_mass(kinds, known=()):
 def _are_label_lists(counts):
     """Do the answers (Counter of label tuples) hold lists of labels, and not prose or numbers with semicolons?"""
     lists = {labels: rows for labels, rows in counts.items() if len(labels) > 1}
-    proper = [
-        rows
-        for labels, rows in lists.items()
-        if max(len(label.split()) for label in labels) <= LABEL_WORDS and not all(label.isdecimal() for label in labels)
-    ]
+    proper = [rows for labels, rows in lists.items() if are_labels(labels)]
     return bool(proper) and 2 * sum(proper) > sum(lists.values())
 
 
@@ -222,7 +257,7 @@ def apply(space, row, folded=None):
     else:
         entry = space["questions"].get(key) or as_the_rules_say(question_type, key)
         question_type, candidates, multi_label = entry["type"], entry["candidates"], entry["multi_label"]
-        answer, order = _folded_answer(row, entry["spellings"], folded), candidates or []
+        answer, order = _folded_answer(row, entry, folded), candidates or []
     enriched = {**row, "question_type": question_type, "multi_label": multi_label, "answer_candidates": candidates}
     if answer is not None:
         answer = _in_canonical_order(answer, order) if multi_label else answer
@@ -240,16 +275,18 @@ def _has_given_lists(space, key, row):
     return not row.get("options") and space["given"].get(key, {"label_lists": 0})["label_lists"] > 0
 
 
-def _folded_answer(row, spellings, folded):
+def _folded_answer(row, entry, folded):
     if row.get("answer") is None:
         return None
     folded[TIGHT] += TIGHT_LIST.search(row["answer"]) is not None
-    return "; ".join(_fold(normalize_answer(row["answer"]).split("; "), spellings, folded, 1))
+    return "; ".join(_folded_labels(normalize_answer(row["answer"]), entry["spellings"], entry.get("separators", ()), folded, 1))
 
 
-def _fold(labels, spellings, folded, rows):
-    """The labels in the spelling that is kept; counts each change in `folded` as `>20 → >20mm`."""
-    kept = [fold_label(label, spellings) for label in labels]
+def _folded_labels(answer, spellings, separators, folded, rows):
+    """The labels of a normalised answer in the spelling that is kept; counts each change in `folded` as `>20 → >20mm`."""
+    folded.update({f"{sign} → ;": rows for sign in separators if sign in separators_in(answer)})
+    labels = [normalize_answer(label) for label in split_labels(answer, separators)]
+    kept = [fold_label(label, spellings) for label in labels if label]
     for label, other in zip(labels, kept):
         if label != other:
             folded[f"{label} → {other}"] += rows
@@ -263,20 +300,35 @@ def _in_canonical_order(answer, order):
 
 
 def _says_what_the_rules_say(key, entry):
-    if not entry["rows"]:
-        return True  # only junk: as if it had not been asked
     rules = as_the_rules_say(entry["rule_type"], key)
     same = all(entry[name] == rules[name] for name in rules)
     return same and not entry["closed"] and not entry["folded"]
 
 
 def reachable(enriched):
-    """Can the row's constraint produce its answer? Always where there is none."""
-    candidates, answer = enriched["answer_candidates"], enriched["answer"]
-    if candidates is None or answer in candidates:
+    """Can the row's constraint produce its answer, or another of its references? Always where there is none."""
+    references = [enriched.get("answer"), *(enriched.get("answers") or ())]
+    return enriched["answer_candidates"] is None or any(_can_say(enriched, text) for text in references)
+
+
+def _can_say(enriched, text):
+    candidates = set(enriched["answer_candidates"])
+    if normalize_answer(text) in candidates:
         return True
+    convention = {"spellings": spellings_where_seen(candidates), "separators": ALIASES["separators"]}
+    labels = labels_of(text, convention, enriched.get("options")).keys()
+    return labels <= candidates and (len(labels) == 1 or _is_list(labels, enriched))
+
+
+def trainable(enriched):
+    """Is the row's answer, letter by letter, one that its constraint can produce? Else a model would learn what it may never say."""
+    candidates, answer = enriched["answer_candidates"], enriched["answer"]
     labels = answer.split("; ")
-    return enriched["multi_label"] and set(labels) <= set(candidates) and set(labels).isdisjoint(EXCLUSIVE)
+    return candidates is None or answer in candidates or set(labels) <= set(candidates) and _is_list(labels, enriched)
+
+
+def _is_list(labels, enriched):
+    return enriched["multi_label"] and len(labels) > 1 and set(labels).isdisjoint(EXCLUSIVE)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -291,9 +343,25 @@ def save(space, path):
 def load(path):
     """Read a space. Raises UserError where the file is missing or holds something else."""
     space = read_json(path)
-    if not isinstance(space, dict) or space.get("mode") not in ("mined", "rules"):
+    if not _is_space(space):
         raise UserError(f"{path}: not an answer space; train anew, or delete it to have it mined again")
     return space
+
+
+def _is_space(space):
+    """Does what a file holds have the parts that `apply` and `conventions` read?"""
+    if not isinstance(space, dict):
+        return False
+    if space.get("mode") == "rules":
+        return isinstance(space.get("unconstrained"), dict) and isinstance(space.get("multi_label"), list)
+    questions, given = space.get("questions"), space.get("given")
+    if space.get("mode") != "mined" or not isinstance(questions, dict) or not isinstance(given, dict):
+        return False
+    of_kind = lambda entry, kinds: isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in kinds.items())
+    kinds = {"type": str, "candidates": list | None, "multi_label": bool, "spellings": dict, "separators": list | None}
+    return all(of_kind(entry, kinds) for entry in questions.values()) and all(
+        of_kind(entry, {"label_lists": int}) for entry in given.values()
+    )
 
 
 def fingerprint(space):
@@ -301,9 +369,18 @@ def fingerprint(space):
     return hash_of(space)
 
 
-def spellings(space):
-    """The conditional foldings of each question template that has some: `{template: {">20": ">20mm"}}`."""
-    return {key: entry["spellings"] for key, entry in space.get("questions", {}).items() if entry["spellings"]}
+def conventions(space):
+    """What holds for one question template only: `{template: {"spellings": {">20": ">20mm"}, "separators": [","]}}`, or less.
+
+    Only what data/aliases.yaml has: a space can't make other words the same.
+    """
+    named = {}
+    for key, entry in {**space.get("given", {}), **space.get("questions", {})}.items():
+        spellings = {said: kept for said, kept in entry.get("spellings", {}).items() if ALIASES["labels_where_seen"].get(said) == kept}
+        separators = [sign for sign in entry.get("separators") or () if sign in ALIASES["separators"]]
+        convention = {"spellings": spellings, "separators": separators}
+        named[key] = {name: found for name, found in convention.items() if found}
+    return {key: convention for key, convention in named.items() if convention}
 
 
 def describe(space):
@@ -320,7 +397,7 @@ def describe(space):
     line += f", {space['as_the_rules_say']['questions']} as the rules say"
     lines = [line + folding_note(folded)]
     for key, entry in space["given"].items():
-        if entry["outside"]:
+        if entry["outside"] and entry["type"] != "mcq":  # of options, enrichment counts the rows that it leaves out
             lines.append(
                 f"WARNING: {entry['outside']} of {entry['rows']} training answers to '{key}' lie outside the "
                 f"candidates given for {entry['type']}, first '{entry['example_outside']}'; "

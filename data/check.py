@@ -12,8 +12,9 @@ without opening images, when it starts.
 
 What is counted. Junk: question empty, `none` or `nan`; answer empty or `nan`; no image; a line that isn't a row. Two
 rows ask the same if image, question (case and spacing folded) and options agree; they are duplicates if the answers
-agree after data.preprocess.normalize_answer, label lists in any order, and in conflict otherwise. Near-duplicates: see
-data/image_copies.py. The answer space is mined from the training rows that aren't junk, and so is the blind prior.
+agree after data.preprocess.normalize_answer, an option's letter as its text, label lists in any order and with any separator of
+data/aliases.yaml, and in conflict otherwise. Near-duplicates: see data/image_copies.py. The answer space is mined from the
+training rows that aren't junk, and so is the blind prior.
 """
 
 import json
@@ -30,13 +31,22 @@ if __package__ in (None, ""):  # run as `python data/check.py`
 
 from config import SPLITS, Config, argument_parser, load_config
 from data import answer_space
-from data.aliases import question_template
+from data.aliases import ALIASES, question_template
 from data.blind_prior import answer_blindly, blind_prior
-from data.formats.common import junk_reason
 from data.image_copies import BITS, MAX_DISTANCE, look_at_images, near_pairs, same_pictures
 from data.images import image_token_count
-from data.matching import judge, normalize_answer, question_key
+from data.matching import (
+    chosen_options,
+    conventions_of,
+    judge,
+    looks_like_list,
+    normalize_answer,
+    question_key,
+    separators_in,
+    split_labels,
+)
 from data.preprocess import rules_hash
+from data.rows import junk_reason
 from data.rules import ordered_types
 from data.split import SPLIT_FILE, split_hash
 from files import UserError, read_json, run_script, sha256, use_color, write_json, write_jsonl
@@ -100,7 +110,7 @@ def _raw_row(number, line):
     if not junk and options is not None and not _are_options(options):
         junk = "with options that aren't a list of different texts"
     pair = (image, question_key(texts[0]), json.dumps(options) if options else "")
-    return Row(number, row, junk, image, pair, _labels(texts[1]))
+    return Row(number, row, junk, image, pair, _labels(texts[1], tuple(options or ()) if not junk else ()))
 
 
 def _are_options(options):
@@ -111,8 +121,9 @@ def _are_options(options):
 
 
 @lru_cache(1 << 16)  # answers repeat
-def _labels(answer):
-    return tuple(sorted(set(normalize_answer(answer).split("; "))))
+def _labels(answer, options):
+    labels = chosen_options(answer, options) if options else ()
+    return tuple(sorted(set(labels or map(normalize_answer, split_labels(answer, ALIASES["separators"])))))
 
 
 def usable(rows):
@@ -216,10 +227,33 @@ def check_answers(rows, cfg, space=None):
         "constrained": {split: sum(row["answer_candidates"] is not None for row in enriched[split]) for split in rows},
         "spellings_folded": {split: dict(+folded[split]) for split in rows},
     }
+    conventions = answer_space.conventions(space)
+    report["lists"] = {split: _count_lists(enriched[split], conventions) for split in rows}
+    forbidden = [row for row in enriched["train"] if not answer_space.trainable(row)]
+    report["forbidden"] = {"rows": len(forbidden), "first": [[row["id"], row["answer_raw"]] for row in forbidden[:3]]}
     if enriched.get("val"):
         report["reachable"] = _reachability(enriched["val"])
-        report["blind_prior"] = _blind_scores(enriched, cfg, answer_space.spellings(space))
+        report["blind_prior"] = _blind_scores(enriched, cfg, conventions)
     return report, enriched
+
+
+def _count_lists(enriched, conventions):
+    """`{separator: rows, as_lists, example}` of answers that look like lists of labels.
+
+    as_lists: those whose question is taken as lists with this separator. example: one that isn't, and compares as text.
+    """
+    found = {}
+    for row in enriched:
+        text = row.get("answer_raw") or ""
+        if row.get("options") or not looks_like_list(text):
+            continue
+        taken = {*conventions_of(row, conventions).get("separators", ()), *[";"] * row["multi_label"]}
+        for sign in [*[";"] * (len(split_labels(text)) > 1), *separators_in(text)]:
+            facts = found.setdefault(sign, {"rows": 0, "as_lists": 0, "example": None})
+            facts["rows"] += 1
+            facts["as_lists"] += sign in taken
+            facts["example"] = facts["example"] or (None if sign in taken else text)
+    return found
 
 
 def _reachability(enriched):
@@ -237,9 +271,10 @@ def _by_type(verdicts):
     return [(name, rows[name], true[name]) for name in ordered_types(rows)]
 
 
-def _blind_scores(enriched, cfg, spellings):
-    rows = [{"gt": row["answer_raw"], "qtype": row["question_type"], "question": row["question"]} for row in enriched["val"]]
-    judged = judge(answer_blindly(rows, blind_prior(enriched["train"])), cfg.eval, spellings)
+def _blind_scores(enriched, cfg, conventions):
+    keys = ("question", "options", "answers")
+    rows = [{"gt": row["answer_raw"], "qtype": row["question_type"], **{key: row.get(key) for key in keys}} for row in enriched["val"]]
+    judged = judge(answer_blindly(rows, blind_prior(enriched["train"])), cfg.eval, conventions)
     verdicts = [(row["qtype"], row["correct"]) for row in judged]
     per_type = {name: {"count": count, "correct": right, "accuracy": right / count} for name, count, right in _by_type(verdicts)}
     return {"micro": sum(right for _, right in verdicts) / len(verdicts), "per_type": per_type}
@@ -379,7 +414,7 @@ def inputs(paths, cfg, images):
 
 def findings(report):
     """Yield `(severity, line)` of what should be mended: warnings first."""
-    found = [*_split_findings(report), *_leaks(report), *_answer_findings(report), *_picture_findings(report)]
+    found = [*_split_findings(report), *_leaks(report), *_answer_findings(report), *_list_findings(report), *_picture_findings(report)]
     return sorted(found, key=lambda finding: finding[0] != WARNING)
 
 
@@ -430,7 +465,23 @@ def _leaks(report):
             yield WARNING, f"{text}, such as {facts['example']}; split anew with data.split"
 
 
+def _list_findings(report):
+    for split, lists in report["answers"]["lists"].items():
+        for sign, facts in lists.items():
+            if facts["example"]:
+                text = f"{split}: {facts['rows'] - facts['as_lists']} answers look like lists with '{sign}' but compare as text"
+                yield NOTE, f"{text}, such as '{facts['example']}': training answers don't bear it out; write '; ' if they are lists"
+
+
 def _answer_findings(report):
+    if count := report["answers"]["forbidden"]["rows"]:
+        row_id, answer = report["answers"]["forbidden"]["first"][0]
+        rows = report["splits"]["train"]["rows"]
+        text = f"{_of_rows('train', count, rows)} have an answer that their options or constraint forbid"
+        yield (
+            WARNING if count > MAX_JUNK * rows else NOTE,
+            f"{text}, and aren't trained on, first '{answer}' (id {row_id!r}); correct them",
+        )
     for name, facts in report["answers"].get("reachable", {"per_type": {}})["per_type"].items():
         if facts["share"] < MIN_REACHABLE:
             share = f"{facts['reachable']} of {facts['rows']} answers ({facts['share']:.1%})"
@@ -472,6 +523,9 @@ def describe(report):
         yield f"  rows with a constraint {answers['constrained'][split]}"
         folded = answers["spellings_folded"][split]
         yield f"  spellings folded {sum(folded.values())}" + (f" ({_counts(folded)})" if folded else "")
+        if lists := answers["lists"][split]:
+            kinds = ", ".join(f"{kind['rows']} with '{sign}' ({kind['as_lists']} taken as lists)" for sign, kind in lists.items())
+            yield f"  answers that look like lists: {kinds}"
         if not isinstance(lengths, str) and (spread := lengths["tokens"][split]):
             over = f"over max_new_tokens={lengths['max_new_tokens']}: {lengths['longer'][split]}"
             yield f"  answer tokens {spread['min']}-{spread['max']} (median {spread['median']:g}), {over}"

@@ -6,6 +6,9 @@
 A constraint is decided by the question and the training rows, never by a row's own answer: data/answer_space.py. With
 `data.answer_space: rules` it is the literal rules of data/schema.py, and where a rule's candidates can't express a
 training answer to the same question, the question goes unconstrained everywhere.
+
+Training rows that nothing can be learned from are left out and counted: junk (`nan` for an answer), and an answer that is
+none of the row's options, or else out of its constraint's reach. Other splits keep every row.
 """
 
 import sys
@@ -17,38 +20,55 @@ if __package__ in (None, ""):  # run as `python data/preprocess.py`
 
 from config import DataConfig, argument_parser, code_facts, load_config, near, save_run_info
 from data import answer_space, schema
+from data.asked import rules_verdict
 from data.matching import normalize_answer  # noqa: F401  where the user's document imports it from
-from data.rows import read_rows
+from data.rows import junk_reason, read_rows
 from data.rules import has_rule, ordered_types
 from files import UserError, hash_of, read_json, read_jsonl, run_script, sha256, write_json, write_jsonl
 
 
-def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig()):
+def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig(), training=False):
     """Write `src` enriched to `dst` (never the same file), row by row, and return counts.
 
     The answer space is mined from `train_jsonl` (default: `src` itself, being the training file) by `settings`, the
-    data section of a configuration, or given ready-made. Counts: rows, rows by type, rows with a constraint by type,
-    rows whose rule has candidates that the space drops (`dropped`) and their questions, spellings folded.
+    data section of a configuration, or given ready-made. training: these are the training rows. Counts: rows, rows by type,
+    rows with a constraint by type, rows whose rule has candidates that the space drops (`dropped`) and their questions,
+    spellings folded, and ids of the training rows left out by reason (`left_out`).
     """
     if Path(src).resolve() == Path(dst).resolve():
         raise UserError(f"{dst}: is the input itself; choose another output")
     if space is None:
-        space = mine_space(train_jsonl or src, settings)
-    types, constrained, dropped, folded = Counter(), Counter(), Counter(), Counter()
+        space, training = mine_space(train_jsonl or src, settings), training or not train_jsonl
+    types, constrained, dropped, folded, left_out = Counter(), Counter(), Counter(), Counter(), {}
 
     def enriched_rows():
         for row in read_rows(src, need_answer=False):
             enriched = answer_space.apply(space, row, folded)
+            if training and "answer_raw" in enriched and (reason := why_untrainable(enriched)):
+                left_out.setdefault(reason, []).append(row["id"])
+                continue
             types[enriched["question_type"]] += 1
             if enriched["answer_candidates"]:
                 constrained[enriched["question_type"]] += 1
             elif has_rule(row):
                 dropped[row["question"]] += 1
             yield enriched
+        if training and not types:
+            raise UserError(f"{src}: nothing can be learned from its rows: {_left_out_note(left_out)}; correct them")
 
     write_jsonl(dst, enriched_rows())
     counts = {"rows": types.total(), "types": dict(types), "constrained": dict(constrained)}
-    return {**counts, "dropped": dropped.total(), "questions_dropped": dict(dropped), "folded": dict(+folded)}
+    counts |= {"dropped": dropped.total(), "questions_dropped": dict(dropped), "folded": dict(+folded)}
+    return {**counts, "left_out": left_out}
+
+
+def why_untrainable(enriched):
+    """Why an enriched training row is left out (str), or None: it is junk, or its constraint forbids its answer."""
+    if reason := junk_reason(enriched["question"], enriched["answer"]):
+        return reason
+    if not answer_space.trainable(enriched):
+        return "whose answer is none of its options" if enriched.get("options") else "whose answer its question's constraint forbids"
+    return None
 
 
 def mine_space(train_jsonl, settings, say=print):
@@ -98,7 +118,7 @@ def enrich_split(cfg, split, space=None):
     inputs = {"source": sha256(src), "answer_space": answer_space.fingerprint(space), "rules": rules_hash()}
     if not (dst.is_file() and sidecar.is_file() and read_json(sidecar)["inputs"] == inputs):
         sidecar.unlink(missing_ok=True)  # killed in between, the old one would vouch for the new rows
-        counts = enrich_jsonl(src, dst, space=space)
+        counts = enrich_jsonl(src, dst, space=space, training=split == "train")
         save_run_info(sidecar, cfg, inputs=inputs, **counts)
         print(describe(split, counts))
     return dst
@@ -114,16 +134,18 @@ def rules_hash():
     return hash_of(code_facts("enrich"))
 
 
-def answer_rules(space):
+def answer_rules(space, asked=()):
     """Hashes of what decides types and candidates: the answer space, and the rules for questions it lacks.
 
-    Prediction refuses an adapter that was trained with others.
+    Prediction refuses an adapter that was trained with others. asked: the questions of its training (data/asked.py); with them
+    `rules` is what the rules say of these, and without, as older adapters have it, the file, which is `schema` in any case.
     """
-    return {"rules": sha256(schema.__file__), "space": answer_space.fingerprint(space)}
+    schema_hash = sha256(schema.__file__)
+    return {"rules": rules_verdict(asked) if asked else schema_hash, "schema": schema_hash, "space": answer_space.fingerprint(space)}
 
 
 def describe(split, counts):
-    """One line on what enrichment found, for people."""
+    """What enrichment found, for people: a line, and a warning of the rows that it left out."""
     types = ", ".join(f"{name} {counts['types'][name]}" for name in ordered_types(counts["types"]))
     line = f"enriched {split}: {counts['rows']} rows ({types}), {sum(counts['constrained'].values())} constrained"
     if counts["dropped"]:
@@ -131,7 +153,19 @@ def describe(split, counts):
             f"; {counts['dropped']} rows of {len(counts['questions_dropped'])} questions go unconstrained, "
             "because training answers or their wording rule out their rule's candidates"
         )
-    return line + answer_space.folding_note(counts["folded"])
+    line += answer_space.folding_note(counts["folded"])
+    if counts["left_out"]:
+        line += f"\nWARNING: not trained on: {_left_out_note(counts['left_out'])}; correct these rows, or remove them"
+    return line
+
+
+def _left_out_note(left_out, shown=3):
+    """`2 rows whose answer is none of its options (ids 17, 40)` for each reason."""
+    notes = []
+    for reason, ids in left_out.items():
+        some = ", ".join(map(repr, ids[:shown])) + ", …" * (len(ids) > shown)
+        notes.append(f"{len(ids)} row{'s' * (len(ids) > 1)} {reason} ({'ids' if len(ids) > 1 else 'id'} {some})")
+    return ", ".join(notes)
 
 
 def main():

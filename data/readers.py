@@ -15,7 +15,6 @@ A run that was stopped can be started again and ends in the same files.
 
 import argparse
 import inspect
-import json
 import os
 import re
 import shlex
@@ -29,8 +28,9 @@ if __package__ in (None, ""):  # run as `python data/readers.py`
 
 from config import DEFAULT_CONFIG, ROOT, SPLITS, near, this_python
 from data.formats import FORMATS
-from data.formats.common import Request, junk_reason
-from files import UserError, atomic_open, run_script
+from data.formats.common import Request
+from data.rows import junk_reason
+from files import UserError, atomic_open, json_line, run_script
 
 BILINGUAL = ("slake",)  # formats with --language
 SHORT_AND_LONG = ("endovis-18-vqa", "cholec80-vqa", "real-colon-vqa")  # formats with --answers
@@ -64,7 +64,7 @@ def convert(format_name, src, dst, **options):
             for name in ("all", *own_split):
                 if name not in outputs:
                     outputs[name] = stack.enter_context(atomic_open(request.dst / f"{name}.jsonl"))
-                outputs[name].write(json.dumps(row, ensure_ascii=False) + "\n")
+                outputs[name].write(json_line(row, f"row {row['id']!r}" if "id" in row else "a row"))
         if not images:
             raise UserError(f"{src}: has no usable rows; {describe_dropped(dropped)}")
         _check_no_other_split(request.dst, splits)

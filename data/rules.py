@@ -10,7 +10,7 @@ import re
 
 from data import schema
 from data.aliases import strip_prefix
-from data.matching import normalize_answer, option_text, question_key
+from data.matching import is_junk, normalize_answer, option_text, question_key, without_letters
 
 # Wordings that ask for several labels, or for one of two named things: what the rules' single answers can't be.
 ASKS_FOR_LIST = re.compile(
@@ -39,6 +39,13 @@ def given_candidates(question_type, row):
     """Candidates that are given and not mined, normalised: a row's options, or those of a type that users added."""
     if question_type in BUILT_IN and not row.get("options"):
         return None
+    return _candidates(question_type, row)
+
+
+def _candidates(question_type, row):
+    """The candidates of data/schema.py, normalised, or None. It sees a row's options without their letters."""
+    if row.get("options"):
+        row = {**row, "options": without_letters(row["options"])}
     candidates = schema.build_candidates(question_type, row)
     return list(dict.fromkeys(map(normalize_answer, candidates))) if candidates else None
 
@@ -82,14 +89,10 @@ def enrich_row(row, verdict):
 def classify(row):
     """Return `(question_type, candidates, answer)` of a row by the rules; candidates and answer normalised."""
     question_type = schema.infer_question_type(row["question"], row.get("options"))
-    candidates = schema.build_candidates(question_type, row)
-    candidates = list(dict.fromkeys(map(normalize_answer, candidates))) if candidates else None
-    answer = None
-    if row.get("answer") is not None:
-        answer = normalize_answer(row["answer"])
-        if row.get("options"):
-            answer = option_text(answer, [normalize_answer(option) for option in row["options"]])
-    return question_type, candidates, answer
+    answer = row.get("answer")
+    if answer is not None:
+        answer = option_text(answer, row["options"]) if row.get("options") else normalize_answer(answer)
+    return question_type, _candidates(question_type, row), answer
 
 
 def mine_verdict(train_rows):
@@ -102,6 +105,8 @@ def mine_verdict(train_rows):
     for row in train_rows:
         question_type, candidates, answer = classify(row)
         key = question_key(row["question"])
+        if is_junk(answer):
+            continue
         if candidates and answer not in candidates:
             unconstrained.setdefault(key, answer)
         if "; " in answer and not row.get("options"):

@@ -7,11 +7,12 @@ import re
 import unicodedata
 from functools import lru_cache
 
+CLOSING = ".,!?:…。、।۔؟،"  # full stops and the like of several scripts, which say nothing at the end of an answer
 DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")
 # What NFKC would lose: 10⁵ is not 105, ½ not 1⁄2, and ② on a picture is a mark.
 MEANINGFUL = ("<super>", "<sub>", "<fraction>", "<circle>")
 INVISIBLE = ("Cf", "Cc")  # zero-width space, byte order mark, soft hyphen, NUL
-SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[^<>]*\|>|</?s>|<eos>|<pad>|<end_of_turn>|<end_of_utterance>))+\s*$")
+SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[^<>]*\|>|</?s>|<eos>|<pad>|<end_of_turn>|<end_of_utterance>))+[\s.,!?'\"”’。]*$")
 
 
 @lru_cache(1 << 16)  # answers and questions repeat
@@ -22,8 +23,9 @@ def clean(text):
     """
     if not text.isascii():
         text = unicodedata.normalize("NFC", "".join(map(_folded, unicodedata.normalize("NFC", text)))).translate(DASHES)
-    text = unicodedata.normalize("NFC", text.lower())
+    text = text.lower()
     text = "".join(letter for letter in text if letter.isspace() or letter.isprintable() or unicodedata.category(letter) not in INVISIBLE)
+    text = unicodedata.normalize("NFC", text)
     return " ".join(SPECIAL_TOKENS.sub("", text).split())
 
 

@@ -1,6 +1,6 @@
 """Every score of judged predictions: the headline accuracy, and what stands beside it per type, per question, overall.
 
-    scores, details = aggregate(judged), measure(judged, spellings)          judged = judge(rows, tolerances, spellings)
+    scores, details = aggregate(judged), measure(judged, conventions)      judged = judge(rows, tolerances, conventions)
 
 The formulas are written out here, because the usual ones mislead: macro-F1 helpers that average over predicted labels
 reward a model for answers nobody gave (or return 1.0 at 0.33), and libraries call an empty prediction for an empty truth a
@@ -17,16 +17,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.aliases import fold_label, question_template
-from data.matching import is_empty, judge, normalize_answer
-from data.quantities import parse_quantity
+from data.aliases import question_template
+from data.matching import conventions_of, is_empty, judge, labels_of, normalize_answer
+from data.quantities import parse_count, parse_quantity
 from data.rules import ordered_types
-from evaluation.intervals import accuracy_interval, cluster_sums, macro_interval
+from evaluation.intervals import accuracy_interval, cluster_sums, effective_clusters, macro_interval
+from evaluation.presence import presence, rows_that_ask
 
 BINS = 15  # of the calibration error (Guo et al. 2017)
 CURVE_POINTS = 101  # at most, of a risk-coverage curve
 CONFUSION_LABELS = 12  # the commonest are shown; rarer ones become one row
 MIN_CONFUSION = 20  # rows of a question for a matrix of its own
+MAX_LABELS = 100  # whose recall is listed, of each type
 MAX_QUESTIONS = 200  # the commonest question templates are listed; a data set may ask each question once
 OTHER, INVALID = "other labels", "invalid"
 
@@ -57,14 +59,6 @@ def strict_match(gt, pred):
     return not is_empty(pred) and " ".join(gt.split()) == " ".join(pred.split())
 
 
-def cluster_of(row):
-    """What a row shares with others: its patient or video (`group`), else its image, else nothing (its id)."""
-    for key in ("group", "image"):
-        if row.get(key) is not None:
-            return f"{key} {row[key]}"
-    return f"id {row['id']}"
-
-
 def template_of(row):
     """The question template of a prediction row, or None where it has no question."""
     return question_template(row["question"]) if row.get("question") else None
@@ -74,14 +68,14 @@ def template_of(row):
 # The headline
 
 
-def aggregate(judged):
+def aggregate(judged, verdict="correct"):
     """Return the scores of judged rows (at least one), every accuracy a share of 1 beside its count.
 
     per_type: question type -> count, correct, accuracy, in table order. micro: accuracy over rows. macro: mean of the
-    types' accuracies. empty: number of empty predictions, all of them counted as wrong.
+    types' accuracies. empty: number of empty predictions, all of them counted as wrong. verdict: the rows' key to count.
     """
-    counts = Counter(row["qtype"] for row in judged)
-    correct = Counter(row["qtype"] for row in judged if row["correct"])
+    counts, said = Counter([row["qtype"] for row in judged]), Counter([row["pred"] for row in judged])
+    correct = Counter([row["qtype"] for row in judged if row[verdict]])
     per_type = {
         name: {"count": counts[name], "correct": correct[name], "accuracy": correct[name] / counts[name]} for name in ordered_types(counts)
     }
@@ -91,7 +85,7 @@ def aggregate(judged):
         "micro": correct.total() / len(judged),
         "macro": math.fsum(item["accuracy"] for item in per_type.values()) / len(per_type),
         "per_type": per_type,
-        "empty": sum(is_empty(row["pred"]) for row in judged),
+        "empty": sum(count for pred, count in said.items() if is_empty(pred)),
     }
 
 
@@ -99,49 +93,49 @@ def aggregate(judged):
 # Comparing rows
 
 
-def compare_rows(judged, spellings=None):
-    """Return a Compared for each judged row, in order. spellings: as for `matching.judge`."""
-    spellings, memo = spellings or {}, {}
-    templates = [(row["qtype"], template_of(row)) for row in judged]
-
-    def labels(text, template):
-        own = spellings.get(template) or {}
-        key = (text, template if own else None)
-        if key not in memo:
-            memo[key] = frozenset(fold_label(label, own) for label in normalize_answer(text).split("; ") if label)
-        return memo[key]
-
-    gts = [labels(row["gt"], template) for row, (_, template) in zip(judged, templates)]
+def compare_rows(judged, conventions=None):
+    """Return a Compared for each judged row, in order. conventions: as for `matching.judge`."""
+    labels = _Labels(conventions)
+    cases = [(row["qtype"], row.get("question"), row["gt"], row["pred"], row["correct"], *row.get("options", ())) for row in judged]
+    kinds = dict(zip(cases, judged))  # the same few answers come again and again
     listed, sizes = set(), defaultdict(set)
-    for row, key, gt in zip(judged, templates, gts):
-        if len(gt) > 1 and not row.get("options"):
-            listed.add(key)
-        if key[0] == "size_numeric" and (size := _size_bin(row["gt"])):
-            sizes[key].add(size)
+    for row in kinds.values():
+        if len(labels.of(row, row["gt"])) > 1 and not row.get("options"):
+            listed.add((row["qtype"], template_of(row)))
+        if row["qtype"] == "size_numeric" and (size := _size_bin(row["gt"])):
+            sizes[template_of(row)].add(size)
     places = {key: {size: place for place, size in enumerate(sorted(found, key=_size_order))} for key, found in sizes.items()}
-    return [
-        _compare(row, gt, labels(row["pred"] or "", key[1]), key in listed, places.get(key)) for row, key, gt in zip(judged, templates, gts)
-    ]
+    known = {case: _compared(row, labels, (row["qtype"], template_of(row)) in listed, places) for case, row in kinds.items()}
+    return [Compared(*known[case], row.get("confidence"), row.get("abstained")) for case, row in zip(cases, judged)]
 
 
-def _compare(row, gt, pred, listed, places):
-    facts = {"number": None, "bins": None, "mm": None}
-    if row["qtype"] == "count_numeric" and (true := _whole(row["gt"])) is not None:
-        facts["number"] = true, _whole(row["pred"])
+class _Labels:
+    """The labels of texts, read once each."""
+
+    def __init__(self, conventions):
+        self.conventions, self.known = conventions, {}
+
+    def of(self, row, text):
+        key = text, row.get("question"), *row.get("options", ())
+        if key not in self.known:
+            self.known[key] = frozenset(labels_of(text, conventions_of(row, self.conventions), row.get("options")))
+        return self.known[key]
+
+
+def _compared(row, labels, listed, places):
+    """The fields of a row's Compared but confidence and abstained."""
+    number = bins = mm = None
+    question, gt, pred = row.get("question"), row["gt"], row["pred"] or ""
+    if row["qtype"] == "count_numeric" and (true := parse_count(gt, question)) is not None:
+        number = true, parse_count(pred, question)
     elif row["qtype"] == "size_numeric":
-        true, said = parse_quantity(row["gt"]), parse_quantity(row["pred"] or "")
-        if places and true in places:
-            facts["bins"] = places[true], places.get(said)
+        true, said, own = parse_quantity(gt, question), parse_quantity(pred, question), places.get(template_of(row), {})
+        if true in own:
+            bins = own[true], own.get(said)
         if true and said and true.single and said.single and true.unit == said.unit == "mm":
-            facts["mm"] = abs(true.lo - said.lo)
-    facts |= {"confidence": row.get("confidence"), "abstained": row.get("abstained")}
-    return Compared(row["correct"], strict_match(row["gt"], row["pred"]), is_empty(row["pred"]), gt, pred, listed, **facts)
-
-
-def _whole(text):
-    """The whole number that a text (str or None) counts, or None."""
-    quantity = parse_quantity(text or "")
-    return int(quantity.lo) if quantity and quantity.single and quantity.unit is None and quantity.lo.is_integer() else None
+            mm = abs(true.lo - said.lo)
+    verdicts = row["correct"], strict_match(gt, pred), is_empty(pred)
+    return *verdicts, labels.of(row, gt), labels.of(row, pred), listed, number, bins, mm
 
 
 def _size_bin(text):
@@ -312,21 +306,23 @@ def abstention(items):
 # All groups
 
 
-def measure(judged, spellings=None):
-    """Return {"overall", "macro", "per_type", "per_question", "questions_left_out"} of judged rows with an `id`.
+def measure(judged, items):
+    """Return {"overall", "macro", "per_type", "per_question", "questions_left_out", "presence"} of judged rows with `cluster`.
 
-    overall: `group_scores` of all rows. macro: the means of the types' scores. per_question: the commonest templates, with
-    their first wording. Each accuracy has its clustered 95 % interval: see intervals.py.
+    items: their `compare_rows`. overall: `group_scores` of all rows. macro: the means of the types' scores. per_question: the
+    commonest templates, with their first wording. Each accuracy has its clustered 95 % interval: see intervals.py.
     """
-    items, clusters = compare_rows(judged, spellings), [cluster_of(row) for row in judged]
+    clusters = np.unique([row["cluster"] for row in judged], return_inverse=True)[1]
+    templates = [template_of(row) for row in judged]
     by_type, by_question = defaultdict(list), defaultdict(list)
     for index, row in enumerate(judged):
         by_type[row["qtype"]].append(index)
-        if row.get("question"):
-            by_question[row["qtype"], template_of(row)].append(index)
+        if templates[index] is not None:
+            by_question[row["qtype"], templates[index]].append(index)
     per_type = {name: _with_interval(items, clusters, by_type[name]) for name in ordered_types(by_type)}
     for name, scores in per_type.items():
         scores["confusion"] = confusion([items[index] for index in by_type[name]])
+        scores["recall"] = recall_by_label(items, clusters, by_type[name]) if name != "open_ended" else None
     asked = sorted(by_question, key=lambda key: (-len(by_question[key]), key))
     return {
         "overall": _with_interval(items, clusters, range(len(items))),
@@ -334,14 +330,31 @@ def measure(judged, spellings=None):
         "per_type": per_type,
         "per_question": [_question(judged, items, clusters, key, by_question[key]) for key in asked[:MAX_QUESTIONS]],
         "questions_left_out": len(asked[MAX_QUESTIONS:]),
+        "presence": presence(rows_that_ask(judged, items, templates)),
     }
 
 
 def _with_interval(items, clusters, chosen):
     chosen = list(chosen)
     right = [items[index].correct for index in chosen]
-    sums = cluster_sums([clusters[index] for index in chosen], np.ones(len(chosen)), right)
-    return group_scores([items[index] for index in chosen]) | {"interval": accuracy_interval(sums), "clusters": len(sums)}
+    sums = cluster_sums(clusters[chosen], np.ones(len(chosen)), right)
+    scores = group_scores([items[index] for index in chosen])
+    return scores | {"interval": accuracy_interval(sums), "clusters": len(sums), "effective_clusters": effective_clusters(sums)}
+
+
+def recall_by_label(items, clusters, chosen):
+    """[{label, count, found, recall, interval}] of the labels of the truth, the commonest first; of a list, each label by itself."""
+    places, found = defaultdict(list), defaultdict(list)
+    for index in chosen:
+        for label in items[index].gt:
+            places[label].append(index)
+            found[label].append(items[index].correct or label in items[index].pred)
+    scores = []
+    for label in sorted(places, key=lambda label: (-len(places[label]), label))[:MAX_LABELS]:
+        count, hits = len(places[label]), sum(found[label])
+        interval = accuracy_interval(cluster_sums(clusters[places[label]], np.ones(count), found[label]))
+        scores.append({"label": label, "count": count, "found": hits, "recall": hits / count, "interval": interval})
+    return scores
 
 
 def _question(judged, items, clusters, key, chosen):
@@ -353,7 +366,7 @@ def _question(judged, items, clusters, key, chosen):
 
 
 def _macro(per_type, judged, clusters):
-    """Means over types; the interval resamples the images that all types share."""
+    """Means over types, and the interval of their accuracy."""
     keys = ("accuracy", "strict", "balanced_accuracy", "macro_f1")
     means = {key: math.fsum(scores[key] for scores in per_type.values()) / len(per_type) for key in keys}
     types = np.array([row["qtype"] for row in judged])
@@ -363,37 +376,12 @@ def _macro(per_type, judged, clusters):
     return {"count": len(per_type), **means, "interval": macro_interval(sums)}
 
 
-def greedy_comparison(judged, tolerances, spellings=None):
+def greedy_comparison(judged, tolerances, conventions=None):
     """How exact and greedy answers differ, on rows that have both (`greedy` beside `pred`); None without any."""
     both = [row for row in judged if isinstance(row.get("greedy"), str)]
     if not both:
         return None
     differ = [row for row in both if normalize_answer(row["pred"] or "") != normalize_answer(row["greedy"])]
-    greedy = judge([{**row, "pred": row["greedy"]} for row in differ], tolerances, spellings)
+    greedy = judge([{**row, "pred": row["greedy"]} for row in differ], tolerances, conventions)
     pairs = Counter((row["correct"], other["correct"]) for row, other in zip(differ, greedy))
     return {"count": len(both), "disagree": pairs.total(), "only_exact_right": pairs[True, False], "only_greedy_right": pairs[False, True]}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Free text
-
-
-def text_scores(hypotheses, references):
-    """BLEU-1 to BLEU-4 and ROUGE-L of texts against one or several references each, as shares of 1.
-
-    hypotheses: list of str. references: list of non-empty lists of str. BLEU (Papineni et al. 2002) by sacrebleu: of the
-    corpus, weights 1/n over 1- to n-grams, exponential smoothing, 13a tokens, lower case. ROUGE-L (Lin 2004) by rouge-score:
-    the F-measure, without stemming, against the best reference, mean over rows.
-    """
-    from rouge_score.rouge_scorer import RougeScorer
-    from sacrebleu.metrics import BLEU
-
-    longest = max(map(len, references))
-    streams = [[texts[place] if place < len(texts) else None for texts in references] for place in range(longest)]
-    bleu = {
-        f"bleu_{order}": BLEU(lowercase=True, max_ngram_order=order, smooth_method="exp").corpus_score(hypotheses, streams).score / 100
-        for order in range(1, 5)
-    }
-    scorer = RougeScorer(["rougeL"], use_stemmer=False)
-    rouge = [scorer.score_multi(texts, said)["rougeL"].fmeasure for texts, said in zip(references, hypotheses)]
-    return {"count": len(rouge), **bleu, "rouge_l": math.fsum(rouge) / len(rouge)}

@@ -1,77 +1,124 @@
 """Predictions files: read, and refused where they can't mean what they seem to. No torch.
 
-A repeated or missing row, an answer of another split or a NaN would each give a number that looks like a score.
+A repeated or missing row, an answer of another split or a NaN would each give a number that looks like a score. What the
+rows are about, a data file says: see truth.py.
 """
 
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
-import posixpath
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from config import flat
-from data.aliases import fold_label
-from data.matching import normalize_answer, option_text
-from data.rows import read_rows
 from files import UserError, read_json, read_jsonl
 
+# How other tools call the fields: LLaMA-Factory's generated_predictions.jsonl and the result files of ms-swift.
+OTHER_NAMES = {"pred": ("predict", "response"), "gt": ("label", "labels")}
+TEXTS = ("gt", "qtype", "question", "image", "greedy", "prompt", "shown")  # shown: the image in other tools' files
+# What is used of a row, and what it mostly is. Prediction writes more, which would only fill memory.
+USED = {"id": str, "pred": str, **dict.fromkeys(TEXTS, str), "group": str, "reachable": bool, "abstained": bool}
+USED |= {"confidence": float, "options": None, "answers": None, "candidates_top": None}
+REPEATED = {"qtype", "question"}  # which json would copy for every row
+
+
 # ---------------------------------------------------------------------------------------------------------------------
-# Input
+# Rows
 
 
 def load_predictions(path):
-    """Return the rows of a predictions file, `id` as text and `pred` as text or None.
+    """Return the rows of a predictions file, each with `pred` (text or None), and `id` as text where it has one.
 
-    Raises UserError naming file:line for a row without id, pred, gt or qtype, and for ids that come twice.
+    A row is a JSON object with `pred`, or with the names that LLaMA-Factory and ms-swift use; what else it must have depends
+    on what is known from elsewhere (truth.py). Raises UserError naming file:line for a value of the wrong kind, and for ids
+    that come twice.
     """
     if not path.exists():
         raise UserError(f"{path} does not exist; run predict_exp1.py first")
-    rows = []  # with names and questions interned: json makes a new copy for every row
-    for line, row in read_jsonl(path):
-        for key in ("id", "pred", "gt", "qtype"):
-            if key not in row:
-                raise UserError(f"{path}:{line}: has no {key}; a prediction row needs id, pred, gt and qtype")
-            _check_value(key, row[key], f"{path}:{line}")
-        _check_optional(row, f"{path}:{line}")
-        rows.append({sys.intern(key): sys.intern(value) if key in ("qtype", "question") else value for key, value in row.items()})
-        rows[-1]["id"] = str(row["id"])
-    repeated = [row_id for row_id, count in Counter(row["id"] for row in rows).items() if count > 1]
-    if repeated:
-        raise UserError(f"{path}: repeats {_listed(repeated)}; give every row its own id, or predict again")
-    broken = [row["id"] for row in rows if not _is_probability(row.get("confidence"))]
+    rows = [_checked(row, path, line) for line, row in read_jsonl(path)]
+    ids = Counter(row["id"] for row in rows if "id" in row)
+    if repeated := [row_id for row_id, count in ids.items() if count > 1]:
+        raise UserError(f"{path}: repeats {listed(repeated)}; give every row its own id, or predict again")
+    broken = [row.get("id", str(place)) for place, row in enumerate(rows) if not _is_probability(row.get("confidence"))]
     if broken:
-        raise UserError(f"{path}: confidence is no number from 0 to 1 in {_listed(broken)}; write null, or predict again")
+        raise UserError(f"{path}: confidence is no number from 0 to 1 in {listed(broken)}; write null, or predict again")
     return rows
 
 
-def _check_value(key, value, where):
-    if isinstance(value, str) or (key == "pred" and value is None) or (key == "id" and type(value) is int):
+def _checked(row, path, line):
+    """A row with this project's names, its values checked, and without the fields that nothing reads."""
+    if "pred" not in row or "gt" not in row:
+        _rename(row)
+    if "pred" not in row:
+        raise UserError(f"{path}:{line}: has no pred; a prediction row needs it, or predict (LLaMA-Factory) or response (ms-swift)")
+    kept = {}
+    for key, kind in USED.items():
+        if (value := row.get(key)) is not None:
+            if type(value) is not kind:
+                _check_kind(key, value, path, line)
+            kept[key] = sys.intern(value) if key in REPEATED else value
+    kept.setdefault("pred", None)
+    if "id" in kept:
+        kept["id"] = str(kept["id"])
+    return kept
+
+
+def _rename(row):
+    """Give a row of another tool this project's names, and the text of its conversation as `prompt`."""
+    for key, others in OTHER_NAMES.items():
+        if key not in row and (found := [name for name in others if name in row]):
+            row[key] = row[found[0]]
+    if "prompt" not in row and isinstance(row.get("messages"), list):
+        turns = [turn for turn in row["messages"] if isinstance(turn, dict) and turn.get("role") != "assistant"]
+        row["prompt"] = "\n".join(_text_of(turn.get("content")) for turn in turns)
+    if "image" not in row and isinstance(row.get("images"), list) and len(row["images"]) == 1:
+        image = row["images"][0]
+        row["shown"] = image.get("path") if isinstance(image, dict) else image
+
+
+def _text_of(content):
+    """The text of a turn's content: a text, or a list of parts of which some have `text`."""
+    if isinstance(content, list):
+        return " ".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+    return content if isinstance(content, str) else ""
+
+
+def _check_kind(key, value, path, line):
+    """Is a field that isn't null of its kind? Confidences are checked together, to be counted."""
+    if key == "pred" or key in TEXTS:
+        right, wanted = isinstance(value, str), "write it as text"
+    elif key == "id":
+        right, wanted = isinstance(value, str) or type(value) is int, "write text or a whole number"
+    elif key == "group":
+        right, wanted = isinstance(value, str) or type(value) is int, "write the patient's or video's name"
+    elif key in ("abstained", "reachable"):
+        right, wanted = isinstance(value, bool), "write true or false"
+    elif key in ("options", "answers"):
+        right, wanted = _is_texts(value), "write a list of texts, or leave it out"
+    elif key == "candidates_top":
+        right, wanted = _is_ranking(value), "write a list of [candidate, probability]"
+    else:
         return
-    if key == "gt" and value is None:
-        raise UserError(f"{where}: gt is null; only rows that have an answer can be evaluated")
-    raise UserError(f"{where}: {key} is {value!r}, not text; write it as text")
+    if not right:
+        raise UserError(f"{path}:{line}: {key} is {value!r}; {wanted}")
 
 
-def _check_optional(row, where):
-    """The other fields that evaluation reads: absent, null, or of their kind."""
-    for key in ("question", "image", "greedy", "runner_up"):
-        if row.get(key) is not None and not isinstance(row[key], str):
-            raise UserError(f"{where}: {key} is {row[key]!r}, not text; write it as text, or leave it out")
-    if row.get("abstained") is not None and not isinstance(row["abstained"], bool):
-        raise UserError(f"{where}: abstained is {row['abstained']!r}, not true or false")
-    check_references(row, where)
-    top = row.get("candidates_top") or []
-    pairs = isinstance(top, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in top)
-    if not pairs or not all(isinstance(text, str) and share is not None and _is_probability(share) for text, share in top):
-        raise UserError(f"{where}: candidates_top is {top!r}; write a list of [candidate, probability]")
+def _is_texts(value):
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
 
 
-def check_references(row, where):
-    """`answers`, where a row has it, is a list of texts: several references for --text-metrics."""
-    answers = row.get("answers")
-    if answers is not None and not (isinstance(answers, list) and answers and all(isinstance(text, str) for text in answers)):
-        raise UserError(f"{where}: answers is {answers!r}; write a list of texts, or leave it out")
+def _is_ranking(value):
+    if not isinstance(value, list):
+        return False
+    for pair in value:
+        if not (
+            isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and pair[1] is not None and _is_probability(pair[1])
+        ):
+            return False
+    return True
 
 
 def _is_probability(value):
@@ -79,112 +126,95 @@ def _is_probability(value):
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1 + 1e-6)
 
 
-def _listed(ids, first=5):
+def listed(ids, first=5):
+    """`7 ids (0, 1, 2, 3, 4, …)`."""
     return f"{len(ids)} id{'s' * (len(ids) > 1)} ({', '.join(ids[:first])}{', …' * (len(ids) > first)})"
 
 
-def load_sidecar(path, rows):
-    """Return `(facts, partial)` of the predictions' `.meta.json`, having checked its ids against the rows.
+# ---------------------------------------------------------------------------------------------------------------------
+# Sidecars
 
-    facts: what it says besides the ids; {} without a sidecar. partial: None, or [number of rows, rows in the split]
-    where not all of them were asked for.
-    """
+
+class Sidecar(BaseModel):
+    """What a `.meta.json` says that evaluation reads; further facts are kept as they are."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    ids: list[str | int]
+    rows_in_split: Annotated[int, Field(ge=0)] | None = None
+    limit: int | None = None
+    date: str | None = None
+    split: str | None = None
+    source: str | None = None
+    source_sha256: str | None = None
+    adapter: str | None = None
+    decoding: Literal["exact", "greedy", "allowed_set", "free"] | None = None
+    config: dict[str, Any] | None = None
+    versions: dict[str, str | None] | None = None
+    commit: str | None = None
+    device: str | None = None
+
+
+class SidecarConfig(BaseModel):
+    """The values of a sidecar's `config` that evaluation reads."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    model_name: str | None = None
+    output_dir: str | None = None
+    data: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+
+
+def load_sidecar(path):
+    """The facts of the predictions' `.meta.json` as a dict with `ids`; {} without one. Raises UserError for one that is broken."""
     sidecar = path.with_suffix(".meta.json")
     if not sidecar.is_file():
-        return {}, None
-    meta = read_json(sidecar)
-    if not isinstance(meta, dict) or not isinstance(meta.get("ids"), list):
-        raise UserError(f"{sidecar}: has no list of ids; predict again, or delete it to evaluate {path.name} alone")
-    asked = dict.fromkeys(map(str, meta.pop("ids")))
+        return {}
+    remedy = f"predict again, or delete it to evaluate {path.name} alone"
+    facts = read_json(sidecar)
+    if not isinstance(facts, dict):
+        raise UserError(f"{sidecar}: is no JSON object; {remedy}")
+    try:
+        Sidecar(**facts)
+    except (ValidationError, TypeError) as error:
+        raise UserError(f"{sidecar}: {_fault(error)}; {remedy}") from None
+    try:
+        SidecarConfig(**facts.get("config") or {})
+    except (ValidationError, TypeError) as error:
+        raise UserError(f"{sidecar}: config.{_fault(error)}; {remedy}") from None
+    root = ((facts.get("config") or {}).get("data") or {}).get("image_root")
+    if not isinstance(root, str | None):
+        raise UserError(f"{sidecar}: config.data.image_root is {root!r}; {remedy}")
+    return facts
+
+
+def _fault(error):
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][:1])
+    return f"has no {name}" if first["type"] == "missing" else f"{name} is {first['input']!r}: {first['msg']}"
+
+
+def check_asked(path, rows, facts):
+    """Check rows (with ids) against the ids that a sidecar says were asked for. Returns None, or [rows, rows in the split] of a part,
+    by the sidecar's word."""
+    if not facts:
+        return None
+    asked = dict.fromkeys(map(str, facts["ids"]))
     found = {row["id"] for row in rows}
     missing = [row_id for row_id in asked if row_id not in found]
     extra = [row["id"] for row in rows if row["id"] not in asked]
     if missing or extra:
-        faults = [f"{name} {_listed(ids)}" for name, ids in (("misses", missing), ("has unasked-for", extra)) if ids]
-        raise UserError(f"{path}: {' and '.join(faults)} by the list in {sidecar.name}; run predict_exp1.py again")
-    total = meta.get("rows_in_split") or len(rows)
-    return meta, [len(rows), total] if len(rows) < total else None
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Against a data file
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def with_data(rows, path, source, partial):
-    """The rows checked against a data file, with its `group` (patient or video) and `answers` (references) where it has them."""
-    keys = ("question", "image", "answer", "answer_raw", "options", "group", "answers")
-    data_rows = {row["id"]: {key: row[key] for key in keys if row.get(key) is not None} for row in read_rows(source, need_answer=False)}
-    for row_id, row in data_rows.items():
-        check_references(row, f"{source}: row {row_id!r}")
-    check_against(rows, path, data_rows, source, partial)
-    extra = {row_id: {key: row[key] for key in ("group", "answers") if key in row} for row_id, row in data_rows.items()}
-    return [{**row, **extra[row["id"]]} if extra[row["id"]] else row for row in rows]
-
-
-def check_against(rows, path, data_rows, source, partial):
-    """Check that predictions are about the rows of a data file: the same ids, questions, images and answers.
-
-    partial: as `load_sidecar` gives it; a declared --limit run may lack ids. Raises UserError that counts and lists what
-    differs. Predictions of another split have the same row numbers, and are told by their questions and answers.
-    """
-    found, faults = {row["id"]: row for row in rows}, defaultdict(list)
-    for row_id in found.keys() - data_rows.keys():
-        faults["unknown"].append(row_id)
-    for row_id, data_row in data_rows.items():
-        row = found.get(row_id)
-        if row is None:
-            faults["missing" if partial is None else "not asked for"].append(row_id)
-        else:
-            for name in _differences(row, data_row):
-                faults[name].append(row_id)
-    faults.pop("not asked for", None)
-    if faults:
-        said = "; ".join(f"{name}: {_listed(sorted(ids))}" for name, ids in faults.items())
-        raise UserError(f"{path} does not fit {source}: {said}; predict this split again, or give its own data file with --against")
-
-
-def _differences(row, data_row):
-    if data_row.get("answer") is None or _answer_labels(data_row) != _folded_labels(row["gt"]):
-        yield "another answer"
-    if row.get("question") is not None and " ".join(row["question"].split()) != " ".join(data_row["question"].split()):
-        yield "another question"
-    if row.get("image") is not None and posixpath.normpath(row["image"]) != data_row["image"]:
-        yield "another image"
-
-
-def _answer_labels(data_row):
-    """The labels of a data row's answer, original or enriched; of a multiple-choice letter, the option it stands for."""
-    if data_row.get("options"):
-        options = [normalize_answer(option) for option in data_row["options"]]
-        return _folded_labels(option_text(normalize_answer(data_row["answer"]), options))
-    return _folded_labels(data_row.get("answer_raw") or data_row["answer"])
-
-
-def _folded_labels(text):
-    return {fold_label(label, {}) for label in normalize_answer(text).split("; ")}
+        faults = [f"{name} {listed(ids)}" for name, ids in (("misses", missing), ("has unasked-for", extra)) if ids]
+        raise UserError(f"{path}: {' and '.join(faults)} by the list in {path.stem}.meta.json; run predict_exp1.py again")
+    total = facts.get("rows_in_split") or len(rows)
+    return [len(rows), total] if len(rows) < total else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Several files
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def check_same_rows(runs):
-    """Raise UserError unless all runs have the ids of the first, each with the same type and ground truth."""
-    first = runs[0]
-    known = {row["id"]: row for row in first["judged"]}
-    for run in runs[1:]:
-        found, faults = {row["id"]: row for row in run["judged"]}, {}
-        faults["missing"] = [row_id for row_id in known if row_id not in found]
-        faults["extra"] = [row_id for row_id in found if row_id not in known]
-        both = [row_id for row_id in known if row_id in found]
-        faults["another ground truth"] = [i for i in both if _folded_labels(known[i]["gt"]) != _folded_labels(found[i]["gt"])]
-        faults["another type"] = [i for i in both if known[i]["qtype"] != found[i]["qtype"]]
-        faults["another question or image"] = [i for i in both if any(known[i].get(k) != found[i].get(k) for k in ("question", "image"))]
-        said = "; ".join(f"{name}: {_listed(ids)}" for name, ids in faults.items() if ids)
-        if said:
-            raise UserError(f"{run['path']} is not about the rows of {first['path']}: {said}; predict the same rows with both")
 
 
 def check_same_configuration(runs):
@@ -192,11 +222,9 @@ def check_same_configuration(runs):
     configs = [_settings(run["sidecar"]) for run in runs]
     if not all(configs):
         return
-    keys = sorted({key for config in configs for key in config if config[key] != configs[0].get(key)})
-    if keys:
-        raise UserError(
-            f"--predictions of several files takes seeds of one configuration, and these differ in {', '.join(keys)}; use --compare"
-        )
+    first = configs[0]
+    if keys := sorted({key for config in configs for key in first.keys() | config.keys() if config.get(key) != first.get(key)}):
+        raise UserError(f"seeds of one configuration are wanted, and these files differ in {', '.join(keys)}; use --compare")
 
 
 def _settings(sidecar, ignored=("output_dir", "train.seed")):

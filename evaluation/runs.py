@@ -1,4 +1,4 @@
-"""A predictions file on its way to scores: read, check, judge, measure, print, write. Or several seeds, or a pair."""
+"""A predictions file on its way to scores: read, check, judge, measure, print, write. Or several seeds, or two sides."""
 
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python eval_exp1.py")
@@ -7,84 +7,115 @@ from collections import Counter
 
 from config import near, save_run_info
 from data import answer_space
+from data.aliases import question_template
 from data.blind_prior import answer_blindly, blind_prior
-from data.matching import judge
-from data.preprocess import enrich_split, training_space
+from data.lenient import lenient_match
+from data.matching import judge, references
+from data.preprocess import enrich_split
 from data.rules import ordered_types
-from data.schema import infer_question_type
-from evaluation import tables
-from evaluation.compare import compare, comparison_table, conclusion, over_seeds, seeds_table, unit_of
-from evaluation.metrics import aggregate, greedy_comparison, measure, template_of, text_scores
-from evaluation.predictions import check_same_configuration, check_same_rows, load_predictions, load_sidecar, with_data
-from files import UserError, read_jsonl, write_json
+from evaluation import tables, truth
+from evaluation.compare import compare, comparison_table, conclusion, over_seeds, seeds_table
+from evaluation.metrics import aggregate, compare_rows, greedy_comparison, measure, template_of
+from evaluation.predictions import check_asked, check_same_configuration, load_predictions, load_sidecar
+from evaluation.text_overlap import text_scores
+from files import UserError, printable, read_jsonl, write_json
+
+ASKED = 0.5  # of the rows, at least, must ask what training asks: else the training rows are of something else
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One file
 
 
 def data_file(cfg, args, sidecar, path):
-    """The data file that predictions are checked against, or None: --against, or that of the default predictions."""
+    """The data file that knows what predictions are about, or None: --against, or that of the default predictions."""
     if args.against:
         return args.against
     if args.predictions or args.compare:
         return None
-    if sidecar.get("split", "val") != "val":
+    if (sidecar.get("split") or "val") != "val":
         raise UserError(f"{path} holds predictions for the {sidecar['split']} split, not val; evaluate them with --predictions {path}")
     return cfg.data.val_jsonl if cfg.data.val_jsonl and cfg.data.val_jsonl.is_file() else None
 
 
-def by_rules(rows, key):
-    """The rows with the literal rules' type of their question (and options) at `key`."""
-    if any(not isinstance(row.get("question"), str) for row in rows):
-        raise UserError("--types rules: a prediction row has no question to infer its type from; predict again")
-    return [{**row, key: infer_question_type(row["question"], row.get("options"))} for row in rows]
+def load_all(cfg, paths, args):
+    """The predictions files, each as `load` gives it, by one answer space."""
+    sidecars = [load_sidecar(path) for path in paths]
+    space = truth.space_for(cfg, sidecars)
+    return [load(cfg, path, args, sidecar, *space) for path, sidecar in zip(paths, sidecars)]
 
 
-def spellings_for(cfg, sidecar):
-    """The spellings that mean the same for one question only: from the sidecar, or else from the training rows."""
-    if "spellings" in sidecar:
-        return sidecar["spellings"]
-    try:
-        return answer_space.spellings(training_space(cfg, say=lambda line: None))
-    except UserError:
-        return {}
-
-
-def load(cfg, path, args):
-    """A predictions file, checked and judged: {path, rows, judged, scores, sidecar, partial, source, spellings}."""
+def load(cfg, path, args, sidecar, space, space_from):
+    """A predictions file, checked and judged: {path, judged, scores, sidecar, partial, junk, source, space, …}."""
     rows = load_predictions(path)
-    sidecar, partial = load_sidecar(path, rows)
-    source = data_file(cfg, args, sidecar, path)
-    rows = with_data(rows, path, source, partial) if source else rows
-    if args.types == "rules":
-        rows = by_rules(rows, "qtype")
-    spellings = spellings_for(cfg, sidecar)
-    judged = judge(rows, cfg.eval, spellings)
-    facts = {"path": path, "sidecar": sidecar, "partial": partial, "source": source, "spellings": spellings}
+    source, rules = data_file(cfg, args, sidecar, path), args.types == "rules"
+    if source:
+        training = bool(cfg.data.train_jsonl and cfg.data.train_jsonl.is_file() and source.samefile(cfg.data.train_jsonl))
+        rows, in_data = truth.with_data(rows, path, source, space, sidecar.get("limit"), rules, training)
+    else:
+        rows = truth.completed(rows, path, space)
+    partial = check_asked(path, rows, sidecar)
+    if source:
+        partial = [len(rows), in_data] if len(rows) < in_data else None
+    for place, row in enumerate(rows):
+        row["place"] = place
+    rows, junk = truth.without_junk(rows)
+    if not rows:
+        raise UserError(f"{path}: no row has a true answer; evaluate a file whose data have answers")
+    rows = truth.with_clusters(truth.by_rules(rows, "qtype") if rules else rows, path)
+    conventions = answer_space.conventions(space)
+    judged = judge(rows, cfg.eval, conventions)
+    facts = {"path": path, "sidecar": {key: value for key, value in sidecar.items() if key != "ids"}, "partial": partial, "junk": junk}
+    facts |= {"source": source, "space": space, "space_from": space_from, "conventions": conventions}
     return {**facts, "judged": judged, "scores": aggregate(judged)}
 
 
 def score_reachable(rows):
     """Scores of a model that is right wherever a row's constraint allows it, or None where the rows don't tell."""
-    if not all(isinstance(row.get("reachable"), bool) for row in rows):
-        return None
-    return aggregate([{**row, "correct": row["reachable"]} for row in rows])
+    return aggregate(rows, "reachable") if all(isinstance(row.get("reachable"), bool) for row in rows) else None
 
 
-def score_blind_prior(cfg, rows, types, spellings):
-    """Return the blind prior's judged rows, or None, saying why, where the training rows can't be had."""
-    try:
-        train = (row for _, row in read_jsonl(enrich_split(cfg, "train")))
-        prior = blind_prior(by_rules(list(train), "question_type") if types == "rules" else train)
-    except UserError as error:
-        print(f"no blind prior: {error}")
-        return None
-    bare = [{key: row.get(key) for key in ("id", "qtype", "gt", "question")} for row in rows]
-    return judge(answer_blindly(bare, prior), cfg.eval, spellings)
+def score_leniently(judged, space):
+    """`aggregate` of the lenient score: right, too, if only the wording around the answer is wrong (data/lenient.py)."""
+    known = {}
+    for row in judged:
+        if not row["correct"]:
+            # the same few answers come again and again
+            case = row["qtype"], row.get("question"), row["pred"], *references(row), tuple(row.get("options", ()))
+            if case not in known:
+                valid = truth.valid_answers(row, space)
+                known[case] = lenient_match(row["qtype"], references(row), row["pred"], valid, row.get("options"), row.get("question"))
+        row["lenient"] = row["correct"] or known[case]
+    return aggregate(judged, "lenient")
+
+
+def answer_as_the_prior(cfg, rows, types, conventions):
+    """Return (the blind prior's judged rows, number of rows whose question training asks).
+
+    Raises UserError where the training rows can't be had, or ask fewer than half of these questions: what they say most
+    often is no prior then.
+    """
+    if cfg.data.train_jsonl is None:
+        raise UserError("data.train_jsonl is not set")
+    train = (row for _, row in read_jsonl(enrich_split(cfg, "train")))
+    prior = blind_prior(truth.by_rules(list(train), "question_type") if types == "rules" else train)
+    questions = Counter(row.get("question") or "" for row in rows)
+    asked = sum(count for question, count in questions.items() if question_template(question) in prior[0])
+    if asked < ASKED * len(rows):
+        raise UserError(f"{near(cfg.data.train_jsonl)} asks the questions of {asked:,} of these {len(rows):,} rows, too few for a prior")
+    case_of = lambda row: (row["qtype"], row.get("question"), *references(row), tuple(row.get("options", ())))
+    cases = list(map(case_of, rows))
+    kinds = dict(zip(cases, rows))  # the same few truths come again and again
+    verdicts = dict(zip(kinds, judge(answer_blindly(list(kinds.values()), prior), cfg.eval, conventions)))
+    blind = [{**verdicts[case], "id": row["id"], "cluster": row["cluster"]} for case, row in zip(cases, rows)]
+    return blind, asked
 
 
 def score_texts(judged):
-    """`text_scores` per type and overall; references: a row's `answers`, else its ground truth."""
+    """`text_scores` per type and overall, against all of a row's references."""
     groups = {name: [row for row in judged if row["qtype"] == name] for name in ordered_types({row["qtype"] for row in judged})}
     return {
-        name: text_scores([row["pred"] or "" for row in rows], [row.get("answers") or [row["gt"]] for row in rows])
+        name: text_scores([row["pred"] or "" for row in rows], list(map(references, rows)))
         for name, rows in [*groups.items(), ("OVERALL (micro)", judged)]
     }
 
@@ -94,28 +125,57 @@ def evaluate(cfg, run, args):
     judged, scores = run["judged"], run["scores"]
     texts = score_texts(judged) if args.text_metrics else None
     print(tables.results_table(scores) + "\n")  # first on stdout, whatever follows
-    blind_rows = score_blind_prior(cfg, judged, args.types, run["spellings"])
-    blind = aggregate(blind_rows) if blind_rows else None
-    details, reachable = measure(judged, run["spellings"]), score_reachable(judged)
-    beside_questions(details, judged, blind_rows)
-    greedy = greedy_comparison(judged, cfg.eval, run["spellings"])
-    print(tables.main_table(details, blind, reachable, unit_of(judged)))
+    alarms = [*tables.warnings(scores, run, cfg.eval)]
+    print("".join(f"{line}\n" for line in alarms), end="\n" if alarms else "")
+    found = measured(cfg, run, args)
+    details = found["details"]
+    print(tables.main_table(details, found["lenient"], found["gains"], found["blind_prior"], found["reachable"]))
+    about = [*tables.below_main_table(details, found["unit"], found["blind_prior"], found["asked"], any("image" in row for row in judged))]
+    about += [f"no blind prior: {found['no_prior']}"] if found["no_prior"] else []
+    about += filter(None, [tables.form_note(judged), tables.references_note(judged), tables.lists_note(judged, run["conventions"])])
+    about += [*tables.presence_lines(details["presence"]), *checked_notes(run)]
+    print("\n".join(about))
     if texts:
         print("\n" + tables.text_table(texts))
-    shown = [*tables.warnings(scores, run["partial"]), checked_note(run)]
-    more = [*tables.notes(scores, reachable), *tables.more_scores(details, greedy)]
-    print("\n".join(shown))
+    more = [
+        *tables.notes(scores, details, found["reachable"]),
+        *tables.more_scores(details, found["greedy"]),
+        *tables.lowest_recalls(details),
+    ]
+    print(more[1])
     if args.verbose:
         print("\n" + "\n".join([tables.details_table(details), "", *more]))
     if args.show > 0:
         tables.show_mismatches(judged, args.show)
     out = metrics_path(cfg.output_dir, run["path"], args.types)
-    found = {"partial": run["partial"], "blind_prior": blind, "reachable": reachable}
-    found |= {"details": details, "greedy": greedy, "text": texts, "against": run["source"] and str(run["source"])}
+    found |= {"text": texts, "partial": run["partial"], "junk": run["junk"], "against": run["source"] and str(run["source"])}
     facts = {"predictions": str(run["path"]), **scores, **found}
     save_run_info(out, cfg, **facts, tolerances=cfg.eval.model_dump(), sidecar=run["sidecar"])
-    print(f"metrics: {near(out)}")
-    return {**run, **found, "notes": [*more, *shown], "metrics": out}
+    print(f"metrics: {shown(out)}")
+    return {**run, **found, "alarms": alarms, "about": about, "more": more, "metrics": out}
+
+
+def measured(cfg, run, args):
+    """The scores of a loaded run beside its accuracies, as they stand in the metrics file."""
+    judged, conventions = run["judged"], run["conventions"]
+    blind_rows, asked, no_prior = None, None, None
+    try:
+        blind_rows, asked = answer_as_the_prior(cfg, judged, args.types, conventions)
+    except UserError as error:
+        no_prior = str(error)
+    details = measure(judged, compare_rows(judged, conventions))
+    beside_questions(details, judged, blind_rows)
+    return {
+        "blind_prior": aggregate(blind_rows) if blind_rows else None,
+        "gains": compare([blind_rows], [judged]) if blind_rows else None,
+        "asked": asked,
+        "no_prior": no_prior,
+        "lenient": score_leniently(judged, run["space"]),
+        "reachable": score_reachable(judged),
+        "unit": truth.unit_of(judged),
+        "details": details,
+        "greedy": greedy_comparison(judged, cfg.eval, conventions),
+    }
 
 
 def beside_questions(details, judged, blind_rows):
@@ -133,68 +193,103 @@ def beside_questions(details, judged, blind_rows):
         item["reachable"] = ceilings[key] / counts[key] if has_ceiling else None
 
 
-def checked_note(run):
-    """What the ids and the ground truth were checked against."""
+def checked_notes(run):
+    """What the rows were checked against, and what types and spellings go by."""
     if run["source"]:
-        return f"ids, questions and ground truth checked against {near(run['source'])}"
-    return "only the file itself was checked; --against DATA.jsonl checks ids and ground truth"
+        by = printable(run["space_from"])
+        yield f"questions, images, answers and patients are those of {shown(run['source'])}; types and spellings go by {by}"
+    else:
+        yield f"only the file itself was checked: types, truths and images are its own word; {truth.WAY_IN}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several files
+
+
+def over_side(runs):
+    """`over_seeds` of loaded runs about the same rows, which may stand in another order in each."""
+    order = {row["id"]: place for place, row in enumerate(runs[0]["judged"])}
+    return over_seeds([sorted(run["judged"], key=lambda row: order[row["id"]]) for run in runs])
 
 
 def evaluate_seeds(cfg, runs, args):
     """Evaluate each file; then print and write what several seeds of one configuration have in common."""
-    check_same_rows(runs)
+    truth.check_same_rows(runs)
     check_same_configuration(runs)
     evaluated = []
     for run in runs:
         evaluated.append(evaluate(cfg, run, args))
         print()
-    order = {row["id"]: place for place, row in enumerate(runs[0]["judged"])}
-    seeds = over_seeds([sorted(run["judged"], key=lambda row: order[row["id"]]) for run in runs])
-    print(f"{len(runs)} seeds: mean and standard deviation over them; the interval of the mean resamples images\n\n{seeds_table(seeds)}")
-    out = cfg.output_dir / f"seeds_{_short_name(runs[0]['path'])}_and_{len(runs) - 1}_more.json"
+    seeds = over_side(runs)
+    unit = evaluated[0]["unit"]
+    print(f"{len(runs)} seeds: mean and standard deviation over them; the interval of the mean is by {unit}\n\n{seeds_table(seeds)}")
+    out = cfg.output_dir / f"seeds_{_joined(runs)}.json"
     write_json(out, {"predictions": [str(run["path"]) for run in runs], **seeds})
-    print(f"seeds: {near(out)}")
-    return {**evaluated[0], "seeds": seeds}
+    print(f"seeds: {shown(out)}")
+    return {**evaluated[0], "seeds": seeds, "about_file": out}
 
 
-def evaluate_pair(cfg, runs, args):
-    """Print the first file's table, evaluate the second, and print and write how they compare row by row."""
-    check_same_rows(runs)
-    first, second = runs
+def evaluate_pair(cfg, sides, args):
+    """Print A's table, evaluate B, and print and write how they compare row by row. sides: (A, B), each one run or several seeds."""
+    truth.check_same_rows([*sides[0], *sides[1]])
+    for runs in sides:
+        check_same_configuration(runs)
+    first, second = sides[0][0], sides[1][0]
     print(tables.results_table(first["scores"]))
-    print(f"above: {first['path']} (A); below: {second['path']} (B)\n")
+    print(f"above: {printable(str(first['path']))} (A); below: {printable(str(second['path']))} (B)\n")
     evaluated = evaluate(cfg, second, args)
-    comparison = compare(first["judged"], second["judged"])
-    names = names_in_words(runs)
+    names = names_in_words(first, second)
+    comparison = compare(*([run["judged"] for run in runs] for runs in sides))
     sentence = conclusion(comparison, *names)
-    print(f"\nA: {names[0]} ({first['path'].name}); B: {names[1]} ({second['path'].name})\n\n{comparison_table(comparison)}\n\n{sentence}")
-    out = cfg.output_dir / f"comparison_{_short_name(first['path'])}_{_short_name(second['path'])}.json"
-    write_json(out, {"a": str(first["path"]), "b": str(second["path"]), **comparison, "conclusion": sentence})
-    print(f"comparison: {near(out)}")
-    return {**evaluated, "comparison": comparison, "names": names, "conclusion": sentence, "other": first}
+    for letter, runs in zip("AB", sides):
+        if len(runs) > 1:
+            print(f"\n{letter}, {len(runs)} seeds\n\n{seeds_table(over_side(runs))}")
+    files = [", ".join(printable(run["path"].name) for run in runs) for runs in sides]
+    print(f"\nA: {names[0]} ({files[0]}); B: {names[1]} ({files[1]})\n\n{comparison_table(comparison)}\n\n{sentence}")
+    out = cfg.output_dir / f"comparison_{_joined(sides[0])}_{_joined(sides[1])}.json"
+    paths = [[str(run["path"]) for run in runs] for runs in sides]
+    write_json(out, {"a": paths[0], "b": paths[1], **comparison, "conclusion": sentence})
+    print(f"comparison: {shown(out)}")
+    return {**evaluated, "comparison": comparison, "names": names, "conclusion": sentence, "other": first, "about_file": out}
 
 
-def names_in_words(runs):
-    """How a sentence calls each run: `the tuned model with constrained decoding`, or the file's name where that tells none apart."""
+def names_in_words(first, second):
+    """How a sentence calls two runs: `the tuned model with constrained decoding`, or the files' names where that tells them not apart."""
     names = []
-    for run in runs:
+    for run in (first, second):
         facts = run["sidecar"]
         tuned = "untuned" if facts.get("adapter") in (None, "none") else "tuned"
         decoding = facts.get("decoding")
         decoding = {"greedy": "greedy constrained", "exact": "exact constrained"}.get(decoding, decoding)
         names.append(f"the {tuned} model with {decoding} decoding" if "adapter" in facts and decoding else _short_name(run["path"]))
-    return names if len(set(names)) == len(names) else [_short_name(run["path"]) for run in runs]
+    for name_of in (_short_name, lambda path: f"{path.parent.name}/{path.stem}", near):
+        if names[0] != names[1]:
+            break
+        names = [name_of(run["path"]) for run in (first, second)]
+    return [printable(name) for name in names]
+
+
+def shown(path):
+    """A path as one would type it, on one line."""
+    return printable(near(path))
 
 
 def _short_name(path):
     return path.stem.removeprefix("predictions").removeprefix("_") or "predictions"
 
 
+def _joined(runs):
+    """`seed1_and_2_more`: what a file about several runs is called."""
+    return _short_name(runs[0]["path"]) + f"_and_{len(runs) - 1}_more" * (len(runs) > 1)
+
+
 def metrics_path(output_dir, predictions, types="predicted"):
     """predictions.jsonl -> metrics.json, predictions_<rest>.jsonl -> metrics_<rest>.json, else metrics_<stem>.json.
 
-    By the rules' types: metrics_rules.json and metrics_<rest>_rules.json.
+    By the rules' types: metrics_rules.json and metrics_<rest>_rules.json. Of another run's folder: metrics_<folder>_<rest>.json,
+    so that they don't replace this one's.
     """
     rest = predictions.stem.removeprefix("predictions").removeprefix("_")
-    rest = "_".join(filter(None, [rest, "rules" if types == "rules" else ""]))
+    own = predictions.parent == output_dir or not predictions.stem.startswith("predictions")
+    rest = "_".join(filter(None, ["" if own else predictions.parent.name, rest, "rules" if types == "rules" else ""]))
     return output_dir / (f"metrics_{rest}.json" if rest else "metrics.json")

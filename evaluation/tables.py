@@ -3,11 +3,17 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
-from data.rules import ordered_types
-from files import UserError, read_json
+from collections import Counter
+
+from config import EvalConfig
+from data.matching import references, unsplit_lists
+from evaluation.presence import SCORES as PRESENCE
+from files import printable
 
 WIDTH = 80
+FEW_CLUSTERS = 20  # whose intervals hold, by bench/evaluate.py; fewer deserve a word
 ROW = "{:<20} {:<10} {:<10} {:<10}"
+LONG_ANSWERS = 2  # times the words of the truth: then the form is what an exact match measures
 EMPTY_WARNING = 0.05  # more empty predictions than this share point to a failure, not to a hard question
 BLIND = "commonest training answer"
 REACHABLE = "reachable answers"
@@ -18,7 +24,7 @@ def results_table(scores):
     lines = ["=" * WIDTH, "EVALUATION RESULTS - EXP1", "=" * WIDTH, ""]
     lines += [ROW.format("Question Type", "Count", "Correct", "Accuracy"), "-" * WIDTH]
     for name, item in scores["per_type"].items():
-        lines.append(ROW.format(name, item["count"], item["correct"], f"{item['accuracy']:.2%}"))
+        lines.append(ROW.format(printable(name), item["count"], item["correct"], f"{item['accuracy']:.2%}"))
     lines += [
         "-" * WIDTH,
         ROW.format("OVERALL (micro)", scores["n"], scores["correct"], f"{scores['micro']:.2%}"),
@@ -27,32 +33,56 @@ def results_table(scores):
     return "\n".join(lines)
 
 
-def main_table(details, blind, reachable, unit):
-    """Accuracy with its interval, the blind prior's and the gain over it in percentage points, and what the constraint allows.
+def main_table(details, lenient, gains, blind, reachable):
+    """Accuracy with its interval, the lenient score, the blind prior's, the gain over it and its interval, and what the constraint allows.
 
-    details: of `metrics.measure`. blind, reachable: of `metrics.aggregate`, or None. unit: what the clusters are, such as `images`.
+    details: of `metrics.measure`. lenient, blind, reachable: of `metrics.aggregate`, the last two perhaps None. gains: of
+    `compare.compare` with the blind prior as A, or None.
     """
-    line = "{:<20} {:>9} {:>18} {:>9} {:>8} {:>10}".format
-    macro = {"accuracy": details["macro"]["accuracy"], "interval": details["macro"]["interval"]}
-    groups = [*details["per_type"].items(), ("OVERALL (micro)", details["overall"]), ("OVERALL (macro)", macro)]
-    head = line("Question Type", "Accuracy", "95 % interval", "Blind", "Gain", "Reachable")
+    line = "{:<20} {:>8} {:>17} {:>8} {:>8} {:>8} {:>18} {:>10}".format
+    head = line("Question Type", "Accuracy", "95 % interval", "Lenient", "Blind", "Gain", "95 % interval", "Reachable")
     lines = [head, "-" * len(head)]
-    for name, item in groups:
-        floor, ceiling = (_accuracy_of(other, name) for other in (blind, reachable))
-        gain = "-" if floor is None else f"{100 * (item['accuracy'] - floor):+.2f}"
-        cells = (f"{item['accuracy']:.2%}", _interval_text(item["interval"]), _share(floor), gain, _share(ceiling))
-        below = floor is not None and item["accuracy"] < floor
-        lines.append(line(name, *cells) + "  BELOW BLIND" * below)
-    lines.append(f"Intervals resample {details['overall']['clusters']:,} {unit}.")
-    if blind:
-        lines[-1] += f" The blind prior answers every question with its {BLIND}, without looking."
+    for name, item, others in headline(details, lenient, gains, blind, reachable):
+        gain = others["gain"]
+        low, high = item["interval"][:2] if item["interval"] else (None, None)
+        cells = [_share(item["accuracy"]), f"{low:.2%} - {high:.2%}" if item["interval"] else "-", _share(others["lenient"])]
+        cells += [_share(others["blind"]), *(_gain(gain) if gain else ("-", "-")), _share(others["reachable"])]
+        lines.append(line(printable(name), *cells) + "  BELOW BLIND" * bool(gain and gain["difference"] < 0))
     return "\n".join(lines)
 
 
-def _accuracy_of(scores, name):
-    """A type's accuracy in `aggregate`'s scores, or the overall ones; None where they aren't known."""
-    overall = {"OVERALL (micro)": "micro", "OVERALL (macro)": "macro"}
-    return scores and (scores[overall[name]] if name in overall else scores["per_type"][name]["accuracy"])
+def _gain(gain):
+    points = f"{100 * gain['difference']:+.2f}"
+    return points, "{:+.2f} to {:+.2f}".format(*(100 * end for end in gain["interval"][:2])) if gain["interval"] else "-"
+
+
+def headline(details, lenient, gains, blind, reachable):
+    """(name, scores, {"lenient", "blind", "gain", "reachable"}) of each type, of all rows, and of the types' mean; None where not known."""
+    share = lambda scores, name: scores and scores["per_type"][name]["accuracy"]
+    for name, item in details["per_type"].items():
+        beside = {"lenient": share(lenient, name), "blind": share(blind, name), "reachable": share(reachable, name)}
+        yield name, item, beside | {"gain": gains and gains["per_type"][name]}
+    overall = ("OVERALL (micro)", "overall", "micro"), ("OVERALL (macro)", "macro", "macro")
+    for name, group, key in overall:
+        beside = {"lenient": lenient and lenient[key], "blind": blind and blind[key], "reachable": reachable and reachable[key]}
+        yield name, details[group], beside | {"gain": gains and gains[group]}
+
+
+def below_main_table(details, unit, blind, asked, has_images):
+    """What the columns of the main table mean, where their names don't say it."""
+    count, few = details["overall"]["clusters"], details["overall"]["effective_clusters"]
+    if unit == "rows":
+        why = "no two of them share an image" if has_images else "the file names no images"
+        yield f"Intervals take {number(count, 'row')} as independent: {why}."
+    else:
+        yield f"Intervals take {number(count, unit)} as independent, not rows."
+    if few < FEW_CLUSTERS:
+        unequal = f", so unequal that they weigh as {few:.1f}" if few < 0.8 * count else ""
+        rough = f"intervals from fewer than {FEW_CLUSTERS} are rough; give the score of each as well"
+        yield f"WARNING: {number(count, unit)}{unequal}: {rough}."
+    if blind:
+        known = f"training asks the questions of {asked:,} of these {blind['n']:,} rows"
+        yield f"The blind prior answers every question with its {BLIND}, without looking; {known}."
 
 
 def _share(value):
@@ -66,15 +96,8 @@ def details_table(details):
     lines += [line("Question Type", "Strict", "Balanced", "Macro-F1"), "-" * WIDTH]
     groups = [*details["per_type"].items(), ("OVERALL (micro)", details["overall"]), ("OVERALL (macro)", details["macro"])]
     for name, item in groups:
-        one_kind = name != "OVERALL (micro)"  # over the labels of unlike questions the other two have no meaning
-        lines.append(
-            line(name, *(_share(item[key]) if one_kind or key == "strict" else "-" for key in ("strict", "balanced_accuracy", "macro_f1")))
-        )
+        lines.append(line(printable(name), *(_share(item[key]) for key in ("strict", "balanced_accuracy", "macro_f1"))))
     return "\n".join(lines)
-
-
-def _interval_text(interval):
-    return "{:.2%} - {:.2%}".format(*interval[:2]) if interval else "-"
 
 
 def more_scores(details, greedy):
@@ -109,28 +132,94 @@ def text_table(texts):
     """BLEU and ROUGE-L per type, and how they were computed."""
     line = "{:<20} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}".format
     keys = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l")
-    lines = ["Text overlap: corpus BLEU-n (sacrebleu; weights 1/n, exponential smoothing, 13a, lower case), ROUGE-L F", ""]
+    lines = ["Text overlap: corpus BLEU-n (sacrebleu; weights 1/n, exponential smoothing; words of any script, lower case), ROUGE-L F", ""]
     lines += [line("Question Type", "Count", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L"), "-" * 80]
-    lines += [line(name, item["count"], *(f"{item[key]:.2%}" for key in keys)) for name, item in texts.items()]
+    lines += [line(printable(name), item["count"], *(_share(item[key]) for key in keys)) for name, item in texts.items()]
     return "\n".join(lines)
 
 
-def warnings(scores, partial):
-    """The lines that no reader of a score may miss: empty predictions, and whether the run is partial."""
+def warnings(scores, run, tolerances):
+    """The lines that no reader of a score may miss: what was left out, empty predictions, a part of the split, other tolerances."""
     empty, total = scores["empty"], scores["n"]
+    if run["partial"]:
+        yield "partial: {:,} of {:,} rows".format(*run["partial"])
+    if run["junk"]:
+        yield f"left out: {number(run['junk'], 'row')} whose question or true answer stands for a missing value"
+    changed = {key: value for key, value in tolerances.model_dump().items() if value != getattr(EvalConfig(), key)}
+    if changed:
+        said = ", ".join(f"eval.{key}={value} (default {getattr(EvalConfig(), key)})" for key, value in changed.items())
+        yield f"tolerances other than the defaults: {said}"
     if empty:
-        yield f"empty predictions: {empty} of {total}, counted as wrong"
+        yield f"empty predictions: {empty:,} of {total:,}, counted as wrong"
     if empty > EMPTY_WARNING * total:
-        yield f"WARNING: {empty / total:.2%} OF THE PREDICTIONS ARE EMPTY. Prediction probably failed; see the file."
-    if partial:
-        yield "partial: {} of {} rows".format(*partial)
+        said = f"WARNING: {empty / total:.2%} OF THE PREDICTIONS ARE EMPTY"
+        yield f"{said}: prediction failed, or the model has learnt to end its answer at once (a longer training mends that)."
 
 
-def notes(scores, reachable):
-    """Macro accuracy and reachable answers in words."""
+def notes(scores, details, reachable):
+    """Means over types and labels, and reachable answers in words."""
+    overall = details["overall"]
     yield f"macro accuracy: {scores['macro']:.2%} (mean of {len(scores['per_type'])} question types)"
+    yield f"macro-F1: {overall['macro_f1']:.2%} (mean over all different true answers, of which there are {overall['labels']:,})"
     if reachable:
         yield f"reachable answers: {reachable['micro']:.2%} of the rows have an answer that their constraint allows"
+
+
+def form_note(judged):
+    """A line where exact match measures the answers' form: they are much longer than the truth. None otherwise."""
+    said = [len(row["pred"].split()) for row in judged if row["pred"]]
+    true = sum(len(row["gt"].split()) for row in judged) / len(judged)
+    mean = sum(said) / max(1, len(said))
+    if mean < max(LONG_ANSWERS * true, true + 1):
+        return None
+    return f"NOTE: these answers have {mean:.1f} words, the truth {true:.1f}: exact match measures form here; see the lenient score."
+
+
+def references_note(judged):
+    """How many rows have several references, of which the best counts; None without any."""
+    several = sum(len(references(row)) > 1 for row in judged)
+    return f"several references: {several:,} of {len(judged):,} rows; an answer is right if it is any of them" if several else None
+
+
+def number(count, unit):
+    """`1 image`, `1,440 images`. unit: in the singular or plural."""
+    return f"{count:,} {unit.removesuffix('s')}{'s' * (count != 1)}" if "and" not in unit else f"{count:,} {unit}"
+
+
+def lists_note(judged, conventions):
+    """How many truths look like lists but compare as text, as their question isn't known to ask for one; None without any."""
+    kinds = Counter((row.get("question"), row["gt"]) for row in judged if not row.get("options"))
+    rows = [({"question": question, "gt": gt}, count) for (question, gt), count in kinds.items()]
+    count = sum(count for row, count in rows if unsplit_lists([row], conventions))
+    if not count:
+        return None
+    said = f"{count:,} of {len(judged):,} true answers look like lists (`a, b`) and compare as text"
+    return f"NOTE: {said}: no training rows show that their questions ask for lists; join labels with `; `."
+
+
+def presence_lines(found):
+    """The error that counts most, in three lines; nothing where no question asks whether something is there."""
+    if not found:
+        return
+    scores, questions = found["overall"], len(found["per_question"])
+    missed = f"{scores['missed']:,} of {scores['there']:,} were missed: said to be absent"
+    yield f"Is it there? ({questions} question{'s' * (questions > 1)}, {scores['there'] + scores['absent']:,} rows) {missed}."
+    for names in (list(PRESENCE)[:2], list(PRESENCE)[2:]):
+        if known := [f"{name.replace('_', ' ')} {_with_ends(scores[name])}" for name in names if scores[name]]:
+            yield f"  {', '.join(known)}"
+
+
+def _with_ends(score):
+    return "{:.2%} ({:.2%} - {:.2%})".format(score["value"], *score["interval"][:2])
+
+
+def lowest_recalls(details, shown=3):
+    """For each type that has several labels, the labels that are found least."""
+    for name, item in details["per_type"].items():
+        if item["recall"] and len(item["recall"]) > 1:
+            lowest = sorted(item["recall"], key=lambda label: (label["recall"], -label["count"]))[:shown]
+            said = (f"{printable(label['label'])} {label['recall']:.2%} ({label['found']} of {label['count']})" for label in lowest)
+            yield f"lowest recall, {printable(name)}: {', '.join(said)}"
 
 
 def show_mismatches(judged, limit):
@@ -140,56 +229,4 @@ def show_mismatches(judged, limit):
     for row in wrong[:limit]:
         pred, gt = row["pred"] or "", row["gt"]
         where = f"[id {row['id']}, {row['qtype']}] {row.get('question') or ''}"
-        print(f"Predicted: '{pred}' vs GT: '{gt}'  {where}".rstrip())
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Several evaluations in one table
-
-
-def summary_table(paths):
-    """One line per metrics file: rows, accuracy overall and per type; last what the blind prior scores on them."""
-    runs = [_read_metrics(path) for path in paths]
-    types = ordered_types({name for run in runs for name in run["per_type"]})
-    names = [_run_name(run) for run in runs]
-    if len(set(names)) < len(names):
-        names = [path.stem.removeprefix("metrics_") for path in paths]
-    lines = list(zip(names, runs))
-    for name, key in ((BLIND, "blind_prior"), (REACHABLE, "reachable")):
-        for run in runs:  # one line, unless the files are about different rows
-            if run.get(key) and (name, _accuracies(run[key])) not in [(other, _accuracies(scores)) for other, scores in lines]:
-                lines.append((name, run[key]))
-    return _aligned([["", "rows", "overall", *types], *(_summary_cells(name, run, types) for name, run in lines)])
-
-
-def _accuracies(scores):
-    return scores["n"], scores["correct"], scores["per_type"]
-
-
-def _summary_cells(name, scores, types):
-    per_type = scores["per_type"]
-    accuracies = (f"{per_type[name]['accuracy']:.2%}" if name in per_type else "-" for name in types)
-    return [name, str(scores["n"]), f"{scores['micro']:.2%}", *accuracies]
-
-
-def _aligned(table):
-    """Lines of text cells under a header: the first column to the left, numbers to the right."""
-    first, *widths = (max(map(len, column)) for column in zip(*table))
-    lines = ["  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths))]) for name, *cells in table]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
-
-
-def _read_metrics(path):
-    run = read_json(path)
-    if not isinstance(run, dict) or not {"n", "micro", "per_type", "blind_prior", "sidecar"} <= run.keys():
-        raise UserError(f"{path}: not a metrics file; give files that eval_exp1.py wrote")
-    return {**run, "path": path}
-
-
-def _run_name(run):
-    """`untuned, free`, `tuned, constrained`: from the sidecar's facts, else the file's name."""
-    facts = run["sidecar"]
-    if "adapter" not in facts or "decoding" not in facts:
-        return run["path"].stem.removeprefix("metrics_")
-    decoding = "constrained" if facts["decoding"] in ("greedy", "exact") else facts["decoding"]
-    return f"{'untuned' if facts['adapter'] in (None, 'none') else 'tuned'}, {decoding}"
+        print(printable(f"Predicted: '{pred}' vs GT: '{gt}'  {where}").rstrip())

@@ -1,4 +1,4 @@
-"""What a reader is asked (Request), what a junk row is, and what the readers of several families share."""
+"""What a reader is asked (Request), and what the readers of several families share."""
 
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.formats import source_files as source
+from data.rows import junk_reason
 from files import UserError
 
 ROW_KEYS = ("question", "answer", "options", "answers", "group", "box", "stage")  # kept of the predecessor's JSON
-JUNK_QUESTIONS = ("", "none", "nan")
-JUNK_ANSWERS = ("", "nan")  # `none` is an answer: there is no polyp, no instrument, …
 
 
 @dataclass
@@ -30,15 +29,6 @@ class Request:
     def wants(self, record):
         """Whether a record is going to be a row as far as its question and answer tell: only then it needs an image."""
         return self.keep_junk or not junk_reason(record.get("question"), record.get("answer"))
-
-
-def junk_reason(question, answer):
-    """Why a row is junk (str), or None if it isn't. Missing values are None or empty text."""
-    if str(question or "").strip().lower() in JUNK_QUESTIONS:
-        return "without a question"
-    if str("" if answer is None else answer).strip().lower() in JUNK_ANSWERS:
-        return "without an answer"
-    return None
 
 
 def two_turns(turns, who, what, names, where):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from config import DataConfig, load_config
 from data import aliases, answer_space, schema
 from data.aliases import question_template
-from data.answer_space import apply, mine, reachable, unseen_mass
+from data.answer_space import apply, conventions, list_separators, mine, reachable, trainable, unseen_mass
 from data.preprocess import enrich_jsonl, ensure_enriched, training_space
 from data.rows import read_rows
 from files import UserError, read_json, write_jsonl
@@ -203,6 +203,10 @@ def test_a_prefix_does_not_hide_a_question_from_the_rules():
 def test_junk_answers_are_in_no_space():
     found = enriched("Which procedure?", {"colonoscopy": 40, "gastroscopy": 40, "nan": 40})
     assert found["answer_candidates"] == ["colonoscopy", "gastroscopy"]
+    rows = rows_of("Is there text?", {"yes": 2, "NaN.": 2}) + rows_of("Which?", {"B": 3, "nan": 2}, options=["x", "y"])
+    assert mine(rows)["rows"] == 5 and mine(rows)["given"]["which"]["outside"] == 0
+    by_rules = mine(rows, DataConfig(answer_space="rules"))
+    assert ask(by_rules, "Is there text?")["answer_candidates"] == ["yes", "no"], "a missing value rules out no candidates"
 
 
 # --- label lists ---
@@ -239,7 +243,13 @@ def row_with(answer, candidates, multi_label):
     ],
 )  # fmt: skip
 def test_reachable(answer, candidates, multi_label, expected):
-    assert reachable(row_with(answer, candidates, multi_label)) is expected
+    assert reachable(row_with(answer, candidates, multi_label)) is trainable(row_with(answer, candidates, multi_label)) is expected
+
+
+@pytest.mark.parametrize("answer", ["a; a", "a, a", "A.", "lower-rigth"])
+def test_training_wants_the_very_text_and_the_ceiling_its_meaning(answer):
+    row = row_with(answer, ["a", "b", "lower-right"], False)
+    assert reachable(row) and not trainable(row)
 
 
 LABELS = ["pink", "red", "white", "none", "not relevant", "a b"]
@@ -257,6 +267,89 @@ def test_a_constraint_depends_on_training_alone_and_holds_only_labels_of_trainin
         ]
         assert set(before["answer_candidates"] or ()) <= {label for answer in train for label in answer.split("; ")}
         assert set(before["answer"].split("; ")) == set(answer.split("; "))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"answers": ["c", "A."]}, True), ({"answers": ["c"]}, False),
+        ({"answers": [""], "multi_label": True}, False), ({"answers": ["a; c", "d"]}, False),
+        ({"answers": ["b; a"], "multi_label": True}, True), ({"answers": ["b, a"], "multi_label": True}, True),
+        ({"answers": ["a; c"], "multi_label": True}, False), ({"answers": ["B"], "options": ["A: b", "B: a"]}, True),
+        ({"answers": ["C"], "options": ["A: b", "B: a"]}, False),
+        ({"answers": ["lower-rigth"], "answer_candidates": ["lower-right"]}, True),
+    ],
+)  # fmt: skip
+def test_one_reference_in_reach_is_enough_for_the_ceiling_and_not_for_training(changes, expected):
+    row = {**row_with("d", ["a", "b"], False), **changes}
+    assert reachable(row) is expected and trainable(row) is False
+
+
+# --- lists with other separators ---
+
+COMMA_LISTS = [
+    {"Clip, Sponge": 20, "Sponge, Clip": 20},
+    {"clip": 5, "sponge": 5, "Clip , sponge": 9},
+    {"clip, sponge": 2, "clip, tube": 2, "sponge, tube": 2},
+    {"clip; sponge": 9, "sponge，clip": 1},
+    {"polyp": 40, "ulcer": 20, "polyp, ulcer": 5, "polyp, bleeding": 5},
+    {'"clip", "sponge"': 5, '"sponge", "clip"': 5},
+    {"5 mm": 9, "3 mm": 9, "5 mm, 3 mm": 4},
+]
+NO_COMMA_LISTS = [
+    {"Smith, John": 9, "Smith, Anna": 9, "Miller, John": 3},
+    {"yes": 9, "no": 9, "yes, there is": 9, "no, there is none": 5, "there is": 2},
+    {"red": 9, "pink": 9, "red, slightly swollen mucosa": 5},
+    {"1,5 cm": 9, "2,5 cm": 9, "1 cm": 5, "5 cm": 5, "2 cm": 5},
+    {"2, 1": 20, "1, 2": 20, "1": 5, "2": 5},
+    {"clip, sponge": 40},
+    {"none": 9, "clip": 9, "clip, none": 2},
+    {"stomach, antrum": 9, "stomach, corpus": 9, "duodenum, bulb": 9},
+    {"a long clause of many words, and another one of many words": 5, "a long clause of many words": 5, "clip": 9},
+]
+
+
+@pytest.mark.parametrize(("answers", "found"), [(a, [","]) for a in COMMA_LISTS] + [(a, []) for a in NO_COMMA_LISTS])
+def test_commas_part_labels_where_the_training_answers_bear_it_out(answers, found):
+    space = mine(rows_of("Which ones?", answers))
+    assert conventions(space) == ({"which ones": {"separators": found}} if found else {})
+    first = ask(space, "Which ones?", next(iter(answers)))
+    assert first["multi_label"] is (bool(found) or any(";" in answer for answer in answers))
+    assert found or first["answer"] == next(iter(answers)).lower()
+
+
+def test_comma_lists_become_one_list_in_canonical_order(capsys):
+    space = mine(rows_of("Which tools?", {"Clip, Sponge": 20, "Sponge, Clip": 9, "clip;tube": 5, "none": 5}))
+    entry = space["questions"]["which tools"]
+    assert (entry["type"], entry["candidates"], entry["kinds"]) == ("mcq", ["clip", "sponge", "tube", "none"], 4)
+    assert entry["folded"] == {"; without a space": 5, ", → ;": 29}
+    for answer in ("Sponge, Clip", "clip,sponge", "sponge; clip", "CLIP; sponge"):
+        found = ask(space, "Which tools?", answer)
+        assert (found["answer"], found["answer_raw"], found["multi_label"]) == ("clip; sponge", answer, True)
+        assert reachable(found) and trainable(found)
+    assert not reachable(ask(space, "Which tools?", "clip, none"))
+    assert ask(space, "Another?", "Sponge, Clip")["answer"] == "sponge, clip", "a question of its own"
+
+
+def test_separators_are_data(monkeypatch):
+    answers = {"clip/sponge": 9, "clip and sponge": 9, "sponge / clip": 9, "clip": 9, "band and sponge": 1, "1/2": 1}
+    assert not mine(rows_of("Which tools?", answers))["questions"]
+    monkeypatch.setitem(aliases.ALIASES, "separators", [";", "/", " and "])
+    space = mine(rows_of("Which tools?", answers))
+    assert conventions(space) == {"which tools": {"separators": ["/", " and "]}}
+    assert ask(space, "Which tools?", "Sponge and clip / band")["answer"] == "band; clip; sponge"
+    monkeypatch.setitem(aliases.ALIASES, "separators", [])
+    assert list_separators(Counter({"clip, sponge": 2, "sponge, clip": 2, "a/b": 2, "b/a": 2})) == []
+    assert ask(mine(rows_of("Which?", ["a; b", "b"] * 20)), "Which?", "b;a")["answer"] == "a; b", "a semicolon always separates"
+
+
+def test_spaces_of_before_still_say_what_they_said():
+    """Saved beside adapters: without `separators`."""
+    space = json.loads(json.dumps(mine(rows_of(COLOR, {"pink; red": 30, "red": 9}))))
+    assert "separators" not in space["questions"][question_template(COLOR)] and conventions(space) == {}
+    assert ask(space, COLOR, "red; pink")["answer"] == "pink; red" and ask(space, COLOR, "red, pink")["answer"] == "red, pink"
+    old = {"mode": "mined", "rows": 0, "questions": {}, "given": {}, "as_the_rules_say": {"questions": 0, "rows": 0}}
+    assert conventions(old) == {} == conventions({"mode": "rules", "unconstrained": {}, "multi_label": []})
 
 
 # --- spellings ---
@@ -334,6 +427,27 @@ def test_lists_of_a_users_candidates_are_not_forced_into_one(instrument_type):
     space = mine(rows_of("Which instruments?", {"scissors;forceps": 40}))
     found = ask(space, "Which instruments?", "scissors; forceps")
     assert (found["answer_candidates"], found["multi_label"], found["answer"]) == (None, True, "forceps; scissors")
+
+
+def test_comma_lists_of_a_users_candidates_are_lists_where_all_of_them_are_candidates(instrument_type):
+    space = mine(rows_of("Which instruments?", {"scissors, forceps": 39, "scissors, what": 1}))
+    found = ask(space, "Which instruments?", "Scissors, forceps")
+    assert (found["answer_candidates"], found["multi_label"], found["answer"]) == (None, True, "forceps; scissors")
+    assert conventions(space) == {"which instruments": {"separators": [","]}}
+    assert space["given"]["which instruments"]["label_lists"] == 39 and ask(space, "Which instruments?", "scissors, what")["multi_label"]
+
+
+def test_options_may_carry_letters():
+    space = mine(rows_of("Which tool?", ["Snare"], options=["A:Forceps", "B:Snare", "C:Clip"]))
+    assert space["given"]["which tool"]["outside"] == 0
+    for answer in ("Snare", "B", "b)", "B: Snare", "B:Snare"):
+        for options in (["A:Forceps", "B:Snare"], ["Forceps", "Snare"], ["(a) forceps", "(b) snare"]):
+            found = ask(space, "Which tool?", answer, options=options)
+            assert (found["answer_candidates"], found["answer"], found["options"]) == (["forceps", "snare"], "snare", options)
+            rules = ask(mine([], DataConfig(answer_space="rules")), "Which tool?", answer, options=options)
+            assert (rules["answer_candidates"], rules["answer"]) == (["forceps", "snare"], "snare")
+    assert not trainable(ask(space, "Which tool?", "B: Forceps", options=["Forceps", "Snare"]))
+    assert not trainable(ask(space, "Which tool?", "A, B", options=["Forceps", "Snare"]))
 
 
 def test_options_of_a_row_are_its_candidates_and_are_never_mined():
@@ -424,7 +538,22 @@ def test_a_prediction_carries_the_options_that_the_rules_types_ask_for():
         "a",
         "b",
     ]
-    assert "options" not in prediction_row(ask(mine(rows_of("Which?", ["a"])), "Which?", "a"), Answer("b", "greedy", -1.0))
+    bare = prediction_row(ask(mine(rows_of("Which?", ["a"])), "Which?", "a", answers=None), Answer("b", "greedy", -1.0))
+    assert bare.keys().isdisjoint(("options", "group", "answers"))
+
+
+def test_a_prediction_carries_the_patient_and_the_references():
+    pytest.importorskip("torch")
+    from prediction.decode import Answer
+    from prediction.run import prediction_row
+
+    extra = {"group": "P 1", "answers": ["Big snare", "b"]}
+    row = ask(mine(rows_of("Is it a?", ["yes"])), "Is it a?", "maybe", **extra)
+    found = prediction_row(row, Answer("b", "exact", -1.0))
+    assert {key: found[key] for key in extra} == extra and list(found)[:4] == ["id", "pred", "gt", "qtype"]
+    assert found["reachable"] is False
+    assert prediction_row({**row, "group": 0}, Answer("b", "exact", -1.0))["group"] == 0
+    assert prediction_row({**row, "answers": ["Yes."]}, Answer("b", "exact", -1.0))["reachable"] is True
 
 
 def test_enrichment_streams(tmp_path):
@@ -494,13 +623,15 @@ def test_types_rules_needs_the_questions(predictions, monkeypatch, capsys):
         evaluate(predictions, monkeypatch, capsys, "--types", "rules")
 
 
-def test_spellings_come_from_the_sidecar_or_the_training_rows_and_hold_for_their_question(predictions, monkeypatch, capsys):
-    assert counts_in(evaluate(predictions, monkeypatch, capsys))["size_numeric"] == (1, 1)
-    ids = {"ids": ["0", "1", "2", "3", "9"]}
-    for spellings, correct in (({}, 0), ({"what size": {">20": ">20mm"}}, 1), ({"what color": {">20": ">20mm"}}, 0)):
-        (predictions / "outputs" / "predictions.meta.json").write_text(json.dumps({**ids, "spellings": spellings}))
-        found = counts_in(evaluate(predictions, monkeypatch, capsys))
-        assert (found["size_numeric"], found["mcq"]) == ((1, correct), (3, 3)), "gray and rigth are folded anywhere"
+def test_conventions_come_from_the_training_rows_and_never_from_the_sidecar(predictions, monkeypatch, capsys):
+    told = {"what size": {">20": ">20mm"}}
+    claims = {"ids": ["0", "1", "2", "3", "9"], "spellings": told, "conventions": {"what size": {"spellings": told["what size"]}}}
+    for sidecar in ({"ids": claims["ids"], "spellings": {}}, claims):
+        (predictions / "outputs" / "predictions.meta.json").write_text(json.dumps(sidecar))
+        assert counts_in(evaluate(predictions, monkeypatch, capsys))["size_numeric"] == (1, 1)
+    (predictions / "c.yaml").write_text("{}")
+    found = counts_in(evaluate(predictions, monkeypatch, capsys))
+    assert (found["size_numeric"], found["mcq"]) == ((1, 0), (3, 3)), "without training rows a size's unit isn't guessed"
 
 
 # --- real rows ---

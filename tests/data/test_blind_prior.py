@@ -33,11 +33,11 @@ TRAIN = train_rows(
 def test_blind_prior_takes_the_commonest_answer_of_each_question_and_type():
     by_question, by_type = blind_prior(TRAIN)
     assert by_question == {
-        "is there a polyp?": "yes",
-        "is there text?": "no",
-        "is there a box?": "no",
-        "what color?": "pink; red",  # 2 + 1 in two orders outnumber 2 of white
-        "how many?": "0",  # a tie: the alphabetically first
+        "is there a polyp": "yes",
+        "is there text": "no",
+        "is there a box": "no",
+        "what color": "pink; red",  # 2 + 1 in two orders outnumber 2 of white
+        "how many": "0",  # a tie: the alphabetically first
     }
     assert by_type == {"yes_no": "no", "color": "pink; red", "count_numeric": "0"}
 

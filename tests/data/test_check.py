@@ -25,6 +25,7 @@ from data.check import (
     check,
     clean,
     count_rows,
+    describe,
     fix,
     read_raw,
     shared_between,
@@ -82,6 +83,47 @@ def test_duplicates_and_conflicts(tmp_path):
     assert (found["rows"], found["images"], found["distinct_triples"], found["duplicates"]) == (7, 3, 5, 2)
     assert (found["conflicting_pairs"], found["conflicting_rows"], found["junk_rows"]) == (1, 3, 0)
     assert found["questions_per_image"] == {"min": 1, "median": 1, "max": 2, "mean": 1.33}
+
+
+def test_letters_and_separators_make_no_conflict(tmp_path):
+    said, colors = ["B", "Snare", "B: snare", "A", "A: snare"], ["red, pink", "pink;Red"]
+    which = {"question": "Which?", "options": ["A: Forceps", "B: Snare"]}
+    rows = [row(answer=answer, **which) for answer in said] + [row(question="Colors?", answer=answer) for answer in colors]
+    found = counts(tmp_path, rows)
+    assert (found["distinct_triples"], found["duplicates"], found["conflicting_pairs"], found["conflicting_rows"]) == (4, 3, 1, 5)
+
+
+def test_answers_that_look_like_lists_are_counted_with_their_separator(tmp_path):
+    train = [row(f"{n}.jpg", "Which tools?", ("clip, sponge", "Sponge, clip", "clip", "none")[n % 4]) for n in range(40)]
+    train += [row(f"{n}.jpg", "Which organs?", ("stomach; colon", "stomach, ileum", "yes, stomach", "1,5 cm")[n % 4]) for n in range(8)]
+    val = [row("v.jpg", "Who?", "Smith, John"), row("v.jpg", "Which tools?", "sponge, clip")]
+    paths = {"train": raw(tmp_path, train, "t.jsonl"), "val": raw(tmp_path, val, "v.jsonl")}
+    report = check(paths, Config(), tokens=False)
+    assert report["answers"]["lists"] == {
+        "train": {
+            ",": {"rows": 22, "as_lists": 20, "example": "stomach, ileum"}, ";": {"rows": 2, "as_lists": 2, "example": None},
+        },
+        "val": {",": {"rows": 2, "as_lists": 1, "example": "Smith, John"}},
+    }  # fmt: skip
+    lines = list(describe(report))
+    assert "  answers that look like lists: 22 with ',' (20 taken as lists), 2 with ';' (2 taken as lists)" in lines
+    assert [f["text"] for f in report["findings"] if "lists" in f["text"]] == [
+        f"{split}: {count} answers look like lists with ',' but compare as text, such as '{example}': "
+        "training answers don't bear it out; write '; ' if they are lists"
+        for split, count, example in (("train", 2, "stomach, ileum"), ("val", 1, "Smith, John"))
+    ]
+
+
+@pytest.mark.parametrize(("bad", "severity"), [(1, "note"), (2, "WARNING")])
+def test_answers_that_training_leaves_out_are_counted(tmp_path, bad, severity):
+    rows = [row(f"{n}.jpg", "Which?", "A", options=["x", "y"], id=f"r{n}") for n in range(100)]
+    rows[-bad:] = [{**item, "answer": "C"} for item in rows[-bad:]]
+    report = check({"train": raw(tmp_path, rows)}, Config(), tokens=False)
+    assert report["answers"]["forbidden"] == {"rows": bad, "first": [[f"r{n}", "C"] for n in range(100 - bad, 100)]}
+    assert {"severity": severity, "text": (
+        f"train: {bad} of 100 rows ({bad}.0%) have an answer that their options or constraint forbid, "
+        f"and aren't trained on, first 'C' (id 'r{100 - bad}'); correct them"
+    )} in report["findings"]  # fmt: skip
 
 
 def test_junk_is_counted_and_never_fatal(tmp_path):

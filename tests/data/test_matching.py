@@ -1,4 +1,4 @@
-"""Numbers, matching and sums, against hand-made cases and properties.
+"""Options, lists, matching and sums, against hand-made cases and properties.
 
 python -m pytest tests/data/test_matching.py -v
 """
@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 
 from config import EvalConfig
 from data import matching
-from data.matching import is_correct, is_empty, judge, normalize_answer
+from data.matching import (
+    is_correct,
+    is_empty,
+    is_junk,
+    judge,
+    labels_of,
+    looks_like_list,
+    normalize_answer,
+    option_text,
+    split_labels,
+    unsplit_lists,
+    without_letters,
+)
 from evaluation.metrics import aggregate
 
 NUMBERISH = st.text(alphabet="0123456789.,-–<>≤≥=+~±×/;%eE mcµ ", max_size=30)
@@ -102,7 +114,9 @@ MATCHES = [
     ("count_numeric", "2", "two", True),
     ("count_numeric", "two", "There are 2 polyps.", True),
     ("count_numeric", "0", "zero", True),
-    ("count_numeric", "0", "none", False),
+    ("count_numeric", "0", "none", True),
+    ("count_numeric", "0", "no", False),
+    ("size_numeric", "0", "none", False),
     ("count_numeric", "1", "2", False),
     ("count_numeric", "20", "21", False),  # 5 % are for millimetres
     ("count_numeric", "20", "20.4", False),
@@ -179,7 +193,7 @@ LABELS = st.one_of(
     NUMBERISH,
 )
 ANSWERS = st.lists(LABELS, max_size=4).map("; ".join)
-TOLERANCES = st.builds(EvalConfig, numeric_rel_tol=st.floats(0, 2), numeric_abs_tol=st.floats(0, 30), count_abs_tol=st.integers(0, 3))
+TOLERANCES = st.builds(EvalConfig, numeric_rel_tol=st.floats(0, 0.5), numeric_abs_tol=st.floats(0, 30), count_abs_tol=st.integers(0, 3))
 ROWS = st.lists(st.fixed_dictionaries({"qtype": TYPES, "gt": ANSWERS, "pred": st.none() | ANSWERS}), min_size=1, max_size=12)
 
 
@@ -199,6 +213,164 @@ def test_label_order_never_matters(question_type, gt, pred, rng):
     rng.shuffle(gt)
     rng.shuffle(pred)
     assert is_correct(question_type, ";".join(gt), ";".join(pred)) is expected
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Options and their letters
+
+
+@pytest.mark.parametrize(
+    ("options", "texts"),
+    [
+        (["A:Forceps", "B:Snare", "C:Clip", "D:Needle"], ["forceps", "snare", "clip", "needle"]),
+        (["(a) forceps", "(b) snare"], ["forceps", "snare"]), (["1. tube", "2. clip"], ["tube", "clip"]),
+        (["A. x", "B. y"], ["x", "y"]), (["A) x", "B) y"], ["x", "y"]), (["[A] x", "[B]: y"], ["x", "y"]),
+        (["a - x", "b – y"], ["x", "y"]), (["Ａ：肺", "Ｂ、心"], ["肺", "心"]), (["Option A: x", "Option B: y"], ["x", "y"]),
+        (["A:5 mm", "B:10 mm"], ["5 mm", "10 mm"]), (["1: 5 mm", "2: 10 mm"], ["5 mm", "10 mm"]),
+        (["A: clip; sponge", "B: none"], ["clip; sponge", "none"]),
+    ],
+)  # fmt: skip
+def test_options_lose_letters_that_all_of_them_carry(options, texts):
+    assert without_letters(options) == texts
+    assert [option_text(option, options) for option in options] == texts, "whole, an option is itself"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["1. tube", "clip"], ["a clip", "b cell"], ["B cell", "T cell"], ["B: x", "C: y"], ["A: x", "C: y"], ["B: x", "A: y"],
+        ["1 mm", "2 mm"], ["1.5 cm", "2.5 cm"], ["1-2 mm", "2-3 mm"], ["1 - 2 mm", "2 - 3 mm"], ["1:1", "2:1"], ["C-arm", "laser"],
+        ["A-scan", "B-scan"], ["a", "b"], ["a)", "b)"], ["a: x", "b: x"], ["a: x"],
+    ],
+)  # fmt: skip
+def test_what_is_no_label_stays(options):
+    assert without_letters(options) == [option.lower() for option in options]
+
+
+TOOLS = ["forceps", "snare", "scissors", "grasper"]
+MEANS_SNARE = ["B", "b", "(B)", "[B]", "B.", "B)", "B:", " b ", "Ｂ", "（Ｂ）", "**B**", "__B__", "`B`", "B\u200b", "B<|im_end|>"]
+MEANS_SNARE += ["Option B", "option (b)", "Answer: B", "Choice B.", "B: Snare", "B:snare", "B. snare", "B) snare", "(B) snare"]
+MEANS_SNARE += ["B - snare", "B, Snare.", "**B.** snare", "**B: Snare**", "Option B: snare", "Snare", "snare."]
+MEANS_NONE = ["E", "2", "2.", "A: snare", "B: forceps", "B or C", "B and C", "B because", "a snare", "bsnare", "not B", "the b", "", "()"]
+
+
+def test_an_option_is_named_by_text_letter_or_both_and_by_nothing_else():
+    for options in (TOOLS, ["A:Forceps", "B:Snare", "C:Scissors", "D:Grasper"], ["1. Forceps", "2. snare", "3. x", "4. y"]):
+        assert {text: option_text(text, options) for text in MEANS_SNARE} == dict.fromkeys(MEANS_SNARE, "snare")
+    assert {text: option_text(text, TOOLS) for text in MEANS_NONE} == {text: normalize_answer(text) for text in MEANS_NONE}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "means"),
+    [
+        ("B", ["B", "A"], "b"), ("(B)", ["B", "A"], "b"), ("B.", ["B", "A"], "b"), ("A: B", ["B", "A"], "b"), ("b", ["x", "y"], "y"),
+        ("2", ["1. tube", "2. clip"], "clip"), ("(2) clip", ["1. tube", "2. clip"], "clip"),
+        ("2", ["2", "1"], "2"), ("(2)", ["2", "1"], "2"),
+        ("2: tube", ["1. tube", "2. clip"], "2: tube"), ("A", ["1. B", "2. A"], "a"), ("2", ["1. B", "2. A"], "a"),
+        ("gray", ["white", "grey"], "grey"), ("grey", ["white", "Gray"], "gray"), ("B: gray", ["white", "grey"], "grey"),
+        ("b cell", ["t cell", "b cell"], "b cell"), ("c-arm", ["laser", "C-arm"], "c-arm"), ("a clip", ["sponge", "a clip"], "a clip"),
+    ],
+)  # fmt: skip
+def test_an_options_own_text_comes_before_its_letter(text, options, means):
+    assert option_text(text, options) == means
+
+
+words = st.text(alphabet="defgnort ", min_size=2, max_size=12).filter(lambda text: len(text.replace(" ", "")) > 1)
+forms = st.sampled_from(["{}: {}", "{}:{}", "({}) {}", "{}. {}", "{}) {}", "[{}] {}", "{} - {}"])
+
+
+@property_test
+@given(st.lists(words, min_size=2, max_size=8, unique_by=normalize_answer), forms, forms, st.sampled_from([str.upper, str.lower]))
+def test_letters_change_nothing_but_the_writing(texts, form, other, case):
+    texts = [normalize_answer(text) for text in texts]
+    letters = [case(letter) for letter in "abcdefgh"[: len(texts)]]
+    options = [form.format(letter, text) for letter, text in zip(letters, texts)]
+    assert without_letters(options) == without_letters(texts) == texts
+    for given_options in (options, texts):
+        assert [option_text(letter, given_options) for letter in letters] == texts
+        assert [option_text(other.format(letter, text), given_options) for letter, text in zip(letters, texts)] == texts
+        contradictions = [other.format(letter, text) for letter, text in zip(letters, texts[1:] + texts[:1])]
+        assert not {option_text(text, given_options) for text in contradictions} & set(texts)
+
+
+def test_judge_reads_the_options_of_a_row():
+    row = {"gt": "snare", "qtype": "mcq", "question": "Which tool is used?", "options": TOOLS}
+    said = ["B", "b", "(B)", "B.", "B. snare", "snare", "A", "", "A: snare", None]
+    assert [item["correct"] for item in judge([{**row, "pred": pred} for pred in said])] == [True] * 6 + [False] * 4
+    lettered = {**row, "options": ["A:Forceps", "B:Snare"], "gt": "B: Snare"}
+    assert [item["correct"] for item in judge([{**lettered, "pred": pred} for pred in ("Snare", "b", "B:Snare", "A", "A:Snare")])] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+    bare = {"gt": "snare", "pred": "B", "qtype": "mcq", "question": "Which tool is used?"}
+    assert [item["correct"] for item in judge([bare, {**bare, "options": TOOLS}, bare])] == [False, True, False]
+
+
+def test_several_options_are_a_list_of_nothing_else():
+    assert list(labels_of("A, C", options=TOOLS)) == list(labels_of("scissors; a", options=TOOLS))[::-1] == ["forceps", "scissors"]
+    assert list(labels_of("A, x", options=TOOLS)) == ["a, x"]
+    assert is_correct("mcq", "forceps; scissors", "C, A", options=TOOLS) and not is_correct("mcq", "forceps", "A, C", options=TOOLS)
+    assert is_correct("mcq", "pink; red", "red; pink", options=["pink; red", "white"])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lists, references, junk
+
+
+@pytest.mark.parametrize(
+    ("text", "separators", "items"),
+    [
+        ("Clip;Sponge", [], ["clip", "sponge"]), ("clip, sponge", [], ["clip, sponge"]), ("clip , sponge,", [","], ["clip", "sponge"]),
+        ("clip; sponge，tube", [","], ["clip", "sponge", "tube"]), ("1,5 cm", [","], ["1,5 cm"]),
+        ("1,5 cm, 2 cm", [","], ["1,5 cm", "2 cm"]),
+        ("clip and band", [" and "], ["clip", "band"]), ("clip, sponge and tube", [",", "and"], ["clip", "sponge", "tube"]),
+        ("clip, and tube", [",", " AND "], ["clip", "tube"]), ("stop-and-go", ["and"], ["stop-and-go"]), ("1/2", ["/"], ["1/2"]),
+        ("left/right", ["/"], ["left", "right"]), ("a | b", ["|", ""], ["a", "b"]), (" ; ,", [","], []),
+    ],
+)  # fmt: skip
+def test_split_labels(text, separators, items):
+    assert split_labels(text, separators) == items
+
+
+def test_separators_and_spellings_hold_for_their_question_alone():
+    conventions = {"which tools are visible": {"separators": [","]}, "what size": {"spellings": {">20": ">20mm"}}}
+    row = {"gt": "forceps, scissors", "qtype": "mcq", "question": "Which tools are visible?"}
+    for pred, right in (("scissors, forceps", True), ("forceps , scissors", True), ("scissors;forceps", True), ("forceps", False)):
+        for question, correct in ((row["question"], right), ("Which?", pred == "forceps, scissors")):
+            assert judge([{**row, "pred": pred, "question": question}], EvalConfig(), conventions)[0]["correct"] is correct
+    assert list(labels_of("Scissors, forceps", conventions["which tools are visible"])) == ["scissors", "forceps"]
+    size = {"gt": ">20mm", "pred": ">20", "qtype": "size_numeric"}
+    found = judge([{**size, "question": question} for question in ("What size?", "What score?")], EvalConfig(), conventions)
+    assert [item["correct"] for item in found] == [True, False]
+
+
+def test_lists_that_compare_as_text_are_counted():
+    texts = ["forceps, scissors", "forceps; scissors", "forceps", "yes, there is", "1,5 cm", "a rather long clause of words, and another"]
+    assert [looks_like_list(text) for text in texts] == [True, True, False, False, False, False]
+    rows = [{"gt": text, "question": "Which tools?"} for text in texts]
+    assert unsplit_lists(rows) == 1 == unsplit_lists(rows, {"which": {"separators": [","]}})
+    assert unsplit_lists(rows, {"which tools": {"separators": [","]}}) == 0
+    assert unsplit_lists([{**rows[0], "options": [texts[0], "clip"]}]) == 0
+
+
+def test_the_best_of_several_references_counts():
+    row = {"gt": "needle driver", "qtype": "open_ended", "question": "Which tool?", "answers": ["needle driver", "Large  Needle Driver"]}
+    said = ["large needle driver", "needle driver", "driver", ""]
+    assert [item["correct"] for item in judge([{**row, "pred": pred} for pred in said])] == [True, True, False, False]
+    alone = {**row, "pred": said[0], "answers": None}
+    assert [item["correct"] for item in judge([alone, {**alone, "answers": row["answers"]}, alone])] == [False, True, False]
+    assert judge([{**row, "pred": "needle driver", "answers": ["another"]}])[0]["correct"], "gt is a reference, too"
+    sizes = {"gt": "5mm", "qtype": "size_numeric", "answers": ["20mm", "1 cm"]}
+    assert [item["correct"] for item in judge([{**sizes, "pred": pred} for pred in ("10.4mm", "11mm", "2cm")])] == [True, False, True]
+
+
+@pytest.mark.parametrize("answer", [None, "", " . ", "nan", "NaN", " nan. ", "ｎａｎ", "nan; nan", []])
+def test_a_missing_value_is_junk(answer):
+    assert is_junk(answer)
+
+
+@pytest.mark.parametrize("answer", ["none", "0", "no", "nan; polyp", "banana", "not relevant", "-"])
+def test_an_answer_is_no_junk(answer):
+    assert not is_junk(answer)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -279,3 +451,10 @@ def test_the_documented_debug_line_works_in_the_matching_loop(capsys):
     exec(source.replace(anchor, anchor + debug), pasted.__dict__)
     pasted.judge(rows_of(("yes_no", "yes", "yes"), ("count_numeric", "1", "2")))
     assert capsys.readouterr().out == "Predicted: 'yes' vs GT: 'yes' -> Match: True\nPredicted: '2' vs GT: '1' -> Match: False\n"
+
+
+@pytest.mark.parametrize(
+    "pred, right", [('2"', False), ("2'", False), ("2”", False), ('2 "', False), ('"2"', True), ("“2”", True), ("'2'", True)]
+)
+def test_a_quote_behind_a_number_is_feet_or_inches(pred, right):
+    assert is_correct("count_numeric", "2", pred) is right

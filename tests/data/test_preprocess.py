@@ -59,7 +59,7 @@ def enrich(folder, rows, train=None, settings=DataConfig()):
         ("5-10mm;<5mm", "5-10mm; <5mm"), ("11–20mm", "11-20mm"), ("−3", "-3"), ("10.5 mm", "10.5 mm"), ("0", "0"),
         ("lower-rigth", "lower-rigth"), ("paris  iia\n", "paris iia"), ('"Polyp"', "polyp"),
         ("cafe\u0301", "café"), ("CAFÉ", "café"), ("upper-left;  center", "upper-left; center"), ("None", "none"),
-        ("red; pink; red", "red; pink; red"), ("yes, it is", "yes, it is"), ("50 %", "50 %"), ("", ""), (" . ", ""),
+        ("red; pink; red", "red; pink; red"), ("yes, it is", "yes, it is"), ("50 %", "50%"), ("", ""), (" . ", ""),
     ],
 )  # fmt: skip
 def test_normalisation_of_known_answers(answer, expected):
@@ -73,7 +73,7 @@ def test_normalisation_is_idempotent_and_nfc(answer):
     assert ";;" not in once and not once.startswith((" ", ";")) and not once.endswith((" ", ";"))
 
 
-units = st.sampled_from(["", "mm", " mm", "cm", " %"])
+units = st.sampled_from(["", "mm", " mm", "cm", "%"])
 numbers = st.integers(0, 999).map(str) | st.decimals(0, 99, places=1).map(str)
 measures = st.builds("{}{}{}".format, st.sampled_from(["", "<", ">", "-"]), numbers, units)
 ranges = st.builds("{}-{}{}".format, numbers, numbers, units)
@@ -130,6 +130,9 @@ BAD_ROWS = [
     (row(options=["a", 2]), ":2: options is ['a', 2]; write a list of texts"),
     (row(options=["a", " "]), ":2: options is ['a', ' ']; write a list of texts"),
     (row(options=["Polyp", "polyp."]), ":2: options repeats an item: "),
+    (row(answers="yes"), ":2: answers is 'yes'; write a list of texts, or leave it out"),
+    (row(answers=[]), ":2: answers is []; write a list of texts, or leave it out"),
+    (row(answers=["yes", 1]), ":2: answers is ['yes', 1]; write a list of texts, or leave it out"),
     (row(id="0"), ":2: id '0' is already that of line 1; give every row its own id"),
     (row(id=0), ":2: id '0' is already that of line 1; give every row its own id"),
 ]
@@ -166,7 +169,7 @@ def test_an_enriched_row_holds_the_row_and_what_was_added(tmp_path):
         }
     ]  # fmt: skip
     expected = {"rows": 1, "types": {"yes_no": 1}, "constrained": {"yes_no": 1}, "dropped": 0, "questions_dropped": {}}
-    assert counts == {**expected, "folded": {}}
+    assert counts == {**expected, "folded": {}, "left_out": {}}
 
 
 @pytest.mark.parametrize(
@@ -192,15 +195,66 @@ def test_an_option_that_is_a_letter_is_itself(tmp_path):
     assert [item["answer"] for item in found] == ["a", "y"]
 
 
-def test_a_letter_beyond_the_options_drops_the_constraint_by_the_rules_and_is_warned_about_when_mined(tmp_path, capsys):
-    rows = [row("Which organ?", "d", options=["stomach", "colon"])]
-    found, counts = enrich(tmp_path, rows, settings=RULES)
+def test_a_letter_beyond_the_options_drops_the_constraint_by_the_rules(tmp_path):
+    found, counts = enrich(tmp_path, [row("Which organ?", "d", options=["stomach", "colon"])], settings=RULES)
     assert (found[0]["answer"], found[0]["answer_candidates"], counts["dropped"]) == ("d", None, 1)
-    assert "WARNING" not in capsys.readouterr().out
+
+
+OPTIONS = ["A: stomach", "B: colon"]
+BAD_TRAINING_ROWS = [
+    row("Which organ?", "d", options=OPTIONS), row("Which part?", "A: colon", options=OPTIONS), row("Which?", "A, B", options=OPTIONS),
+    row(answer="nan"), row("none", "yes"), row(question="NaN", answer=" NAN. "),
+]  # fmt: skip
+
+
+def test_training_rows_that_teach_nothing_are_left_out_and_counted(tmp_path, capsys):
+    """No model may learn what its constraint forbids it to say, or the word for a missing value."""
+    good = [row(id="good"), row("Which organ?", "B", options=OPTIONS, id="b"), row("Which organ?", "Stomach.", options=OPTIONS, id="a")]
+    rows = [{**bad, "id": f"bad {number}"} for number, bad in enumerate(BAD_TRAINING_ROWS)]
+    found, counts = enrich(tmp_path, [good[0], *rows, *good[1:]])
+    assert [(item["id"], item["answer"]) for item in found] == [("good", "yes"), ("b", "colon"), ("a", "stomach")]
+    assert all(answer_space.trainable(item) for item in found)
+    assert counts["left_out"] == {
+        "whose answer is none of its options": ["bad 0", "bad 1", "bad 2"],
+        "without an answer": ["bad 3"],
+        "without a question": ["bad 4", "bad 5"],
+    }
+    assert (counts["rows"], counts["types"]) == (3, {"yes_no": 1, "mcq": 2})
+    assert preprocess.describe("train", counts).splitlines()[1] == (
+        "WARNING: not trained on: 3 rows whose answer is none of its options (ids 'bad 0', 'bad 1', 'bad 2'), "
+        "1 row without an answer (id 'bad 3'), 2 rows without a question (ids 'bad 4', 'bad 5'); correct these rows, or remove them"
+    )
+    found, counts = enrich(tmp_path, rows, train=good)
+    assert len(found) == len(rows) and counts["left_out"] == {} and found[0]["answer_candidates"] == ["stomach", "colon"]
+    assert not any(answer_space.reachable(item) for item in found[:3]), "in other splits they stay, and count as out of reach"
+
+
+def test_exclusive_labels_among_others_are_not_trained_on(tmp_path):
+    rows = [row("Where is it?", answer) for answer in ["left", "right; left", "none"] * 10 + ["none; left"]]
     found, counts = enrich(tmp_path, rows)
-    assert (found[0]["answer"], found[0]["answer_candidates"], counts["dropped"]) == ("d", ["stomach", "colon"], 0)
-    warning = "WARNING: 1 of 1 training answers to 'which organ' lie outside the candidates given for mcq"
-    assert warning in capsys.readouterr().out
+    assert counts["left_out"] == {"whose answer its question's constraint forbids": ["30"]} and len(found) == 30
+
+
+def test_a_training_file_of_nothing_else_is_one_error(tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", BAD_TRAINING_ROWS)
+    message = r"rows.jsonl: nothing can be learned from its rows: 3 rows whose answer is none of its options \(ids '0', '1', '2'\), 1 row"
+    with pytest.raises(UserError, match=message):
+        enrich_jsonl(tmp_path / "rows.jsonl", tmp_path / "enriched.jsonl")
+    assert not (tmp_path / "enriched.jsonl").exists()
+
+
+def test_the_training_split_alone_leaves_rows_out(tmp_path, capsys):
+    rows = [row(), row(answer="nan"), *[row("Which?", "z", options=["x", "y"])] * 4]
+    for split in ("train", "val"):
+        write_jsonl(tmp_path / f"{split}.jsonl", rows)
+    (tmp_path / "c.yaml").write_text("data: {train_jsonl: train.jsonl, val_jsonl: val.jsonl}\n")
+    cfg = load_config(tmp_path / "c.yaml")
+    assert [len(ensure_enriched(cfg, split)) for split in ("train", "val")] == [1, 6]
+    warning = (
+        "WARNING: not trained on: 1 row without an answer (id '1'), 4 rows whose answer is none of its options (ids '2', '3', '4', …); "
+    )
+    assert capsys.readouterr().out.count(warning) == 1
+    assert read_json(tmp_path / "outputs/data/train.meta.json")["left_out"]["without an answer"] == ["1"]
 
 
 def test_label_lists_get_one_order_in_training_and_keep_the_original(tmp_path):
@@ -282,8 +336,9 @@ def test_no_constraint_forbids_a_training_answer(pairs):
 def test_real_rows_are_typed_and_constrained_as_their_answers_allow(shared, tmp_path):
     source = shared / "real-data" / "kvasir_vqa" / "val.jsonl"
     counts = enrich_jsonl(source, tmp_path / "enriched.jsonl", settings=RULES)
-    expected = {"yes_no": 3012, "color": 475, "count_numeric": 1512, "size_numeric": 476, "open_ended": 3311}
-    assert (counts["rows"], counts["types"]) == (8786, expected)
+    expected = {"yes_no": 3012, "color": 475, "count_numeric": 1512, "size_numeric": 476, "open_ended": 3302}
+    assert (counts["rows"], counts["types"]) == (8777, expected)
+    assert {reason: len(ids) for reason, ids in counts["left_out"].items()} == {"without a question": 9}
     answers, rows = defaultdict(set), read(tmp_path / "enriched.jsonl")
     for item in read(source):
         answers[item["question"]].add(item["answer"].strip().lower())

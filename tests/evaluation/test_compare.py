@@ -8,29 +8,37 @@ import random
 import numpy as np
 import pytest
 
-from evaluation.compare import changed_rows, compare, comparison_table, conclusion, over_seeds, seeds_table
-from evaluation.intervals import accuracy_interval, difference_interval, mcnemar, sign_flip_test
+from evaluation import compare as comparing
+from evaluation.compare import changed_rows, comparison_table, conclusion, over_seeds, seed_variance, seeds_table
+from evaluation.intervals import accuracy_interval, difference_interval, paired_test
+from evaluation.truth import with_clusters
 
 
 def judged(verdicts, images=None, qtype="mcq", first_id=0):
     """Judged rows, one for each letter: `+` right, `-` wrong."""
     images = images or range(len(verdicts))
-    return [
+    rows = [
         {"id": str(first_id + place), "qtype": qtype, "image": f"{image}.png", "correct": letter == "+", "pred": letter}
         for place, (letter, image) in enumerate(zip(verdicts, images))
     ]
+    return with_clusters(rows, "rows")
+
+
+def compare(a, b):
+    return comparing.compare([a], [b])
 
 
 def test_compare_by_hand_where_rows_are_independent():
     a = judged("++--++----", qtype="yes_no") + judged("+", qtype="mcq", first_id=10)
     b = judged("++++++++--", qtype="yes_no") + judged("-", qtype="mcq", first_id=10)
-    b[-1]["image"] = a[-1]["image"] = "other.png"
+    b[-1]["cluster"] = a[-1]["cluster"] = "image other.png"
     comparison = compare(a, random.Random(0).sample(b, len(b)))
     item = comparison["per_type"]["yes_no"]
     assert (item["count"], item["a"], item["b"], item["only_a"], item["only_b"]) == (10, 0.4, 0.8, 0, 4)
     assert item["difference"] == pytest.approx(0.4)
-    assert item["test"] == "exact McNemar" and item["p"] == mcnemar(0, 4) == 0.125
-    assert item["p_holm"] == 0.25 and comparison["per_type"]["mcq"]["p_holm"] == 1, "two types: the smaller p doubles"
+    sums = np.array([[1, 0]] * 6 + [[1, 1]] * 4)
+    assert (item["p"], item["test"]) == paired_test(sums) and item["interval"] == difference_interval(sums)
+    assert item["p_holm"] == 2 * item["p"] and comparison["per_type"]["mcq"]["p_holm"] == comparison["per_type"]["mcq"]["p"]
     assert comparison["unit"] == "images" and list(comparison["per_type"]) == ["yes_no", "mcq"]
 
 
@@ -40,8 +48,7 @@ def test_compare_by_hand_where_images_have_several_rows():
     item = compare(a, b)["overall"]
     sums = np.array([[3, 2], [3, 0], [3, 2]])
     assert item["clusters"] == 3 and item["difference"] == pytest.approx(4 / 9)
-    assert item["interval"] == difference_interval(sums) and item["p"] == sign_flip_test(sums[:, 1])
-    assert item["test"] == "sign-flip test by cluster"
+    assert item["interval"] == difference_interval(sums) and (item["p"], item["test"]) == paired_test(sums)
 
 
 def test_the_sentence_of_a_clear_difference():
@@ -54,7 +61,7 @@ def test_the_sentence_of_a_clear_difference():
         "On 200 questions about 40 images, the tuned model answered 75.00% correctly and the untuned model "
         f"{letters.count('+') / 2:.2f}%: a paired difference of {75 - letters.count('+') / 2:+.2f} percentage points "
         f"(95% confidence interval {low:+.2f} to {high:+.2f}; "
-        "sign-flip test by image, p < 0.001)."
+        "score test by image, p = 0.001)."
     )
 
 
@@ -73,7 +80,8 @@ def test_the_sentence_claims_nothing_where_there_is_nothing():
 def test_the_table_fits_its_columns():
     lines = comparison_table(compare(judged("++--"), judged("+-++"))).splitlines()
     assert lines[0].split() == ["Question", "Type", "Count", "A", "B", "B", "-", "A", "95", "%", "interval", "p", "(Holm)"]
-    assert lines[-1].startswith("OVERALL (micro)           4   50.00%   75.00%   +25.00  ") and len({len(line) for line in lines[2:]}) == 1
+    assert lines[-2].startswith("OVERALL (micro)           4   50.00%   75.00%   +25.00  ") and len({len(line) for line in lines[2:4]}) == 1
+    assert lines[-1].startswith("OVERALL (macro)           -   50.00%   75.00%   +25.00  ") and lines[-1].endswith(" -")
 
 
 def test_changed_rows_are_those_that_one_file_alone_has_right():
@@ -85,7 +93,52 @@ def test_seeds_by_hand():
     images = [0, 0, 1, 1]
     runs = [judged("+++-", images), judged("++--", images), judged("+---", images)]
     seeds = over_seeds(runs)
-    assert seeds["mcq"] == seeds["overall"]
+    assert seeds["per_type"] == {"mcq": seeds["overall"]}
     assert (seeds["overall"]["count"], seeds["overall"]["mean"], seeds["overall"]["sd"]) == (4, pytest.approx(0.5), pytest.approx(0.25))
-    assert seeds["overall"]["interval"] == accuracy_interval(np.array([[6, 5], [6, 1]])), "three answers to a question are no new images"
+    assert seeds["overall"]["interval"] == accuracy_interval(np.array([[2, 5 / 3], [2, 1 / 3]])), (
+        "three answers to a question are no new images"
+    )
     assert "OVERALL (micro)      4          50.00%     25.00%" in seeds_table(seeds)
+
+
+def test_a_type_may_be_called_overall():
+    runs = [judged("+-", qtype="overall"), judged("++", qtype="overall")]
+    assert over_seeds(runs)["per_type"]["overall"]["mean"] == 0.75 == over_seeds(runs)["overall"]["mean"]
+    assert list(compare(*runs)["per_type"]) == ["overall"]
+
+
+def test_seeds_on_both_sides_by_hand():
+    """Three seeds against two: differences of means, and Welch's variance between seeds beside that between images."""
+    images = [place // 2 for place in range(20)]
+    first = [judged("+" * right + "-" * (20 - right), images) for right in (8, 10, 12)]
+    second = [judged("+" * right + "-" * (20 - right), images) for right in (15, 17)]
+    comparison = comparing.compare(first, second)
+    item = comparison["overall"]
+    assert comparison["seeds"] == [3, 2] and (item["a"], item["b"]) == (pytest.approx(0.5), pytest.approx(0.8))
+    assert item["difference"] == pytest.approx(0.3) and "only_a" not in item
+    parts = 0.01 / 3, 0.005 / 2  # variances of 0.4, 0.5, 0.6 and of 0.75, 0.85, over their numbers
+    variance, df = seed_variance(*(np.array([[row["correct"] for row in run] for run in side]) for side in (first, second)))
+    assert variance == pytest.approx(sum(parts)) and df == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2))
+    alone = comparing.compare([first[1]], [second[0]])["overall"]
+    assert item["interval"].low < item["difference"] < item["interval"].high
+    gained = np.mean([[row["correct"] for row in run] for run in second], axis=0) - np.mean(
+        [[row["correct"] for row in run] for run in first], axis=0
+    )
+    sums = np.stack([np.full(10, 2.0), gained.reshape(10, 2).sum(axis=1)], axis=1)
+    assert item["interval"] == difference_interval(sums, (variance, df)) and item["p"] == paired_test(sums, (variance, df))[0]
+    without = difference_interval(sums)
+    assert item["interval"].low < without.low and without.high < item["interval"].high, "another seed would have done otherwise"
+    assert alone["test"] == item["test"]
+
+
+def test_seeds_that_agree_add_nothing():
+    a, b = judged("+--+" * 8), judged("++-+" * 8)
+    assert comparing.compare([a, a], [b, b, b])["overall"]["interval"] == compare(a, b)["overall"]["interval"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_with_seeds_too_interval_and_test_agree_about_zero(seed):
+    rng = np.random.default_rng(seed)
+    runs = [[judged("".join(rng.choice(["+", "-"], 30, p=[p, 1 - p])), [n // 3 for n in range(30)]) for _ in range(3)] for p in (0.4, 0.6)]
+    item = comparing.compare(*runs)["overall"]
+    assert (item["interval"].low > 0 or item["interval"].high < 0) == (item["p"] < 0.05)

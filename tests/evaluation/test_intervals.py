@@ -1,4 +1,4 @@
-"""Intervals and tests against formulas, scipy, simulation and properties.
+"""Intervals and tests against formulas, scipy, exact enumeration, simulation and properties.
 
 python -m pytest tests/evaluation/test_intervals.py -v
 """
@@ -10,28 +10,32 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.optimize import minimize_scalar
+from scipy.stats import binom, binomtest, multinomial
+from scipy.stats import t as student
 
 from evaluation.intervals import (
     accuracy_interval,
     cluster_sums,
     difference_interval,
+    effective_clusters,
     holm,
+    leverage_free_variance,
     macro_interval,
-    mcnemar,
     paired_test,
-    resampled_totals,
-    sign_flip_test,
+    spread,
     wilson,
 )
 
 property_test = settings(max_examples=60, deadline=None, database=None)
-CLUSTERS = st.lists(st.integers(1, 9).flatmap(lambda rows: st.tuples(st.just(rows), st.integers(0, rows))), min_size=1, max_size=40).map(
-    np.array
-)
-PAIRS = st.lists(st.integers(1, 9).flatmap(lambda rows: st.tuples(st.just(rows), st.integers(-rows, rows))), min_size=1, max_size=40).map(
-    np.array
-)
+
+
+def clusters(least):
+    cluster = st.integers(1, 9).flatmap(lambda rows: st.tuples(st.just(rows), st.integers(least * rows, rows)))
+    return st.lists(cluster, min_size=1, max_size=40).map(np.array)
+
+
+CLUSTERS, PAIRS = clusters(0), clusters(-1)
 
 
 def wilson_by_formula(right, n, z=1.959963984540054):
@@ -40,7 +44,28 @@ def wilson_by_formula(right, n, z=1.959963984540054):
     return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
 
 
-@pytest.mark.parametrize("right, n", [(0, 1), (1, 1), (0, 300), (300, 300), (7, 10), (85, 1544), (1853, 3071)])
+def drawn(seed, count, accuracy, correlation, rows):
+    """Rows and right rows (count, 2) of clusters that differ in difficulty, and their accuracies (count,)."""
+    rng, strength = np.random.default_rng(seed), 1 / correlation - 1
+    own = rng.beta(accuracy * strength, (1 - accuracy) * strength, count)
+    rows = rows(rng, count)
+    return rng, own, np.stack([rows, rng.binomial(rows, own)], axis=1)
+
+
+def nine(rng, count):
+    return np.full(count, 9)
+
+
+def lognormal(rng, count):
+    return np.maximum(1, np.rint(rng.lognormal(np.log(6), 1, count))).astype(int)
+
+
+def between(hits, data_sets, low=0.93, high=0.97):
+    """Is a share of hits in the gate, as far as chance allows to say?"""
+    return binom(data_sets, low).ppf(0.001) <= hits <= binom(data_sets, high).ppf(0.999)
+
+
+@pytest.mark.parametrize("right, n", [(0, 1), (1, 1), (0, 300), (300, 300), (7, 10), (85, 1544), (1853, 3071), (2.5, 7.25)])
 def test_wilson_is_its_formula(right, n):
     assert wilson(right, n)[:2] == pytest.approx(wilson_by_formula(right, n), abs=1e-12)
 
@@ -48,59 +73,95 @@ def test_wilson_is_its_formula(right, n):
 def test_sums_within_clusters_by_hand():
     sums = cluster_sums(["b", "a", "b", "c"], [1, 1, 1, 1], [True, False, True, True])
     assert sums.tolist() == [[1, 0], [2, 2], [1, 1]]
+    assert cluster_sums(["a", "a"], [1, 1], [1 / 3, 2 / 3]).tolist() == [[2, 1]], "means over seeds are no whole numbers"
+
+
+def test_effective_clusters_by_hand():
+    assert effective_clusters([[9, 1]] * 20) == pytest.approx(20)
+    assert effective_clusters([[6, 0], [2, 1], [2, 2]]) == pytest.approx(100 / 44)
+    assert effective_clusters([[5, 3]]) == 1
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The bootstrap
+# Accuracies
 
 
-def test_drawing_kinds_of_clusters_is_drawing_clusters():
-    """All 4**4 resamples of four clusters, two of them equal: means and standard deviations of the ratio agree."""
-    sums = np.array([[3, 1], [3, 1], [1, 1], [2, 0]])
-    exact = [sums[list(draw)].sum(axis=0) for draw in itertools.product(range(4), repeat=4)]
-    exact = np.array([right / rows for rows, right in exact])
-    totals = resampled_totals(sums, resamples=200_000)
-    ratios = totals[:, 1] / totals[:, 0]
-    assert ratios.mean() == pytest.approx(exact.mean(), abs=0.002)
-    assert ratios.std() == pytest.approx(exact.std(), abs=0.002)
-    for share in np.unique(exact)[::7]:
-        assert (ratios <= share + 1e-9).mean() == pytest.approx((exact <= share + 1e-9).mean(), abs=0.005)
+@pytest.mark.parametrize("rows", [[1, 1, 1, 1], [5, 1, 1, 2, 3], [20, 1, 1, 1, 1, 1]])
+def test_the_variance_is_unbiased_whatever_the_sizes_where_clusters_go_one_way(rows):
+    """Over all outcomes of clusters that are right with probability 0.3, its mean is p (1 - p) times the sum of shares²."""
+    shares, mean = np.array(rows) / sum(rows), 0.0
+    for right in itertools.product([0, 1], repeat=len(rows)):
+        ratio = shares @ right
+        mean += math.prod(0.3 if one else 0.7 for one in right) * leverage_free_variance(shares, shares * (np.array(right) - ratio))
+    assert mean == pytest.approx(0.21 * (shares**2).sum(), rel=1e-12)
 
 
-def test_the_interval_is_near_that_of_resampling_images_one_by_one():
-    rng = np.random.default_rng(3)
-    rows = rng.integers(1, 10, 300)
-    sums = np.stack([rows, rng.binomial(rows, rng.beta(3, 2, 300))], axis=1)
-    draws = [sums[rng.integers(0, 300, 300)].sum(axis=0) for _ in range(4000)]
-    low, high = np.quantile([right / rows for rows, right in draws], [0.025, 0.975])
-    assert accuracy_interval(sums)[:2] == pytest.approx((low, high), abs=0.006)
+def test_the_accuracy_interval_by_hand():
+    """Four images of three questions: residuals -0.5, 1.5, 0.5, -1.5 of 12 rows, each square over 1 - 2/4 + 1/4."""
+    sums = np.array([[3, 1], [3, 3], [3, 2], [3, 0]])
+    variance = (0.25 + 2.25 + 0.25 + 2.25) / 144 / 0.75
+    effect = variance / (0.25 + variance)  # over p (1 - p) without bias: of one row a cluster it is 1 / 4
+    rows = 1.959963984540054**2 / (student.ppf(0.975, 3) ** 2 * effect)
+    assert spread(sums).effect == pytest.approx(4 * effect) and spread(sums).df == pytest.approx(3)
+    assert rows < 4, "so sure as one vote an image is sure enough"
+    assert accuracy_interval(sums)[:2] == pytest.approx(wilson_by_formula(2, 4)) and accuracy_interval(sums).method == "Wilson"
+    many = np.concatenate([sums] * 5)  # 20 images: the same residuals over 60 rows
+    variance = 5 * 5 / 3600 / 0.95
+    effect = variance / (0.25 + variance)
+    rows = 1.959963984540054**2 / (student.ppf(0.975, 19) ** 2 * effect)
+    assert accuracy_interval(many)[:2] == pytest.approx(wilson_by_formula(rows / 2, rows))
+    assert accuracy_interval(many).method == "clustered Wilson"
 
 
-def test_the_interval_covers_the_truth():
-    """A small version of `bench/evaluate.py coverage`: 400 data sets of 150 images x 9 questions with image effects."""
-    rng, hits, naive = np.random.default_rng(5), 0, 0
-    for _ in range(400):
-        right = rng.binomial(9, rng.beta(0.7 * 3, 0.3 * 3, 150))
-        interval = accuracy_interval(np.stack([np.full(150, 9), right], axis=1))
-        hits += interval.low <= 0.7 <= interval.high
-        low, high = wilson_by_formula(right.sum(), 1350)
-        naive += low <= 0.7 <= high
-    assert binom(400, 0.93).ppf(0.001) <= hits <= binom(400, 0.97).ppf(0.999)
-    assert naive / 400 < 0.85, "taking rows as independent must fail here, or the simulation has no image effects"
+def test_degrees_of_freedom_by_hand():
+    """Shares 1/2, 1/4, 1/4: from those of rows, where rows are independent, to those of rows², where clusters go one way."""
+    squares = np.array([1 / 4, 1 / 16, 1 / 16]) / (3 / 8)
+    for sums in ([[2, 2], [1, 0], [1, 1]], [[20, 11], [10, 5], [10, 4]]):
+        found = spread(sums)
+        parts = (1 - found.effect) * np.array([1 / 2, 1 / 4, 1 / 4]) + found.effect * squares
+        assert 0 < found.effect < 1 and found.df == pytest.approx(1 / (parts**2).sum() - 1)
+    alike = spread([[2, 2], [1, 1], [1, 1]])
+    assert alike.effect == 1 and alike.df == pytest.approx(1 / (squares**2).sum() - 1)
+
+
+@pytest.mark.parametrize(
+    "sums, right, n",
+    [
+        ([[1, 1], [1, 0], [1, 1]], 2, 3),  # one row per image
+        ([[2, 2], [2, 0], [2, 2]], 2, 3),  # the same rows twice
+        ([[5, 0], [5, 0], [5, 0]], 0, 3),  # 0 %: n is the number of images, not 15
+        ([[5, 0], [3, 0], [9, 0]], 0, 289 / 115),  # … and the effective one of 17 rows in 5, 3 and 9
+        ([[5, 5], [3, 3], [9, 9]], 289 / 115, 289 / 115),
+        ([[2, 1], [2, 1]], 1, 2),  # every image at 50 %: nothing tells how unlike another would be
+        ([[7, 7]], 1, 1),
+    ],
+)
+def test_each_cluster_is_one_vote_at_most(sums, right, n):
+    interval = accuracy_interval(np.array(sums))
+    assert interval[:2] == pytest.approx(wilson_by_formula(right, n), abs=1e-9) and interval.method == "Wilson"
 
 
 @property_test
 @given(CLUSTERS, st.randoms(use_true_random=False))
 def test_the_order_of_clusters_changes_nothing(sums, rng):
     shuffled = np.array(rng.sample(sums.tolist(), len(sums)))
-    assert accuracy_interval(shuffled) == accuracy_interval(sums)
+    assert accuracy_interval(shuffled) == accuracy_interval(sums) and effective_clusters(shuffled) == effective_clusters(sums)
 
 
 @property_test
 @given(CLUSTERS, st.integers(2, 5))
 def test_repeating_all_rows_of_every_image_changes_nothing(sums, times):
     interval, repeated = accuracy_interval(sums), accuracy_interval(times * sums)
-    assert repeated.method == interval.method and repeated[:2] == pytest.approx(interval[:2], abs=1e-12)
+    assert repeated[:2] == pytest.approx(interval[:2], abs=1e-9)
+    assert effective_clusters(times * sums) == pytest.approx(effective_clusters(sums))
+
+
+@property_test
+@given(CLUSTERS)
+def test_right_and_wrong_are_alike(sums):
+    low, high, _ = accuracy_interval(sums)
+    other = accuracy_interval(np.stack([sums[:, 0], sums[:, 0] - sums[:, 1]], axis=1))
+    assert other[:2] == pytest.approx((1 - high, 1 - low), abs=1e-9)
 
 
 @property_test
@@ -119,77 +180,249 @@ def test_repeating_the_rows_of_one_image_does_not_make_it_count_as_more_images(s
 def test_intervals_hold_the_score_and_never_have_no_width(sums):
     low, high, method = accuracy_interval(sums)
     accuracy = sums[:, 1].sum() / sums[:, 0].sum()
-    assert 0 <= low < high <= 1 and method in ("Wilson", "bootstrap")
-    if method == "Wilson" and len(np.unique(sums[:, 0])) == 1 and set(sums[:, 1] / sums[:, 0]) <= {0, 1}:
-        assert low <= accuracy <= high
+    assert 0 <= low <= accuracy + 1e-12 and accuracy - 1e-12 <= high <= 1 and low < high
+    assert method in ("Wilson", "clustered Wilson")
 
 
-@pytest.mark.parametrize(
-    "sums, right, n",
-    [
-        ([[1, 1], [1, 0], [1, 1]], 2, 3),  # one row per image
-        ([[2, 2], [2, 0], [2, 2]], 2, 3),  # the same rows twice
-        ([[5, 0], [3, 0], [9, 0]], 0, 3),  # 0 %: n is the number of images, not 17
-        ([[5, 5], [3, 3], [9, 9]], 3, 3),  # 100 %
-        ([[2, 1], [4, 2]], 1, 2),  # every image at 50 %: every resample too
-    ],
-)
-def test_where_wilson_stands_in(sums, right, n):
-    assert accuracy_interval(np.array(sums)) == (*wilson(right, n)[:2], "Wilson")
+@pytest.mark.parametrize("count, sizes, low, high", [(150, nine, 0.93, 0.97), (20, lognormal, 0.93, 0.98), (3, nine, 0.93, 1)])
+def test_the_interval_covers_the_truth(count, sizes, low, high):
+    """A small version of `bench/evaluate.py --coverage`: 600 data sets of images that differ in difficulty."""
+    hits = naive = 0
+    for seed in range(600):
+        _, _, sums = drawn(seed, count, 0.7, 0.3, sizes)
+        interval = accuracy_interval(sums)
+        hits += interval.low <= 0.7 <= interval.high
+        ends = wilson_by_formula(sums[:, 1].sum(), sums[:, 0].sum())
+        naive += ends[0] <= 0.7 <= ends[1]
+    assert between(hits, 600, low, high)
+    assert naive / 600 < 0.85, "taking rows as independent must fail here, or the simulation has no image effects"
 
 
-def test_the_macro_interval_agrees_with_the_micro_one_where_all_types_are_alike():
-    rng = np.random.default_rng(0)
-    one = np.stack([np.full(200, 3), rng.binomial(3, rng.beta(2, 2, 200))], axis=1)
-    assert macro_interval([one, one])[:2] == pytest.approx(accuracy_interval(one)[:2], abs=1e-12)
-    assert macro_interval(np.array([[[1, 1], [1, 1]], [[2, 0], [2, 0]]])) is None
+# ---------------------------------------------------------------------------------------------------------------------
+# Macro accuracies
 
 
-def test_a_macro_interval_stands_resamples_without_a_type():
-    interval = macro_interval(np.array([[[1, 1], [0, 0], [0, 0]], [[2, 1], [2, 0], [1, 1]]]))
-    assert 0 <= interval.low < interval.high <= 1
+@property_test
+@given(CLUSTERS)
+def test_the_macro_interval_of_one_type_is_the_micro_one(sums):
+    assert macro_interval([sums]) == accuracy_interval(sums)
+    assert macro_interval([sums, sums])[:2] == pytest.approx(accuracy_interval(sums)[:2], abs=1e-9)
+
+
+def test_the_macro_interval_by_hand():
+    """Two types without common images: distances to the ends, which correlate by a fifth, for that is all that six images tell."""
+    first, second = np.array([[1, 1], [1, 0], [1, 1]]), np.array([[1, 0], [1, 0], [1, 1]])
+    none = np.zeros_like(first)
+    found = macro_interval(np.array([np.concatenate([first, none]), np.concatenate([none, second])]))
+    (a, b), (c, d) = wilson_by_formula(2, 3), wilson_by_formula(1, 3)
+    low, high = (math.hypot(x, y) ** 2 + 2 * x * y / 5 for x, y in ((2 / 3 - a, 1 / 3 - c), (b - 2 / 3, d - 1 / 3)))
+    assert found == (pytest.approx(0.5 - math.sqrt(low) / 2), pytest.approx(0.5 + math.sqrt(high) / 2), "MOVER")
+
+
+@property_test
+@given(CLUSTERS, st.integers(0, 1), st.randoms(use_true_random=False))
+def test_a_type_of_one_row_still_adds_what_one_row_leaves_open(sums, right, rng):
+    rare = np.zeros_like(sums)
+    rare[0] = 1, right
+    low, high, _ = interval = macro_interval(np.stack([sums, rare]))
+    mean = (sums[:, 1].sum() / sums[:, 0].sum() + right) / 2
+    assert 0 <= low <= mean + 1e-12 and mean - 1e-12 <= high <= 1
+    assert (mean - low if right else high - mean) >= (1 - wilson_by_formula(1, 1)[0]) / 2 - 1e-9
+    order = rng.sample(range(len(sums)), len(sums))
+    assert macro_interval(np.stack([sums, rare])[:, order]) == interval
+
+
+def test_the_macro_interval_covers_the_truth_with_a_rare_type():
+    """Four common types and one of eight rows, all of which score alike in most data sets; 20 images."""
+    hits = 0
+    for seed in range(400):
+        rng, own, _ = drawn(seed, 20, 0.9, 0.2, nine)
+        typed = np.stack([np.full(20, 2)] * 4 + [np.arange(20) < 8])
+        types = np.stack([typed, rng.binomial(typed, own)], axis=2)
+        low, high, _ = macro_interval(types)
+        hits += low <= 0.9 <= high
+    assert between(hits, 400)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Paired differences
 
 
-@pytest.mark.parametrize("only_a, only_b", [(0, 0), (0, 1), (5, 5), (19, 37), (3, 0), (120, 80)])
-def test_mcnemar_is_the_two_sided_binomial(only_a, only_b):
-    n, few = only_a + only_b, min(only_a, only_b)
-    assert mcnemar(only_a, only_b) == pytest.approx(min(1, 2 * sum(math.comb(n, k) for k in range(few + 1)) / 2**n), rel=1e-9)
-
-
-def test_the_sign_flip_test_is_the_exact_permutation_test():
-    gained = np.array([3, 1, -1, 2, 0, 2, 4, -2, 1, 1])
-    flips = np.array(list(itertools.product([-1, 1], repeat=len(gained)))) @ gained
-    exact = (np.abs(flips) >= abs(gained.sum())).mean()
-    assert sign_flip_test(gained, flips=100_000) == pytest.approx(exact, abs=0.005)
-    assert sign_flip_test(np.zeros(5, dtype=int)) == 1 and sign_flip_test(np.full(40, 2)) == 1 / 10_000
-
-
-def test_rows_that_are_independent_take_the_exact_test():
-    rows, gained = np.ones(10, dtype=int), np.array([1] * 6 + [-1] * 2 + [0] * 2)
-    assert paired_test(np.stack([rows, gained], axis=1)) == (mcnemar(2, 6), "exact McNemar")
-    assert paired_test(np.stack([rows + (gained == 0), gained], axis=1))[1] == "sign-flip test by cluster"
+@property_test
+@given(PAIRS)
+def test_interval_and_test_agree_about_zero(sums):
+    low, high, method = difference_interval(sums)
+    assert (low > 0 or high < 0) == (paired_test(sums)[0] < 0.05) and method == "score"
 
 
 @property_test
-@given(PAIRS)
-def test_exchanging_the_files_mirrors_the_interval_and_keeps_the_p(sums):
-    other = sums * [1, -1]
+@given(PAIRS, st.randoms(use_true_random=False), st.integers(2, 5))
+def test_exchanging_the_files_mirrors_the_interval_and_keeps_the_p(sums, rng, times):
     low, high, _ = difference_interval(sums)
-    mirrored = difference_interval(other)
-    assert low < high and -1 <= low and high <= 1
-    if sums[:, 1].sum():
-        assert mirrored[:2] == (-high, -low)
-    assert paired_test(sums)[0] == pytest.approx(paired_test(other)[0], abs=0.02)
+    difference, p = sums[:, 1].sum() / sums[:, 0].sum(), paired_test(sums)[0]
+    assert -1 <= low <= difference + 1e-12 and difference - 1e-12 <= high <= 1 and low < high and 0 <= p <= 1
+    assert difference_interval(sums * [1, -1])[:2] == pytest.approx((-high, -low), abs=1e-9)
+    assert paired_test(sums * [1, -1])[0] == pytest.approx(p, abs=1e-9)
+    shuffled = np.array(rng.sample(sums.tolist(), len(sums)))
+    assert difference_interval(shuffled) == difference_interval(sums) and paired_test(shuffled) == paired_test(sums)
+    assert difference_interval(times * sums)[:2] == pytest.approx((low, high), abs=1e-9)
 
 
-@pytest.mark.parametrize("gained, low, high", [(0, -0.277533, 0.277533), (9, 1 - 2 * 0.277533, 1.0), (-9, -1.0, 2 * 0.277533 - 1)])
-def test_where_all_images_differ_alike_the_interval_keeps_a_width(gained, low, high):
-    sums = np.array([[9, gained]] * 10)  # Wilson's upper bound of 0 in 10 is 0.277533
-    assert difference_interval(sums)[:2] == pytest.approx((low, high), abs=1e-6)
+def test_the_score_test_by_hand():
+    """Three wins and a loss of one row, in ten images: (3 - 1)² / 4 = 1 as in McNemar's test, with Student's t of 1.5 · 4."""
+    p, name = paired_test(np.array([[1, 1]] * 3 + [[1, -1]] + [[1, 0]] * 6))
+    assert name == "score test by cluster" and p == pytest.approx(2 * student.sf(1, 6))
+    five = paired_test(np.array([[1, 1]] * 5 + [[1, 0]] * 95))[0]
+    assert five == pytest.approx(2 * student.sf(math.sqrt(5), 7.5))
+
+
+def test_the_score_test_of_a_skewed_difference_by_hand():
+    """18 images gain one of nine rows and two lose three: residuals 0.4 and -3.6 of 180 rows, each square over 0.95."""
+    sums, ratio, size = np.array([[9, 1]] * 18 + [[9, -3]] * 2), 12 / 180, 24 / 180
+    squares, cubes = 18 * 0.4**2 + 2 * 3.6**2, 18 * 0.4**3 - 2 * 3.6**3
+    variance, skew = squares / 180**2 / 0.95, cubes / squares**1.5
+    t = ratio / math.sqrt(size * variance / (size - ratio**2 + variance))
+    cubic = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
+    assert paired_test(sums)[0] == pytest.approx(2 * student.sf(cubic, 19)) and cubic < t
+    assert paired_test(sums * [1, -1])[0] == pytest.approx(paired_test(sums)[0])
+    low, high, _ = difference_interval(sums)
+    assert ratio - low > high - ratio, "a loss that is rare may just be missing"
+
+
+@pytest.mark.parametrize("lost, gained", [(0, 4), (0, 5), (0, 6), (0, 9), (1, 7), (1, 8), (2, 9), (2, 10), (5, 5), (19, 37)])
+def test_with_one_row_an_image_the_test_rejects_what_mcnemars_exact_one_does(lost, gained):
+    sums = np.array([[1, -1]] * lost + [[1, 1]] * gained + [[1, 0]] * (300 - lost - gained))
+    exact = binomtest(lost, lost + gained).pvalue
+    assert (paired_test(sums)[0] < 0.05) == (exact < 0.05)
+
+
+@pytest.mark.parametrize("rows, votes", [([1], 1), ([1] * 60, 60), ([9] * 10, 10), ([9] * 6000, 6000), ([5, 3, 9], 289 / 115)])
+@pytest.mark.parametrize("change", [0, 0.0, 1e-17])
+def test_where_nothing_differs_both_ends_are_wilsons_for_none_of_as_many_clusters(rows, votes, change):
+    """Two equal files had the interval -100 to +100, 6,000 images or not."""
+    sums = np.array([[asked, change] for asked in rows])
+    low, high, _ = difference_interval(sums)
+    assert (-low, high) == pytest.approx([wilson_by_formula(0, votes)[1]] * 2, rel=1e-6)
+    assert paired_test(sums)[0] == pytest.approx(1)
+    assert macro_interval([sums, sums], [difference_interval(sums)] * 2)[:2] == pytest.approx((low, high))
+
+
+def changed(gained, lost, images):
+    return np.array([[1, 1]] * gained + [[1, -1]] * lost + [[1, 0]] * (images - gained - lost))
+
+
+@pytest.mark.parametrize("images", [60, 300, 6000])
+@pytest.mark.parametrize("balanced", [False, True])
+def test_fewer_changes_are_no_wider(images, balanced):
+    """Of 60 images, no change gave 200 points, one 75 and two 27."""
+    gained = [(count + 1) // 2 if balanced else count for count in range(13)]
+    lows, highs, _ = zip(*(difference_interval(changed(some, count - some, images)) for count, some in enumerate(gained)))
+    widths = [high - low for low, high in zip(lows, highs)]
+    assert widths == sorted(widths)
+    assert balanced or (list(lows), list(highs)) == (sorted(lows), sorted(highs))
+
+
+def tango_by_likelihood(gained, lost, images, d):
+    """Tango's (1998) score statistic of the difference d: the share lost, which it takes from the likelihood, is searched for."""
+    counts = np.array([gained, lost, images - gained - lost])
+
+    def shares(q):
+        return np.array([q + d, q, 1 - 2 * q - d])
+
+    def unlikely(q):
+        return -(counts * np.log(np.maximum(shares(q), 1e-300)))[counts > 0].sum()
+
+    q = minimize_scalar(unlikely, bounds=(max(0, -d), (1 - d) / 2), method="bounded", options={"xatol": 1e-12}).x
+    return ((gained - lost) / images - d) / math.sqrt((2 * q + d - d**2) / images)
+
+
+@pytest.mark.parametrize("gained, lost, images", [(0, 0, 60), (1, 0, 60), (3, 1, 60), (6, 6, 60), (5, 2, 30), (40, 3, 60), (55, 2, 60)])
+def test_with_one_row_an_image_the_ends_are_tangos_but_where_few_changed_and_the_test_of_0_is_more_cautious(gained, lost, images):
+    low, high, _ = difference_interval(changed(gained, lost, images))
+    assert tango_by_likelihood(gained, lost, images, high) == pytest.approx(-1.959964, abs=1e-4)
+    at_low = tango_by_likelihood(gained, lost, images, low)
+    assert at_low == pytest.approx(1.959964, abs=1e-4) if low < 0 else 1.959964 <= at_low < 2.1
+
+
+@pytest.mark.parametrize("odds", [(0.05, 0.02), (0.1, 0.1), (0.2, 0.1), (0.3, 0.05), (0.5, 0.1), (0.8, 0.05)])
+def test_the_difference_of_single_rows_covers_the_truth_exactly(odds):
+    """Over all outcomes of 20 images that B gains and loses with these probabilities."""
+    held = 0.0
+    for gained, lost in itertools.product(range(21), repeat=2):
+        chance = multinomial(20, [*odds, 1 - sum(odds)]).pmf([gained, lost, 20 - gained - lost]) if gained + lost <= 20 else 0
+        if chance > 1e-9:
+            low, high, _ = difference_interval(changed(gained, lost, 20))
+            held += chance * (low <= odds[0] - odds[1] <= high)
+    assert held >= 0.94
+
+
+def test_a_few_changes_too_few_for_the_test_reach_to_0_and_no_further():
+    """Five of 60: p = 0.058 by McNemar's statistic and 7.5 degrees of freedom, though Tango's interval is above 0."""
+    sums = changed(5, 0, 60)
+    low, high, _ = difference_interval(sums)
+    assert low == 0 and math.copysign(1, low) == 1 and paired_test(sums)[0] > 0.05, "-0.00 is no end"
+    assert difference_interval(sums * [1, -1])[:2] == (-high, 0)
+
+
+@pytest.mark.parametrize("images, small", [(20, 1), (28, 1), (14, 2)])
+def test_images_that_all_gain_alike_prove_no_more_than_how_often_a_loss_is_in_none_of_them(images, small):
+    """If one image in n loses all of its nine rows, the mean difference is 0, and `unseen` of such samples gain alike."""
+    unseen = (9 / (9 + small)) ** images
+    assert unseen > 0.05 and paired_test(np.array([[9, small]] * images))[0] > 0.05
+    assert paired_test(np.array([[9, small]] * (3 * images)))[0] < 0.05, "three times as many do"
+
+
+def test_two_images_prove_nothing_whatever_they_say():
+    """A user's +29.41 points: +20.00 to +42.86 was printed beside p = 0.491."""
+    sums = np.array([[10, 2], [7, 3]])
+    low, high, _ = difference_interval(sums)
+    assert low < 0 < 0.42 < high and paired_test(sums)[0] > 0.05
+
+
+@pytest.mark.parametrize("small, large, odds", [(1, -3, 0.25), (1, -4, 0.2), (1, -7, 0.125)])
+def test_false_positives_where_few_images_lose_much_and_many_gain_little(small, large, odds):
+    """Exactly: 20 images of nine questions, each loses much with probability `odds`, so that the mean difference is 0."""
+    p = [paired_test(np.array([[9, large]] * losers + [[9, small]] * (20 - losers)))[0] for losers in range(21)]
+    false = sum(binom(20, odds).pmf(losers) for losers in range(21) if p[losers] <= 0.05)
+    assert false <= 0.06
+
+
+@pytest.mark.parametrize("count, sizes", [(20, nine), (20, lognormal), (50, nine)])
+def test_the_difference_covers_the_truth(count, sizes):
+    hits = 0
+    for seed in range(400):
+        rng, own, sums = drawn(seed, count, 0.7, 0.3, sizes)
+        sums[:, 1] -= rng.binomial(sums[:, 0], own * 0.8)
+        low, high, _ = difference_interval(sums)
+        hits += low <= 0.14 <= high
+    assert between(hits, 400)
+
+
+@property_test
+@given(PAIRS, st.floats(1e-8, 0.01), st.integers(1, 8))
+def test_with_seeds_too_interval_and_test_agree_about_zero(sums, variance, df):
+    low, high, _ = difference_interval(sums, (variance, df))
+    assert (low > 0 or high < 0) == (paired_test(sums, (variance, df))[0] < 0.05)
+    assert difference_interval(sums * [1, -1], (variance, df))[:2] == pytest.approx((-high, -low), abs=1e-9)
+
+
+def test_where_no_row_differs_but_seeds_do_by_hand():
+    """d² = k (d - d²) + t² v: with A1 A2 against themselves it was -100 to +100 too."""
+    t, variance = student.ppf(0.975, 2), 0.0004
+    k = t**2 / 60
+    high = (k + math.sqrt(k**2 + 4 * (1 + k) * t**2 * variance)) / (2 * (1 + k))
+    assert difference_interval(np.array([[9, 0.0]] * 60), (variance, 2))[:2] == pytest.approx((-high, high))
+
+
+def test_a_difference_of_means_over_seeds():
+    """Halves are like whole rows of twice as many: nothing is rounded."""
+    sums = np.array([[9, 2.5], [9, -1], [9, 4.5], [9, 0], [9, 3]])
+    assert difference_interval(sums)[:2] == pytest.approx(difference_interval((2 * sums).astype(int))[:2])
+    assert difference_interval(sums) != difference_interval(np.rint(sums))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several tests
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,7 @@
 python -m pytest tests/evaluation/test_metrics.py -v
 """
 
-import math
 import random
-import statistics
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,6 @@ from evaluation.metrics import (
     OTHER,
     calibration,
     classification,
-    cluster_of,
     compare_rows,
     confusion,
     greedy_comparison,
@@ -31,8 +28,8 @@ from evaluation.metrics import (
     measure,
     risk_coverage,
     strict_match,
-    text_scores,
 )
+from evaluation.truth import with_clusters
 
 property_test = settings(max_examples=60, deadline=None, database=None)
 QUESTIONS = {"yes_no": "Is it?", "color": "What color?", "count_numeric": "How many?", "size_numeric": "What size?", "mcq": "Which?"}
@@ -43,8 +40,13 @@ def row(qtype, gt, pred, **more):
     return {"qtype": qtype, "gt": gt, "pred": pred, "question": QUESTIONS.get(qtype), **more}
 
 
-def compared(*rows, spellings=None):
-    return compare_rows(judge([{"id": str(place), **item} for place, item in enumerate(rows)], EvalConfig(), spellings), spellings)
+def compared(*rows, conventions=None):
+    return compare_rows(judge([{"id": str(place), **item} for place, item in enumerate(rows)], EvalConfig(), conventions), conventions)
+
+
+def measured(rows, conventions=None):
+    judged = with_clusters(judge(rows, EvalConfig(), conventions), "rows")
+    return measure(judged, compare_rows(judged, conventions))
 
 
 def random_rows(rng, count):
@@ -76,17 +78,11 @@ def test_strict_match_folds_white_space_only(gt, pred, expected):
     assert strict_match(gt, pred) is expected
 
 
-def test_what_a_row_shares_with_others():
-    assert cluster_of({"id": "1", "image": "a.png", "group": "p7"}) == "group p7"
-    assert cluster_of({"id": "1", "image": "a.png", "group": None}) == "image a.png"
-    assert cluster_of({"id": "1"}) == "id 1"
-
-
 def test_numbers_bins_and_millimetres_by_hand():
     items = compared(
         row("count_numeric", "2", "two"), row("count_numeric", "two", "3 polyps"),
         row("count_numeric", "2", "9"), row("count_numeric", "2", "many"),
-        row("count_numeric", "none", "0"),  # no number in the truth
+        row("count_numeric", "many", "0"),  # no number in the truth
         row("size_numeric", "<5mm", "0.5-1 cm"), row("size_numeric", "5-10mm", "5-10mm"), row("size_numeric", "11-20mm", "<5mm"),
         row("size_numeric", ">20mm", "none"), row("size_numeric", "7mm", "1 cm"),
         row("size_numeric", "7mm", "6.5mm"), row("size_numeric", "7", "8mm"),
@@ -186,9 +182,15 @@ def test_an_answer_within_tolerance_stands_on_the_diagonal():
 
 def test_spellings_are_folded_before_labels_are_compared():
     rows = [row("mcq", "a; >20", ">20mm; a", id="1", image="x")]
-    spellings = {"which": {">20": ">20mm"}}
-    assert measure(judge(rows, EvalConfig(), spellings), spellings)["overall"]["label_lists"]["jaccard"] == 1
-    assert measure(judge(rows), None)["overall"]["label_lists"]["jaccard"] == pytest.approx(1 / 3)
+    conventions = {"which": {"spellings": {">20": ">20mm"}}}
+    assert measured(rows, conventions)["overall"]["label_lists"]["jaccard"] == 1
+    assert measured(rows)["overall"]["label_lists"]["jaccard"] == pytest.approx(1 / 3)
+
+
+def test_lists_with_another_separator_are_read_as_their_question_has_them():
+    rows = [row("mcq", "Clip, Sponge", "sponge,hook", id="1", image="x")]
+    assert measured(rows, {"which": {"separators": [","]}})["overall"]["label_lists"]["jaccard"] == pytest.approx(1 / 3)
+    assert "label_lists" not in measured(rows)["overall"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -259,7 +261,7 @@ def test_measure_by_hand():
         row("color", "red", "red", id="3", image="a"),
         {**row("color", "red", "red", id="4", image="b"), "question": "[Stage-1] WHAT color"},
     ]  # fmt: skip
-    details = measure(judge(rows))
+    details = measured(rows)
     assert [(item["question"], item["qtype"], item["count"], item["accuracy"]) for item in details["per_question"]] == [
         ("Is it?", "yes_no", 3, pytest.approx(2 / 3)),
         ("What color?", "color", 2, 1.0),
@@ -277,7 +279,7 @@ def test_the_order_of_rows_and_labels_changes_nothing(seed, count):
     rng = random.Random(seed)
     rows = random_rows(rng, count)
     turned = [{**item, "gt": "; ".join(rng.sample(item["gt"].split("; "), item["gt"].count(";") + 1))} for item in rng.sample(rows, count)]
-    expected, found = measure(judge(rows)), measure(judge(turned))
+    expected, found = measured(rows), measured(turned)
     for details in (expected, found):
         for item in [details["overall"], *details["per_type"].values(), *details["per_question"]]:
             del item["strict"]  # a list in another order is another string
@@ -298,8 +300,8 @@ def _rounded(value):
 @given(st.integers(0, 10**6), st.integers(1, 40))
 def test_a_perfect_file_is_perfect_and_an_empty_one_scores_nothing(seed, count):
     rows = random_rows(random.Random(seed), count)
-    perfect = measure(judge([{**item, "pred": item["gt"]} for item in rows]))
-    empty = measure(judge([{**item, "pred": ""} for item in rows]))
+    perfect = measured([{**item, "pred": item["gt"]} for item in rows])
+    empty = measured([{**item, "pred": ""} for item in rows])
     for details, share in ((perfect, 1), (empty, 0)):
         for scores in (details["overall"], *details["per_type"].values(), *details["per_question"]):
             keys = [scores[key] for key in ("accuracy", "strict", "balanced_accuracy", "macro_f1")]
@@ -311,7 +313,8 @@ def test_a_perfect_file_is_perfect_and_an_empty_one_scores_nothing(seed, count):
             ]
             keys += [scores[part][key] for part in ("counts", "size_bins") if part in scores for key in ("exact", "within_one")]
             assert keys == pytest.approx([share] * len(keys))
-            assert scores["interval"] == wilson(share * scores["clusters"], scores["clusters"])
+            votes = scores["effective_clusters"]
+            assert scores["interval"][:2] == pytest.approx(wilson(share * votes, votes)[:2], abs=1e-9)
         assert details["overall"]["invalid"] == (0 if share else count)
 
 
@@ -320,21 +323,24 @@ def test_a_perfect_file_is_perfect_and_an_empty_one_scores_nothing(seed, count):
 def test_repeating_the_rows_of_every_image_narrows_no_interval(seed, count):
     rows = random_rows(random.Random(seed), count)
     repeated = [{**item, "id": f"{item['id']} {time}"} for item in rows for time in range(3)]
-    once, thrice = measure(judge(rows)), measure(judge(repeated))
+    once, thrice = measured(rows), measured(repeated)
     for name in once["per_type"]:
         assert thrice["per_type"][name]["interval"][:2] == pytest.approx(once["per_type"][name]["interval"][:2], abs=1e-12)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Free text
-
-
-def test_text_scores_by_hand():
-    scores = text_scores(["the polyp is small", "two"], [["a polyp", "The polyp is large"], ["two"]])
-    # 1-grams: 3 + 1 of 5; 2-grams: 2 of 3; 5 words against 4 + 1 of the references nearest in length: no brevity penalty
-    assert scores["bleu_1"] == pytest.approx(4 / 5) and scores["bleu_2"] == pytest.approx(math.sqrt(4 / 5 * 2 / 3))
-    assert scores["rouge_l"] == pytest.approx(statistics.fmean([3 / 4, 1]))  # `the polyp is`: precision and recall 3 / 4
-    assert scores["count"] == 2
+def test_recall_by_label_by_hand():
+    rows = [
+        row("mcq", "polyp; ulcer", "polyp", id="0", image="a"),  # of a list, each label by itself
+        row("mcq", "polyp; ulcer", "ulcer; polyp", id="1", image="b"),
+        row("mcq", "none", "polyp", id="2", image="c"),
+        row("mcq", "polyp", "", id="3", image="d"),
+        row("open_ended", "a polyp", "a polyp", id="4", image="e"),
+    ]
+    per_type = measured(rows)["per_type"]
+    found = [(item["label"], item["count"], item["found"], item["recall"]) for item in per_type["mcq"]["recall"]]
+    assert found == [("polyp", 3, 2, pytest.approx(2 / 3)), ("ulcer", 2, 1, 0.5), ("none", 1, 0, 0.0)]
+    assert per_type["open_ended"]["recall"] is None
+    assert all(item["interval"][0] <= item["recall"] <= item["interval"][1] for item in per_type["mcq"]["recall"])
 
 
 def test_the_real_label_vectors_give_the_published_scores(shared):
@@ -344,7 +350,7 @@ def test_the_real_label_vectors_give_the_published_scores(shared):
         for line in lines[1:]
     ]
     rows = [{"id": str(place), "qtype": "mcq", "gt": gt, "pred": pred} for place, (gt, pred) in enumerate(texts)]
-    scores = measure(judge(rows))["overall"]
+    scores = measured(rows)["overall"]
     assert len(rows) == scores["label_lists"]["count"] == 8820
     assert round(scores["label_lists"]["exact_set"], 4) == 0.8729 == round(scores["accuracy"], 4)
     assert round(scores["label_lists"]["jaccard"], 4) == 0.9124

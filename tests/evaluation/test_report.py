@@ -1,25 +1,38 @@
-"""The HTML report: whole, safe, small whatever the number of rows; and its filters, clicked in a browser where there is one.
+"""The HTML report: whole, safe, small whatever the number of rows; its words, and its page in a browser where there is one.
 
 python -m pytest tests/evaluation/test_report.py -v
 """
 
+import base64
+import html
+import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image
 
-from evaluation import report
+from config import load_config
+from evaluation import figures, report, runs
+from evaluation.metrics import calibration
+from evaluation.provenance import PublicNames, date_of, title_of
 from files import write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "<script>document.title = 'broken'</script> Is there $x_{2}$ & \"more\"?"
 TYPES = ("yes_no", "color", "mcq")
+CFG = SimpleNamespace(config_path=Path("/work space/exp1/config.yaml"))
+ALICE = "/home/alice smith/study"  # where another machine's files lie
 
 
 def make_rows(count=60):
@@ -40,6 +53,15 @@ def make_rows(count=60):
     return rows
 
 
+def sidecar_of(rows):
+    """What prediction wrote beside the rows, on a machine of Alice Smith's."""
+    settings = {"model_name": f"{ALICE}/models/Qwen2-VL-7B-Instruct", "output_dir": f"{ALICE}/exp1/out", "eval": {"numeric_rel_tol": 0.05}}
+    settings["data"] = {"train_jsonl": f"{ALICE}/exp1/data/train.jsonl", "image_root": "/mnt/alice/frames"}
+    command = [f"{ALICE}/exp1/predict_exp1.py", "--split", "val", "data.image_root=/mnt/alice/frames"]
+    facts = {"ids": [row["id"] for row in rows], "split": "val", "source": f"{ALICE}/exp1/data/val.jsonl", "command": command}
+    return facts | {"adapter": "out/adapter", "decoding": "exact", "config": settings, "date": "2026-11-05T10:00:00+00:00"}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with images, predictions, another file to compare with, and a training log; evaluated, with its report."""
@@ -49,6 +71,7 @@ def folder(tmp_path_factory):
         Image.fromarray(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(folder / f"{number}.png")
     rows = make_rows()
     write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    (folder / "out" / "predictions.meta.json").write_text(json.dumps(sidecar_of(rows)))
     write_jsonl(folder / "out" / "predictions_a.jsonl", [{**row, "pred": row["gt"] if row["id"] in ("0", "1") else "b"} for row in rows])
     write_jsonl(folder / "train.jsonl", [{"question": row["question"], "answer": "a", "image": "0.png"} for row in rows[1:]])
     (folder / "config.yaml").write_text("output_dir: out\ndata: {train_jsonl: train.jsonl, image_root: .}\n")
@@ -66,67 +89,263 @@ def evaluate(folder, *arguments):
     return result.stdout
 
 
+ONE_FILE = SimpleNamespace(against=None, predictions=True, compare=None, types="predicted", text_metrics=False, verbose=False, show=0)
+
+
+def report_of(folder, rows, *overrides, images=True):
+    """The report of a file without a sidecar that lies in an empty folder."""
+    path = folder / "out" / "predictions_x.jsonl"
+    write_jsonl(path, rows)
+    if not (folder / "config.yaml").exists():
+        (folder / "config.yaml").write_text("output_dir: out\n")
+    cfg = load_config(folder / "config.yaml", overrides)
+    run = runs.evaluate(cfg, runs.load_all(cfg, [path], ONE_FILE)[0], ONE_FILE)
+    report.write_report(folder / "out" / "report_x.html", cfg, run, images)
+    return page(folder, "report_x.html")
+
+
 def page(folder, name="report.html"):
     return (folder / "out" / name).read_text(encoding="utf-8")
 
 
+def lines_of(text):
+    """The page's tables as lists of their cells' texts."""
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", text, re.DOTALL)
+    plain = lambda cell: html.unescape(re.sub(r"<[^>]+>", "  ", cell)).strip()
+    return [[plain(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
+
+
+def section(text, name):
+    """The part of the page under a heading."""
+    return re.split(r"<h2 ", text.split(f'<h2 id="{name}">')[1])[0]
+
+
 def test_the_report_is_one_file_that_asks_for_nothing(folder):
-    html = page(folder)
-    assert "report: " in evaluate(folder, "--report", "out/again.html") and page(folder, "again.html") == html, (
+    text = page(folder)
+    assert "report: " in evaluate(folder, "--report", "out/again.html") and page(folder, "again.html") == text, (
         "the same input, the same bytes"
     )
-    sources = re.findall(r"""(?:src|href)=["']([^"']{0,20})""", html) + re.findall(r"url\(([^)]{0,20})", html)
-    assert sources and all(source.startswith(("data:image/jpeg;base64,"[:20], "data:image/svg+xml;base64,"[:20])) for source in sources)
-    assert html.count("<script") == 1 and "@import" not in html
+    sources = re.findall(r"""(?:src|href)=["']([^"']{0,20})""", text) + re.findall(r"url\(([^)]{0,20})", text)
+    allowed = ("data:image/jpeg;base64,"[:20], "data:image/svg+xml;base64,"[:20], "#")
+    assert sources and all(source.startswith(allowed) for source in sources)
+    assert text.count("<script") == 1 and "@import" not in text
 
 
 def test_what_the_report_says(folder):
-    html, metrics = page(folder), json.loads((folder / "out" / "metrics.json").read_text())
-    assert f"{metrics['micro']:.2%}" in html and f"{metrics['blind_prior']['micro']:.2%}" in html
-    low, high, _ = metrics["details"]["per_type"]["color"]["interval"]
-    assert f"<td>color</td><td>{metrics['per_type']['color']['accuracy']:.2%}</td><td>{low:.2%} – {high:.2%}</td>" in html
-    for title in (
-        "Accuracy by type",
-        "Accuracy of the commonest questions",
-        "Training",
-        "Confusion",
-        "Reliability",
-        "If only the surest answers are given",
-    ):
-        assert title in html
-    assert "predictions SHA-256" in html and "below blind" not in html and "numeric_rel_tol" in html
-    assert html.count("data:image/svg+xml") >= 6 and html.count("data:image/jpeg") == 50, (
+    text, metrics = page(folder), json.loads((folder / "out" / "metrics.json").read_text())
+    share = lambda value: f"{value:.2%}"
+    item, gain = metrics["per_type"]["color"], metrics["gains"]["per_type"]["color"]
+    low, high = metrics["details"]["per_type"]["color"]["interval"][:2]
+    ends = "{:+.2f} to {:+.2f}".format(*(100 * end for end in gain["interval"][:2]))
+    expected = ["color", str(item["correct"]), str(item["count"]), share(item["accuracy"]), f"{share(low)} – {share(high)}"]
+    expected += [share(metrics[name]["per_type"]["color"]["accuracy"]) for name in ("lenient", "blind_prior")]
+    assert [*expected, f"{100 * gain['difference']:+.2f}", ends, "100.00%"] in lines_of(section(text, "headline"))
+    overall = metrics["details"]["overall"]
+    further = {line[0].split("  ")[0]: line[1:] for line in lines_of(section(text, "beside")) if len(line) == 3}
+    assert further["macro-F1"] == [share(overall["macro_f1"]), f"{overall['labels']} labels"]
+    assert further["effective number of images"] == [f"{overall['effective_clusters']:.1f}", "6 images"]
+    assert '<p class="warning">WARNING: 6 images' in section(text, "headline")
+    for title in ("Accuracy by type", "Accuracy of the commonest questions", "Training", "Reliability", "If only the surest answers"):
+        assert title in text
+    facts = dict(line for line in lines_of(section(text, "facts")))
+    assert len(facts["predictions SHA-256"]) == 64 and "numeric_rel_tol" in section(text, "facts") and "below blind" not in text
+    assert text.count("data:image/svg+xml") >= 6 and text.count("data:image/jpeg") == 50, (
         "a tenth of the rows has image 5, which is missing"
     )
-    assert html.count("image 5.png is not shown") == 10
+    assert text.count("image 5.png is not shown") == 10
+
+
+def test_the_title_names_model_adapter_split_and_date(folder):
+    title = "Qwen2-VL-7B-Instruct, adapter out/adapter, validation split, 5 Nov 2026"
+    text = page(folder)
+    assert f"<title>Surgical VQA: {title}</title>" in text and f"<h1>{title}</h1>" in text and "The date is that of prediction." in text
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "title"),
+    [
+        ({}, "predictions_x.jsonl, 28 May 2026"),  # nobody knows the model
+        ({"config": {"model_name": "Qwen/Qwen2-VL-2B"}, "adapter": "none"}, "Qwen2-VL-2B, no adapter, 28 May 2026"),
+        ({"split": "test", "date": "soon", "adapter": f"{ALICE}/exp1"}, "predictions_x.jsonl, adapter exp1, test split, 28 May 2026"),
+        ({"config": {"model_name": "/m/Own\n7B"}, "split": "centre 2"}, "Own\\n7B, no adapter, centre 2 split, 28 May 2026"),
+    ],
+)
+def test_titles_of_other_files(tmp_path, sidecar, title):
+    path = tmp_path / "predictions_x.jsonl"
+    path.touch()
+    os.utime(path, (1_779_966_000, 1_779_966_000))  # 11 o'clock UTC on that day
+    run = {"sidecar": sidecar, "path": path}
+    assert title_of(run, PublicNames(CFG, sidecar)) == title and date_of(run)[1] == "that of the predictions file's last change"
+
+
+def test_nobody_s_folder_is_named(folder):
+    for name in ("report.html", "compared.html"):
+        text = html.unescape(page(folder, name))
+        assert "alice" not in text.casefold() and "/home" not in text and "/mnt" not in text
+        assert str(folder) not in text and str(folder.parent) not in text
+    facts = dict(line for line in lines_of(section(page(folder), "facts")))
+    assert (
+        facts["model"] == "Qwen2-VL-7B-Instruct" and facts["data"] == "data/val.jsonl" and facts["predictions"] == "out/predictions.jsonl"
+    )
+    assert facts["command of prediction"] == "predict_exp1.py --split val data.image_root=frames"
+    settings = re.search(r"<pre>(.*?)</pre>", page(folder), re.DOTALL)[1]
+    assert "train_jsonl: data/train.jsonl" in settings and "image_root: frames" in settings and "output_dir: out\n" in settings
+
+
+def test_images_and_ids_that_are_paths_are_named_by_their_last_part(tmp_path):
+    rows = [{"id": f"{ALICE}/{n}.png#1", "image": f"{ALICE}/{n}.png", "pred": "a", "gt": "b", "qtype": "color"} for n in range(3)]
+    text = report_of(tmp_path, rows)
+    assert "alice" not in text and "image 2.png is not shown" in text and "id 2.png#1" in text
+
+
+PATHS = {
+    "/work space/exp1/outputs/adapter": "outputs/adapter",
+    "/work space/exp1": ".",
+    "/work space/exp10/adapter": "adapter",
+    "/home/alice/a b.jsonl": "a b.jsonl",
+    "/tmp/run/": "run",
+    "~/data/x.jsonl": "x.jsonl",
+    "../alice/x.jsonl": "x.jsonl",
+    "C:\\Users\\alice\\x.jsonl": "x.jsonl",
+    "\\\\server\\alice\\x.jsonl": "x.jsonl",
+    "file:///home/alice/x.jsonl": "x.jsonl",
+    "/root/.cache/huggingface/hub/models--Qwen--Qwen2-VL-7B-Instruct/snapshots/eed13092": "Qwen/Qwen2-VL-7B-Instruct",
+    "Qwen/Qwen2-VL-7B-Instruct": "Qwen/Qwen2-VL-7B-Instruct",
+    "data/x.jsonl": "data/x.jsonl",
+    "5 mm/s": "5 mm/s",
+    "none": "none",
+    None: "",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_public_paths(path):
+    assert PublicNames(CFG, {}).path(path) == PATHS[path]
+
+
+LINES = {
+    "rows go by the training rows /home/alice/x/train.jsonl; see --against": "rows go by the training rows train.jsonl; see --against",
+    "/work space/exp1/train.jsonl: row '3' (of /home/b/y.jsonl) is bad": "train.jsonl: row '3' (of y.jsonl) is bad",
+    "asks of ../../alice/train.jsonl, too few": "asks of train.jsonl, too few",
+    "a green/black box, 5 mm/s or 1 / 2 and https://example.org/a/b": "a green/black box, 5 mm/s or 1 / 2 and https://example.org/a/b",
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_paths_in_lines(line):
+    assert PublicNames(CFG, {}).text(line, "/work space/exp1/train.jsonl") == LINES[line]
+
+
+@pytest.mark.parametrize("output_dir", ["/outputs", "/home/outputs", "/scratch/outputs", "outputs", "/Users/outputs"])
+def test_a_folder_that_others_share_makes_no_relative_paths(output_dir):
+    names = PublicNames(CFG, {"config": {"output_dir": output_dir}})
+    for path in ("/home/alice/x.jsonl", "/scratch/alice/x.jsonl", "/Users/alice/x.jsonl", "/alice/x.jsonl"):
+        assert names.path(path) == "x.jsonl"
+
+
+@given(st.lists(st.text("ab .-_é", min_size=1, max_size=5).filter(lambda part: part.strip(". ")), min_size=1, max_size=4))
+def test_settings_keep_their_shape_and_lose_their_homes(parts):
+    path = "/home/" + "/".join(["ALICE", *parts])
+    settings = {"data": {"image_root": path, "n": 3}, "report_to": [path, None], "model_name": "Qwen/Qwen2-VL-7B-Instruct"}
+    public = PublicNames(CFG, {}).values(settings)
+    assert public == {"data": {"image_root": parts[-1], "n": 3}, "report_to": [parts[-1], None], "model_name": "Qwen/Qwen2-VL-7B-Instruct"}
+
+
+def test_the_contents_lead_to_every_section_and_provenance_stands_before_the_examples(folder):
+    for name in ("report.html", "compared.html"):
+        text = page(folder, name)
+        links = re.findall(r'href="#(\w+)"', text.split("<nav")[1].split("</nav>")[0])
+        assert links == re.findall(r'<h2 id="(\w+)"', text) and links[0] == "headline" and links[-2:] == ["facts", "gallery"]
+        assert ("comparison" in links) == (name == "compared.html")
 
 
 def test_a_model_below_its_blind_prior_is_marked(folder):
-    evaluate(folder, "--predictions", "out/predictions_a.jsonl")
-    html = page(folder, "report_a.html")
-    assert "This model scores below its blind prior" in html and html.count(" below blind</td>") == 5, "three types, micro and macro"
+    evaluate(folder, "--predictions", "out/predictions_a.jsonl", "--no-images")
+    text = page(folder, "report_a.html")
+    assert "data:image/jpeg" not in text and "data:image/jpeg" in page(folder)
+    assert "This model scores below its blind prior" in text.split("<h2")[0]
+    assert text.count(" below blind</td>") == 5, "three types, micro and macro"
+
+
+def test_alarms_stand_above_the_numbers(folder, tmp_path):
+    rows = [{**row, "pred": "" if int(row["id"]) < 6 else row["pred"]} for row in make_rows()]
+    head = report_of(tmp_path, rows, "eval.numeric_rel_tol=0.5").split("<h2")[0]
+    alarms = re.findall(r'<p class="warning">(.*?)</p>', head)
+    assert any(line.startswith("empty predictions: 6 of 60") for line in alarms)
+    assert any("eval.numeric_rel_tol=0.5 (default 0.05)" in line for line in alarms)
 
 
 def test_hostile_text_is_text(folder):
     for name in ("report.html", "compared.html"):
-        html = page(folder, name)
-        assert "&lt;script&gt;document.title" in html and "<script>document" not in html
-        assert "&lt;i&gt;c&lt;/i&gt;" in html and "<i>c</i>" not in html
+        text = page(folder, name)
+        assert "&lt;script&gt;document.title" in text and "<script>document" not in text
+        assert "&lt;i&gt;c&lt;/i&gt;" in text and "<i>c</i>" not in text
+
+
+def test_what_steers_a_terminal_or_hides_is_shown_escaped(tmp_path):
+    row = {"id": "7\x1b[31m\n<b>", "pred": "a\u202eb", "gt": "b", "qtype": "own\x07type", "question": "Why?\x00", "image": "a\nb.png"}
+    text = report_of(tmp_path, [row, {**row, "id": "8"}])
+    for escaped in ("7\\x1b[31m\\n&lt;b&gt;", "a\\u202eb", "own\\x07type", "Why?\\x00", "a\\nb.png"):
+        assert escaped in text
+    assert not set("\x1b\u202e\x07\x00") & set(text)
 
 
 def test_mistakes_come_first_the_most_confident_first(folder):
-    cards = re.findall(r'data-correct="(\w+)" data-confidence="([\d.]*)"', page(folder))
+    cards = re.findall(r'data-correct="(\w+)" data-confidence="([\d.]*)"', section(page(folder), "gallery"))
     verdicts = [verdict for verdict, _ in cards]
     assert verdicts == ["wrong"] * 20 + ["right"] * 40
     shares = [float(share) if share else 0.5 for verdict, share in cards if verdict == "wrong"]
     assert shares == sorted(shares, reverse=True) and shares[0] == 0.95
 
 
+def test_24_examples_at_first_and_the_rest_behind_one_more_click(folder):
+    first, rest = section(page(folder), "gallery").split('<details class="rest"')
+    assert first.count("<article") == 24 and rest.count("<article") == 36 and "Show 36 more" in rest
+    assert '<form class="filters" hidden' in first, "without a script there are no filters to be clicked in vain"
+
+
 def test_the_comparison_shows_the_questions_that_changed(folder):
-    html = page(folder, "compared.html")
-    assert "lost (1 of 1 shown)" in html and "gained (39 of 39 shown)" in html  # A has rows 0 and 1 right; B has 1 and 38 others
-    assert "On 60 questions about 6 images, predictions answered 66.67% correctly and a 3.33%" in html
+    text = page(folder, "compared.html")
+    assert "lost (1 of 1 shown)" in text and "gained (39 of 39 shown)" in text  # A has rows 0 and 1 right; B has 1 and 38 others
+    said = "On 60 questions about 6 images, the tuned model with exact constrained decoding answered 66.67% correctly and a 3.33%"
+    assert said in text.replace("predictions answered", "the tuned model with exact constrained decoding answered")
     assert "lost (" not in page(folder)
+
+
+def written(out, cfg, run):
+    report.write_report(out, cfg, run)
+    return out.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    """(configuration, function that loads one of the folder's predictions) of a copy of the folder."""
+    shutil.copytree(folder, tmp_path / "copy")
+    cfg = load_config(tmp_path / "copy" / "config.yaml")
+    return cfg, lambda name: runs.load_all(cfg, [cfg.output_dir / name], ONE_FILE)[0]
+
+
+def test_seeds_have_a_table(copy, tmp_path):
+    cfg, load = copy
+    run = runs.evaluate_seeds(cfg, [load("predictions.jsonl"), load("predictions_a.jsonl")], ONE_FILE)
+    lines = lines_of(section(written(tmp_path / "seeds.html", cfg, run), "seeds"))
+    assert lines[-1][:4] == ["OVERALL (micro)", "60", "35.00%", "44.78%"], "40 and 2 of 60 are right: the mean, and the deviation (n - 1)"
+    assert [line[0] for line in lines[1:-1]] == list(TYPES)
+
+
+def test_seeds_on_both_sides_are_compared_without_counts_of_single_rows(copy, tmp_path):
+    cfg, load = copy
+    sides = [[load("predictions_a.jsonl")] * 2, [load("predictions.jsonl")] * 2]
+    part = section(written(tmp_path / "pair.html", cfg, runs.evaluate_pair(cfg, sides, ONE_FILE)), "comparison")
+    assert lines_of(part)[-1][:5] == ["OVERALL (micro)", "60", "3.33%", "66.67%", "+63.33"] and lines_of(part)[-1][-2:] == ["–", "–"]
+    assert "2 of A, 2 of B" in part
+
+
+def test_a_type_called_like_a_mean_is_a_type(tmp_path):
+    rows = [{**row, "qtype": "OVERALL (macro)"} for row in make_rows()]
+    text = report_of(tmp_path, rows)
+    assert [line[0] for line in lines_of(section(text, "headline"))][1:] == ["OVERALL (macro)", "OVERALL (micro)", "OVERALL (macro)"]
+    assert section(text, "headline").count('<tr class="total') == 2
 
 
 def test_no_report_where_none_is_wanted(folder, tmp_path):
@@ -137,25 +356,121 @@ def test_no_report_where_none_is_wanted(folder, tmp_path):
 
 def test_a_foreign_file_of_four_fields_has_a_report_too(folder, tmp_path):
     shutil.copy(folder / "config.yaml", tmp_path)
-    write_jsonl(
-        tmp_path / "out" / "predictions_x.jsonl",
-        [{"id": 1, "pred": None, "gt": "<b>\x01五", "qtype": "<u>"}, {"id": 2, "pred": "a", "gt": "a", "qtype": "<u>"}],
-    )
-    evaluate(tmp_path, "--predictions", "out/predictions_x.jsonl")
-    html = page(tmp_path, "report_x.html")
-    assert "&lt;u&gt;" in html and "<u>" not in html and "have no confidences" in html and "no image named" in html
+    shutil.copy(folder / "train.jsonl", tmp_path)
+    (tmp_path / "out").mkdir()
+    shutil.copy(folder / "out" / "trainer_state.json", tmp_path / "out")
+    rows = [{"id": 1, "pred": None, "gt": "<b>\x01五", "qtype": "<u>"}, {"id": 2, "pred": "a", "gt": "a", "qtype": "<u>"}]
+    text = report_of(tmp_path, rows)
+    assert "<h1>predictions_x.jsonl, " in text and dict(lines_of(section(text, "facts")))["model"].startswith("not known")
+    assert "&lt;u&gt;" in text and "<u>" not in text and "have no confidences" in text and "no image named" in text
+    assert "<figcaption>Training" not in text, "the log in output_dir is that of another model"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Missed findings, labels
+
+
+def polyps(missed=15):
+    """20 polyps, `missed` of them called absent, the later the surer; 5 frames without, one false alarm. And what isn't about presence."""
+    facts = {"qtype": "yes_no", "question": "Is there a polyp?"}
+    rows = [{"pred": "no" if n < missed else "yes", "gt": "yes", "confidence": 0.5 + n / 100} for n in range(20)]
+    rows += [{"pred": "yes" if n == 0 else "no", "gt": "no", "confidence": 0.9} for n in range(5)]
+    rows = [{**facts, **row, "id": f"P{n}", "image": f"{n}.png"} for n, row in enumerate(rows)]
+    count = {"qtype": "count_numeric", "question": "How many polyps?", "confidence": 0.99, "image": "x.png"}
+    rows += [{**count, "id": "c0", "pred": "0", "gt": "2"}, {**count, "id": "c1", "pred": "3", "gt": "2"}]
+    return rows + [{**facts, "question": "Is the image sharp?", "id": "s", "pred": "no", "gt": "yes", "confidence": 1.0, "image": "x.png"}]
+
+
+def test_missed_findings_stand_after_the_headline_with_the_surest_shown(tmp_path):
+    text = report_of(tmp_path, polyps())
+    assert re.findall(r'<h2 id="(\w+)"', text)[:2] == ["headline", "missed"]
+    part = section(text, "missed")
+    lines = {line[0]: line[1:] for line in lines_of(part)}
+    cells = lambda name: [cell.split(" ")[0] for cell in lines[name]]
+    # of 22 there 15 + 1 missed and 5 + 1 seen; of 5 absent 1 called there
+    assert cells("all of them") == ["22", "16", f"{6 / 22:.2%}", "5", "1", "80.00%", f"{6 / 7:.2%}", "20.00%"]
+    assert cells("Is there a polyp?") == ["20", "15", "25.00%", "5", "1", "80.00%", f"{5 / 6:.2%}", f"{4 / 19:.2%}"]
+    assert cells("How many polyps?")[:3] == ["2", "1", "50.00%"]
+    assert re.search(r"25\.00% +\d+\.\d\d% – \d+\.\d\d%", lines["Is there a polyp?"][2]), "with its interval"
+    assert "16 of 22</b>findings missed" in text.split("<h2")[0] and "The 12 most confident of 16 missed findings" in part
+    assert re.findall(r" id (\w+) ", part) == ["c0", *(f"P{n}" for n in range(14, 3, -1))]
+    everything = section(report_of(tmp_path, polyps(missed=3)), "missed")
+    assert "All 4 missed findings" in everything and everything.count("<article") == 4
+
+
+def test_what_nobody_asks_is_no_section(folder):
+    assert 'id="missed"' not in page(folder) and "findings missed" not in page(folder)
+
+
+def test_many_questions_do_not_make_the_section_grow(tmp_path):
+    rows = [{**row, "question": f"Is there a polyp in segment {n}?"} for n, row in enumerate(polyps() * 4)]
+    rows = [{**row, "id": str(n)} for n, row in enumerate(rows)]
+    part = section(report_of(tmp_path, rows), "missed")
+    assert len(lines_of(part)) == 2 + report.LISTED and "rarer questions are not listed" in part
+
+
+def test_each_label_has_its_recall_the_commonest_first(tmp_path):
+    answers = [("pink", "pink")] * 3 + [("pink", "red"), ("red", "red"), ("red", "pink"), ("blue", "red")]
+    rows = [{"id": n, "pred": pred, "gt": gt, "qtype": "color", "question": "Which?"} for n, (gt, pred) in enumerate(answers)]
+    part = section(report_of(tmp_path, rows), "labels")
+    assert "color: 3 labels, 1 never found" in part
+    assert [line[:4] for line in lines_of(part)[1:]] == [
+        ["pink", "4", "3", "75.00%"],
+        ["red", "2", "1", "50.00%"],
+        ["blue", "1", "0", "0.00%"],
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Figures, pictures
+
+
+def test_bars_of_the_reliability_figure_are_shares_of_rows():
+    items = [SimpleNamespace(confidence=share, correct=right) for share, right in [(0.1, False), (0.99, True), (0.98, True), (0.5, False)]]
+    accuracy, shares = figures.reliability(calibration(items)).axes
+    heights = [bar.get_height() for bar in shares.patches]
+    assert len(heights) == 15 and [(place, height) for place, height in enumerate(heights) if height] == [(1, 0.25), (7, 0.25), (14, 0.5)]
+    assert shares.get_ylabel() == "share of rows" and shares.yaxis.get_major_formatter()(0.5) == "50%"
+    assert not accuracy.patches and accuracy.get_ylabel() == "accuracy"
+
+
+def test_the_accuracy_bars_are_the_accuracies():
+    item = {"count": 5, "accuracy": 0.6, "interval": (0.2, 0.9, "Wilson")}
+    (axes,) = figures.accuracy_bars([("one", item, {"blind": 0.3, "reachable": None})]).axes
+    assert [bar.get_width() for bar in axes.patches] == [0.6] and axes.get_yticklabels()[0].get_text() == "one\n5 rows"
+    assert [(line.get_label(), list(line.get_xdata())) for line in axes.lines if line.get_label() == "blind prior"] == [
+        ("blind prior", [0.3])
+    ]
+    assert isinstance(axes.figure, Figure)
+
+
+def test_without_images_nothing_shows_whose_they_are(tmp_path):
+    rows = [{**row, "id": f"patient-{row['id']}", "image": f"meier_{row['image']}"} for row in make_rows()]
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        Image.fromarray(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(tmp_path / f"meier_{number}.png")
+    (tmp_path / "config.yaml").write_text("output_dir: out\ndata: {image_root: .}\n")
+    text = report_of(tmp_path, rows)
+    assert text.count("data:image/jpeg") == 60 and "image meier_0.png" in text and "id patient-0" in text
+    text = report_of(tmp_path, rows, images=False)
+    assert "data:image/jpeg" not in text and "meier" not in text and "patient-" not in text and 'class="no-image"' not in text
+    assert "Without pictures, image names and ids" in text and " row 0 " in text and " row 57 " in text
+    assert text.count("<article") == 60 and text.count("data:image/svg+xml") >= 4
+
+
+def cards_of(rows):
+    run = {"judged": rows, "conventions": None, "details": {"presence": None}}
+    return report.Cards(run, PublicNames(CFG, {}), report.Thumbnails(None)).examples()
 
 
 def test_the_gallery_does_not_grow_with_the_rows():
-    rows = [{**row, "correct": row["pred"] == row["gt"]} for row in make_rows(5000)]
-    cards = report.example_cards({"judged": rows, "spellings": {}}, report.Thumbnails(None))
+    cards = cards_of([{**row, "correct": row["pred"] == row["gt"]} for row in make_rows(5000)])
     assert len(cards) == report.EXAMPLES and sum(not card["correct"] for card in cards) == report.EXAMPLES * 2 // 3
     assert {card["qtype"] for card in cards if card["correct"]} == set(TYPES)
 
 
 def test_essays_are_cut():
-    rows = [{**row, "pred": "word " * 20_000, "question": "why " * 20_000, "correct": False} for row in make_rows(300)]
-    cards = report.example_cards({"judged": rows, "spellings": {}}, report.Thumbnails(None))
+    cards = cards_of([{**row, "pred": "word " * 20_000, "question": "why " * 20_000, "correct": False} for row in make_rows(300)])
     assert max(len(card["pred"]) for card in cards) == report.CLIPPED + 1 and len(json.dumps(cards)) < 1_000_000
 
 
@@ -168,6 +483,14 @@ def test_thumbnails_keep_to_their_root_and_their_budget(folder):
     assert inside.get("../outside.png") is None
     small = report.Thumbnails(folder, budget=int(2.5 * len(uri)))
     assert [small.get("0.png") is not None for _ in range(3)] == [True, True, False]
+
+
+def test_a_thumbnail_holds_the_picture_and_nothing_that_was_written_beside_it(tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "patient Meier"  # ImageDescription
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "0.jpg", comment="patient Meier", exif=exif)
+    small = base64.b64decode(report.Thumbnails(tmp_path).get("0.jpg").split(",")[1])
+    assert b"Meier" not in small and Image.open(io.BytesIO(small)).size == (64, 48)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -199,17 +522,67 @@ def test_the_page_fits_its_width_and_shows_its_pictures(folder, browser, width, 
         "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     )
     browser.get((folder / "out" / name).as_uri())
-    assert browser.title.startswith("Evaluation of predictions"), "the hostile question must not have run"
+    assert browser.title.startswith("Surgical VQA: Qwen2-VL-7B-Instruct"), "the hostile question must not have run"
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     broken = "return Promise.all([...document.images].map((image) => image.decode().then(() => 0, () => 1)))"
     assert sum(browser.execute_script(broken)) == 0
     assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert SCRIPT in browser.find_element("id", "cards").text
+    assert SCRIPT in browser.find_element("id", "examples").text
+
+
+CUT_OFF = """return [...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth + 1)
+    .map((box) => box.getAttribute('aria-label'))"""
+
+
+def test_the_page_is_short_and_no_table_loses_a_column_at_1280(folder, browser):
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+    for name in ("report.html", "compared.html"):
+        browser.get((folder / "out" / name).as_uri())
+        assert browser.execute_script(CUT_OFF) == []
+        browser.execute_script("document.querySelectorAll('details').forEach((part) => { part.open = false; })")
+        assert browser.execute_script("return document.documentElement.scrollHeight") < 12_000
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_words_without_an_end_do_not_widen_the_page(tmp_path, browser, width):
+    long = "donaudampfschiff" * 40
+    rows = [{**row, "qtype": long, "question": f"{long}{row['id']}"} for row in polyps()]
+    report_of(tmp_path, [*rows, {**rows[0], "id": long, "pred": long, "gt": f"{long}-b", "image": long}])
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    )
+    browser.get((tmp_path / "out" / "report_x.html").as_uri())
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert width < 600 or browser.execute_script(CUT_OFF) == []
+
+
+def test_a_table_that_scrolls_on_a_phone_says_so_and_keeps_its_names(folder, browser):
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True})
+    browser.get((folder / "out" / "report.html").as_uri())
+    assert "table: accuracy by question type" in browser.execute_script(CUT_OFF)
+    assert browser.find_element("css selector", "#headline ~ .hint").is_displayed()
+    name = browser.find_element("css selector", "#headline ~ .scroll tbody th, #headline ~ .scroll tr:nth-child(2) th")
+    before = name.rect["x"]
+    browser.execute_script("document.querySelector('#headline ~ .scroll').scrollLeft = 200")
+    assert name.rect["x"] == before, "the first column stays where it is"
+
+
+def test_on_paper_the_folded_tables_are_open_and_columns_are_wide_enough(folder, browser):
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 720, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+    browser.get((folder / "out" / "report.html").as_uri())
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        heads = browser.find_elements("css selector", "tr > :first-child")
+        assert min(head.rect["width"] for head in heads) >= 60
+        assert browser.execute_script("return document.querySelector('#labels ~ details table').checkVisibility()")
+        assert not browser.find_element("css selector", ".filters").is_displayed() and len(shown(browser)) == 24
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def shown(browser):
     return browser.execute_script(
-        "return [...document.querySelectorAll('#cards .card')].filter((card) => card.offsetParent).map((card) => card.innerText)"
+        "return [...document.querySelectorAll('#examples .card')].filter((card) => card.checkVisibility()).map((card) => card.innerText)"
     )
 
 
@@ -223,9 +596,14 @@ def test_the_filters_work_by_clicking(folder, browser):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False})
     browser.get((folder / "out" / "report.html").as_uri())
     rows = make_rows()
+    assert len(shown(browser)) == 24
+    browser.find_element("css selector", "#rest > summary").click()
     assert len(shown(browser)) == 60
+    browser.find_element("css selector", "#rest > summary").click()
+    choose(browser, "correct", "right")
+    assert len(shown(browser)) == 40 and browser.find_element("id", "shown").text == "40 found", "of the cards that were folded, too"
     choose(browser, "correct", "wrong")
-    assert len(shown(browser)) == 20 and browser.find_element("id", "shown").text == "20 shown"
+    assert len(shown(browser)) == 20 and browser.find_element("id", "shown").text == "20 found"
     choose(browser, "type", "color")
     assert len(shown(browser)) == sum(row["pred"] != row["gt"] and row["qtype"] == "color" for row in rows) > 0
     choose(browser, "correct", "all")

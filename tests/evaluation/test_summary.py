@@ -1,0 +1,113 @@
+"""Several evaluations in one table: names that tell them apart, CSV and LaTeX.
+
+python -m pytest tests/evaluation/test_summary.py -v
+"""
+
+import csv
+import io
+import json
+
+import pytest
+
+from evaluation.summary import summary_table
+from files import UserError
+
+SCORES = {
+    "n": 1440,
+    "correct": 1212,
+    "micro": 0.84166,
+    "macro": 0.85,
+    "empty": 0,
+    "per_type": {"yes_no": {"count": 1440, "correct": 1212, "accuracy": 0.84166}},
+}
+BLIND = {**SCORES, "correct": 484, "micro": 0.33611, "per_type": {"yes_no": {"count": 1440, "correct": 484, "accuracy": 0.33611}}}
+
+
+def metrics(folder, name="metrics.json", blind=BLIND, partial=None, interval=(0.816, 0.8659, "t"), **sidecar):
+    folder.mkdir(exist_ok=True)
+    facts = {**SCORES, "blind_prior": blind, "reachable": None, "partial": partial, "details": {"overall": {"interval": interval}}}
+    (folder / name).write_text(json.dumps({**facts, "sidecar": sidecar}))
+    return folder / name
+
+
+def names(table):
+    return [line.split("  ")[0] for line in table.splitlines()[2:]]
+
+
+TUNED = {"adapter": "out/adapter", "decoding": "exact"}
+
+
+@pytest.mark.parametrize(
+    "sidecars, expected",
+    [
+        ([{}, {"adapter": "none", "decoding": "free"}], ["a", "untuned, free"]),
+        ([{**TUNED, "split": "val"}, {**TUNED, "split": "test"}], ["tuned, constrained, val", "tuned, constrained, test"]),
+        (
+            [{**TUNED, "config": {"model_name": f"Qwen/{name}"}} for name in ("2B", "7B")],
+            ["tuned, constrained, 2B", "tuned, constrained, 7B"],
+        ),
+        (
+            [{**TUNED, "adapter": f"{name}/adapter"} for name in ("seed1", "seed2")],
+            ["tuned, constrained, seed1", "tuned, constrained, seed2"],
+        ),
+        ([TUNED, TUNED], ["tuned, constrained, a", "tuned, constrained, b"]),
+        ([{}, {}], ["a", "b"]),
+    ],
+)
+def test_no_two_names_are_the_same(tmp_path, sidecars, expected):
+    paths = [metrics(tmp_path / name, **sidecar) for name, sidecar in zip("ab", sidecars)]
+    assert names(summary_table(paths)) == [*expected, "commonest training answer"]
+
+
+def test_the_same_file_twice_and_files_of_one_name(tmp_path):
+    first = metrics(tmp_path / "a", "metrics_x.json")
+    second = metrics(tmp_path / "b", "metrics_x.json")
+    assert len({*names(summary_table([first, second, first]))}) == 4
+
+
+def test_a_part_of_a_split_is_called_one(tmp_path):
+    assert names(summary_table([metrics(tmp_path / "a", partial=[1440, 9000], **TUNED)]))[0] == "tuned, constrained, partial"
+
+
+def test_priors_of_different_rows_say_whose_they_are(tmp_path):
+    paths = [metrics(tmp_path / "a"), metrics(tmp_path / "b", blind={**BLIND, "correct": 500}), metrics(tmp_path / "c", blind=None)]
+    assert names(summary_table(paths))[3:] == ["commonest training answer (a)", "commonest training answer (b)"]
+
+
+def test_csv_has_one_decimal_and_the_interval(tmp_path):
+    table = summary_table([metrics(tmp_path / "a,b")], "csv")
+    assert list(csv.reader(io.StringIO(table))) == [
+        ["run", "rows", "overall", "overall_low", "overall_high", "yes_no"],
+        ["a,b", "1440", "84.2", "81.6", "86.6", "84.2"],
+        ["commonest training answer", "1440", "33.6", "", "", "33.6"],
+    ]
+
+
+def test_latex_escapes_and_separates_the_prior(tmp_path):
+    assert summary_table([metrics(tmp_path / "50%_a&b")], "latex").splitlines() == [
+        r"\begin{tabular}{lrrrr}",
+        r"\toprule",
+        r" & rows & overall & 95\,\% interval & yes\_no \\",
+        r"\midrule",
+        r"50\%\_a\&b & 1{,}440 & 84.2 & 81.6--86.6 & 84.2 \\",
+        r"\midrule",
+        r"commonest training answer & 1{,}440 & 33.6 & -- & 33.6 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_a_name_stays_on_its_line(tmp_path):
+    assert "a\\nb" in summary_table([metrics(tmp_path / "a\nb")])
+
+
+WHOLE = {**SCORES, "blind_prior": BLIND, "reachable": None, "sidecar": {}, "details": {"overall": {"interval": [0.1, 0.2, "t"]}}}
+BROKEN = [{"sidecar": None}, {"sidecar": 5}, {"per_type": {"a": {}}}, {"micro": None}, {"n": "x"}, {"blind_prior": 5}, {"details": 5}]
+BROKEN += [{"sidecar": {"adapter": 5}}, {"sidecar": {"config": 5}}, {"details": {"overall": {"interval": "x"}}}]
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"n": 3}', "3", *(json.dumps(WHOLE | broken) for broken in BROKEN)])
+def test_another_file_is_named(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(UserError, match="x.json: not a metrics file"):
+        summary_table([tmp_path / "x.json"])
