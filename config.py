@@ -9,6 +9,7 @@ if absent there, to the file's folder. `model_name` is such a path where a folde
 
 import argparse
 import difflib
+import math
 import os
 import shlex
 import shutil
@@ -39,7 +40,8 @@ CODE = {
     "predict": (*_SHARED, "data/*.py", "prediction/*.py", "predict_exp1.py"),
     "evaluate": ("data/*.py", "data/*.yaml", "evaluation/*.*", "eval_exp1.py"),
 }
-TELLS = ("model/merge.py", "training/cost.py", "training/dry_run.py")  # decides nothing that a stage writes
+# What decides nothing that a stage writes.
+TELLS = ("model/merge.py", "model/on_disk.py", *(f"training/{name}.py" for name in ("cost", "dry_run", "report_to", "sanity")))
 
 
 def _not_bool(value):
@@ -97,8 +99,14 @@ class TrainConfig(Section):
     save_steps: Count = 100
     save_total_limit: Count | None = 3
     early_stopping_patience: Count | None = None
+    select_by: Literal["micro", "macro"] = "micro"
+    init_adapter: Path | None = None
     num_workers: Annotated[Integer, Field(ge=0)] = 2
     report_to: str | list[str] = "none"
+
+    def steps(self, images, images_per_step):
+        """Optimizer steps of a training whose epochs have so many images (groups of questions)."""
+        return self.max_steps or math.ceil(self.epochs * math.ceil(images / images_per_step))
 
 
 class DataConfig(Section):
@@ -124,7 +132,7 @@ class PredictConfig(Section):
 
 
 class EvalConfig(Section):
-    numeric_rel_tol: NonNegative = 0.05
+    numeric_rel_tol: Annotated[Float, Field(ge=0, le=1)] = 0.05
     numeric_abs_tol: NonNegative = 0.0
     count_abs_tol: Annotated[Integer, Field(ge=0)] = 0
 
@@ -173,7 +181,7 @@ class Config(Section):
         return folder
 
 
-PATH_KEYS = ("output_dir", "data.train_jsonl", "data.val_jsonl", "data.test_jsonl", "data.image_root")
+PATH_KEYS = ("output_dir", "data.train_jsonl", "data.val_jsonl", "data.test_jsonl", "data.image_root", "train.init_adapter")
 
 
 def load_config(path=None, overrides=()):

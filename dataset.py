@@ -109,21 +109,31 @@ def split_groups(groups, questions_per_image, rng):
     return result
 
 
-def order_by_step(lengths, images_per_step, rng):
+def order_by_step(lengths, images_per_step, rng, micro_batch=None):
     """A random order of images in which those of one optimizer step stand by length, so that its micro-batches pad little.
 
     Which images meet in a step stays random, and a step's gradient does not depend on how its images are split, so this
-    changes no result. The step with the most tokens comes first: if memory doesn't suffice, that is known at once.
+    changes no result. The step with the heaviest micro-batch (of so many images; default: the whole step) comes first: if memory
+    doesn't suffice, that is known at once. Where that is the last, smaller step, it is filled up from the next heaviest, whose
+    shortest images come last instead.
     """
     order = rng.sample(range(len(lengths)), len(lengths))
     steps = [order[at : at + images_per_step] for at in range(0, len(order), images_per_step)]
     steps = [sorted(step, key=lambda index: lengths[index]) for step in steps]
-    whole = steps[: len(order) // images_per_step]
-    if whole:  # a last, smaller step stays last
-        heaviest = max(whole, key=lambda step: sum(lengths[index] for index in step))
-        steps.remove(heaviest)
-        steps.insert(0, heaviest)
-    return [index for step in steps for index in step]
+    weight = lambda step: heaviest_micro_batch([lengths[index] for index in step], micro_batch or images_per_step)
+    first = max(steps, key=weight)
+    steps.remove(first)
+    if steps and len(first) < images_per_step:
+        other = max(steps, key=weight)
+        steps.remove(other)
+        first = sorted(first + other[len(first) :], key=lambda index: lengths[index])
+        steps.append(other[: len(order) % images_per_step])
+    return [index for step in [first, *steps] for index in step]
+
+
+def heaviest_micro_batch(lengths, micro_batch):
+    """Tokens of the heaviest micro-batch of images in this order."""
+    return max(sum(lengths[at : at + micro_batch]) for at in range(0, len(lengths), micro_batch))
 
 
 class VQADataset(Dataset):
@@ -134,9 +144,12 @@ class VQADataset(Dataset):
     packs several into a row, as `train.*` says for `world_size` processes; else each image has its row and the order is
     that of the rows. A model whose rows have to stay plain (`model.why_rows_stay_plain` of model_config) gets one row a
     question. Every row is encoded here, so a row longer than max_seq_len is an error now and not in the middle of a run.
+
+    first_draw: the draw that the first epoch takes; default: of all epochs' the one with the heaviest micro-batch, so that the
+    first step of a training needs the most memory. A run that is resumed keeps its own.
     """
 
-    def __init__(self, rows, processor, cfg, sizes, model_config, supervised=True, training=False, world_size=1):
+    def __init__(self, rows, processor, cfg, sizes, model_config, supervised=True, training=False, world_size=1, first_draw=None):
         self.processor, self.cfg, self.supervised, self.training = processor, cfg, supervised, training
         self.shared, self.attention_par = why_rows_stay_plain(model_config) is None, attention_par(model_config)
         self.images_per_step = cfg.train.train_bs * cfg.train.grad_accum * world_size
@@ -146,16 +159,30 @@ class VQADataset(Dataset):
         self.image_tokens = {name: self._count_tokens(name, size) for name, size in sizes.items()}
         self.prefix_ids = encode_prompt(processor, rows[0], cfg.prompt_style, cfg.data.max_listed)[0]
         self.encoded = {row["id"]: self._encode_row(row) for row in rows}
+        self.first_draw = self._heaviest_draw() if training and first_draw is None else first_draw or 0
         self.set_epoch(0)
 
     def set_epoch(self, epoch):
-        """Redraw groups and order of an epoch, which covers every question once; a function of train.seed and epoch alone."""
-        rng = random.Random(f"{self.cfg.train.seed}:{epoch}")
-        cap = self.cfg.train.questions_per_image if self.training else "all"
-        self.groups = split_groups(self.image_groups, cap if self.shared else 1, rng)
-        if self.training:
-            order = order_by_step(list(map(self.count_tokens, self.groups)), self.images_per_step, rng)
-            self.groups = [self.groups[index] for index in order]
+        """Redraw groups and order of an epoch, which covers every question once; a function of train.seed and epoch (and first_draw)."""
+        self.groups = self._draw({0: self.first_draw, self.first_draw: 0}.get(epoch, epoch))
+
+    def _draw(self, number):
+        rng, train = random.Random(f"{self.cfg.train.seed}:{number}"), self.cfg.train
+        groups = split_groups(self.image_groups, self._cap(), rng)
+        if not self.training:
+            return groups
+        lengths = list(map(self.count_tokens, groups))
+        return [groups[index] for index in order_by_step(lengths, self.images_per_step, rng, train.train_bs)]
+
+    def _cap(self):
+        """Most questions of a group."""
+        return 1 if not self.shared else self.cfg.train.questions_per_image if self.training else "all"
+
+    def _heaviest_draw(self):
+        groups = len(split_groups(self.image_groups, self._cap(), random.Random(0)))
+        epochs = -(-self.cfg.train.steps(groups, self.images_per_step) // -(-groups // self.images_per_step))
+        first_step = lambda number: [self.count_tokens(rows) for rows in self._draw(number)[: self.images_per_step]]
+        return max(range(epochs), key=lambda number: heaviest_micro_batch(first_step(number), self.cfg.train.train_bs))
 
     def count_tokens(self, rows):
         """Tokens of one image's tree."""

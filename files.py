@@ -4,10 +4,13 @@ Nothing here knows about questions or models. Every file the project writes goes
 so a killed process leaves the old file or the new one, never half of one.
 """
 
+import errno
 import glob
 import hashlib
 import json
+import math
 import os
+import signal
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -16,6 +19,7 @@ from pathlib import Path
 if sys.version_info < (3, 11):  # noqa: UP036  who runs an older one is to read this
     sys.exit("error: Python 3.11 or newer is needed, this is {}.{}; bash run_exp1.sh finds one".format(*sys.version_info))
 
+DECODER = json.JSONDecoder()
 HERE = Path(__file__).resolve().parent
 
 
@@ -23,8 +27,19 @@ class UserError(Exception):
     """A mistake the user can mend. The message is one line: which file, line or key, what is wrong, what to do."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C where there is something to say of it: the message is what was kept, and how it goes on."""
+
+
+def is_full(error):
+    """Is this OSError a disk without space, or a user's share of it?"""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def say_what_is_missing(kind, error, traceback):
-    """An excepthook: a package that isn't installed is one line, even where a script can't be imported without it."""
+    """An excepthook: a package that isn't installed, and Ctrl-C, are one line even before a script's `main` has begun."""
+    if issubclass(kind, KeyboardInterrupt):
+        return print("interrupted", file=sys.stderr)
     package = (getattr(error, "name", None) or "").split(".")[0]
     if kind is not ModuleNotFoundError or not package or (HERE / package).exists() or (HERE / f"{package}.py").exists():
         return sys.__excepthook__(kind, error, traceback)
@@ -38,18 +53,35 @@ sys.excepthook = say_what_is_missing
 
 
 def run_script(main):
-    """Run a script's `main()`; a UserError becomes one line on stderr and exit code 1."""
+    """Run a script's `main()`; a UserError becomes one line on stderr and exit code 1, Ctrl-C one line and 130, as shells have it."""
     try:
         sys.exit(main())
-    except UserError as error:  # from a DataLoader's worker it comes with that process's traceback
-        sys.exit(f"error: {str(error).splitlines()[-1].removeprefix('files.UserError: ')}")
+    except UserError as error:
+        text = str(error)
+        if text.startswith("Caught UserError in DataLoader worker"):  # it comes with that process's traceback
+            text = text.rpartition("files.UserError: ")[2].rstrip("\n")
+        sys.exit(f"error: {printable(text)}")
+    except KeyboardInterrupt as stop:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
+        print("interrupted" + f": {printable(str(stop))}" * bool(str(stop)), file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:  # `… | head`: the reader has gone, which is no mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # a folder where a file is wanted, no permission, a full disk
         if error.filename is None:
             raise
-        sys.exit(f"error: {error.filename}: {error.strerror}")
+        remedy = "; free some space and start again" * is_full(error)
+        sys.exit(f"error: {printable(str(error.filename))}: {error.strerror}{remedy}")
+
+
+def printable(text):
+    """A text on one line, with what would break it or steer a terminal (line ends, escape codes, reversed writing) as `\\n`, `\\x1b`."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(letter):
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
 
 
 @contextmanager
@@ -67,8 +99,10 @@ def atomic_open(path, mode="w"):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and is_full(error):
+            error.filename = str(path)  # a write does not say where
         raise
 
 
@@ -78,14 +112,36 @@ def remove_temporaries(path):
         temporary.unlink(missing_ok=True)
 
 
-def json_text(value):
-    """`value` as indented JSON."""
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+def json_text(value, where="this JSON"):
+    """`value` as indented JSON. Raises UserError, which begins with `where`, for a number that JSON can't hold: NaN or infinity."""
+    return _encoded(value, where, indent=2) + "\n"
+
+
+def json_line(row, where="this row"):
+    """A row as a line of JSONL. Raises UserError as `json_text` does."""
+    return _encoded(row, where) + "\n"
+
+
+def _encoded(value, where, **options):
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
+    except ValueError:
+        name, number = next(_not_finite(value), ("a key", "not finite"))
+        raise UserError(f"{where}: {name} is {number}, which JSON can't hold; give a number or null") from None
+
+
+def _not_finite(value, name=""):
+    """(dotted name, number) of each NaN or infinity in what is to be JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield name.lstrip(".") or "the value", value
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    for key, part in parts:
+        yield from _not_finite(part, f"{name}.{key}")
 
 
 def write_json(path, value):
     """Write `value` as indented UTF-8 JSON."""
-    write_text(path, json_text(value))
+    write_text(path, json_text(value, path))
 
 
 def write_text(path, text):
@@ -107,8 +163,8 @@ def read_json(path):
 def write_jsonl(path, rows):
     """Write an iterable of dicts, one JSON object a line."""
     with atomic_open(path) as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        for number, row in enumerate(rows, start=1):
+            file.write(json_line(row, f"{path}:{number}"))
 
 
 def read_jsonl(path):
@@ -135,7 +191,9 @@ def read_jsonl(path):
 
 def _parse_row(path, number, line):
     try:
-        row = json.loads(line)
+        row, end = DECODER.raw_decode(line.strip())
+        if line.strip()[end:]:
+            json.loads(line)  # which says what is wrong with the rest
     except RecursionError:
         raise UserError(f"{path}:{number}: is nested too deeply; write one flat JSON object a line") from None
     except ValueError as error:

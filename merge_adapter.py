@@ -1,16 +1,40 @@
 """Merge an adapter into its base model: a folder that plain transformers, vLLM and others load without PEFT.
 
     python merge_adapter.py --adapter outputs/adapter --out merged/
+    python merge_adapter.py --adapter outputs/adapter --out merged/ model_name=models/Qwen2-VL-7B-Instruct       a base that was moved
 
-The merged model answers what base and adapter answer; with --dtype float32 to the last digits, and else up to the rounding of
+The adapter knows its base model and the pixel limits of its training, so no --config is needed; one is only asked where output_dir
+is. The merged model answers what base and adapter answer; with --dtype float32 to the last digits, and else up to the rounding of
 the base's own precision (bfloat16 for Qwen2-VL). An adapter can also be served unmerged: its tensors bear the names of
 transformers' modules (`base_model.model.model.language_model.layers.0.mlp.up_proj.lora_A.weight`), which PEFT loads as they are
 and vLLM maps to its `language_model.model.layers…` when it is given --enable-lora.
 """
 
-from config import argument_parser, check_transformers, load_config, near, resolve_path
-from files import UserError, run_script
-from prediction.setup import adapter_folder, space_of
+from pathlib import Path
+
+from config import ImageConfig, argument_parser, check_transformers, load_config, near, resolve_path
+from files import UserError, read_json, run_script
+from model.on_disk import CONFIG_FILE, EXPERIMENT_FILE, check_adapter_folder, check_model_folder
+from prediction.setup import adapter_folder
+
+
+def as_trained(cfg, adapter):
+    """The configuration with the base model and the pixel limits of the adapter's training. `model_name=` in the command wins.
+
+    Raises UserError where that is another model, or none lies there.
+    """
+    if not (adapter / EXPERIMENT_FILE).is_file():
+        raise UserError(f"adapter {near(adapter)} has no {EXPERIMENT_FILE}; train it with train_exp1.py")
+    saved, base = read_json(adapter / EXPERIMENT_FILE), read_json(adapter / CONFIG_FILE)["base_model_name_or_path"] or ""
+    given = any(override.startswith("model_name=") for override in cfg.overrides)
+    moved = Path(base).is_absolute() and not Path(base).is_dir()
+    if given or moved and Path(cfg.model_name).name == saved["model_name"]:
+        base = cfg.model_name
+    elif moved:
+        raise UserError(f"adapter {near(adapter)} was trained on {base}, which is not there; say where it is now: model_name=PATH")
+    if Path(base).name != saved["model_name"]:
+        raise UserError(f"adapter {near(adapter)} was trained on {saved['model_name']}, not on {base}; give that: model_name=PATH")
+    return cfg.model_copy(update={"model_name": base, "image": ImageConfig(**saved["image"])})
 
 
 def main():
@@ -29,15 +53,15 @@ def main():
     out = resolve_path(args.out, cfg.config_path.parent, writing=True)
     if out.exists():
         raise UserError(f"--out {out} exists already; give a new folder")
+    check_adapter_folder(adapter)
+    cfg = as_trained(cfg, adapter)
+    check_model_folder(cfg.model_name)
 
     # torch and transformers take seconds: what the user mistyped is said before
-    from data.preprocess import answer_rules
-    from model.adapter import check_adapter, experiment_facts
-    from model.load import memory_errors_explained
+    from model.load import errors_explained
     from model.merge import merge
 
-    check_adapter(adapter, experiment_facts(cfg, answer_rules(space_of(cfg, adapter))))
-    with memory_errors_explained("merge on a machine with memory for the whole model"):
+    with errors_explained("merge on a machine with memory for the whole model", out.parent):
         merge(cfg, adapter, out, args.dtype)
     print(f"wrote {near(adapter)} merged into {cfg.model_name} to {near(out)}")
 

@@ -68,7 +68,7 @@ predict_and_eval() {  # predict_and_eval NAME SPLIT REPORT OPTIONS-OF-PREDICT...
   local predictions=$out/predictions_$name.jsonl tables='summary compare'
   [[ $name != test ]] || tables=''  # which are about the four runs
   readers="eval_$name $tables" stage "predict_$name" "$predict_inputs $split" "$predictions" \
-    predict_exp1.py --split "$split" --out "$predictions" "$@" ${overwrite[@]+"${overwrite[@]}"}
+    predict_exp1.py --split "$split" --out "$predictions" "$@" --overwrite  # what is there is this stage's own, and stale
   readers=$tables text=$out/evaluation_$name.txt stage "eval_$name" "$eval_inputs $split $(cksum < "$predictions")" "$out/metrics_$name.json" \
     eval_exp1.py --predictions "$predictions" --against "${!rows}" --report "$report"
 }
@@ -77,14 +77,18 @@ adapter=$out/adapter/adapter_model.safetensors
 again=(${overwrite[@]+"${overwrite[@]}"})
 if finished train "$train_inputs" "$adapter"; then trained=before; else
   trained=now
-  checkpoints=$(compgen -G "$out/checkpoint-*/trainer_state.json" || true)
-  if [[ -n $checkpoints && $(cat "$stamps/training_began" 2>/dev/null) == "$train_inputs" ]]; then
-    again=(--resume_from_checkpoint)
-  elif [[ ${#again[@]} -eq 0 && ( -n $checkpoints || -e $adapter ) ]]; then
+  record=$({ cksum < "$out/train_run.json"; } 2>/dev/null || true)  # of what train_exp1.py started last
+  began=$(cat "$stamps/training_began" 2>/dev/null || true)  # our inputs, and the record that was there before
+  if [[ -n $record && $began == "$train_inputs "* && $began != "$train_inputs $record" ]]; then
+    again=(--resume_from_checkpoint)  # our own: it starts, goes on or finds all done
+  elif [[ -n $record && -z $began && ${#again[@]} -eq 0 ]]; then
+    again=(--resume_from_checkpoint)  # started without this script: train_exp1.py compares
+  elif [[ ${#again[@]} -eq 0 && ( -e $adapter || -n $(compgen -G "$out/checkpoint-*") ) ]]; then
     echo "error: $out already holds a training run, made from other inputs; add --overwrite, or set another output_dir" >&2
     exit 1
+  else
+    echo "$train_inputs $record" > "$stamps/training_began"
   fi
-  echo "$train_inputs" > "$stamps/training_began"
 fi
 readers='predict_* eval_* summary compare' stage train "$train_inputs" "$adapter" train_exp1.py ${again[@]+"${again[@]}"}
 [[ $trained == before ]] || facts  # the adapter counts in what follows

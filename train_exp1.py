@@ -1,7 +1,8 @@
 """Stage 2: fine-tune with LoRA on the enriched rows.
 
     python train_exp1.py --config config_demo.yaml
-    python train_exp1.py --resume_from_checkpoint              the newest checkpoint; or give its path
+    python train_exp1.py --resume_from_checkpoint              starts the run, goes on with it, or finds it finished
+    python train_exp1.py --resume_from_checkpoint PATH         from this checkpoint
     torchrun --nproc_per_node=4 train_exp1.py train.train_bs=2 train.grad_accum=8
 
 Reads the rows of data.train_jsonl and data.val_jsonl; writes to output_dir: checkpoint-N/, adapter/ (best on validation),
@@ -10,17 +11,15 @@ trainer_state.json (rewritten at every log), loss_curve.png, train_run.json. War
     python train_exp1.py --dry-run --gpu "H100 PCIe"           tokens, steps, FLOPs, memory and time; no weights, no training
 """
 
-import sys
+import os
+from pathlib import Path
 
-from config import argument_parser, check_transformers, load_config, near, save_run_info
-from files import UserError, json_text, read_json, run_script
+from config import DEFAULT_CONFIG, argument_parser, check_transformers, load_config, near, resolve_path
+from files import UserError, read_json, run_script
+from model.on_disk import EXPERIMENT_FILE, check_model_folder
 from training.gpus import PEAK_TFLOPS
-from training.resume import checkpoint_to_resume, remove_run
-
-LOWER = (
-    "lower train.train_bs (and raise train.grad_accum), image.max_pixels or train.questions_per_image, "
-    "or set train.gradient_checkpointing=true"
-)
+from training.origin import adapter_to_start_from
+from training.resume import Start, contents, how_to_start, is_finished, refuse_other_contents, steps_before
 
 
 def describe_step(dataset, cfg, world_size):
@@ -51,15 +50,10 @@ def long_answers_note(dataset, cfg):
     )
 
 
-def longest_answer(dataset):
-    """Tokens of the longest training answer with its EOS, for `predict.max_new_tokens: auto`."""
-    return max(len(answer_ids) for _, answer_ids in dataset.encoded.values())
-
-
 def describe_adapter(folder, best):
-    """What was written. best: step and score of the adapter that validation chose."""
+    """What is there. best: step and score of the adapter that validation chose."""
     score = f" (validation exact match {best['exact_match']:.1%}, teacher-forced)" if "exact_match" in best else ""
-    return f"wrote the adapter of step {best['step']}{score} to {near(folder)}"
+    return f"the adapter of step {best['step']}{score} is in {near(folder)}"
 
 
 def share(text):
@@ -72,7 +66,11 @@ def share(text):
 def parse_arguments():
     parser = argument_parser("Fine-tune with LoRA on the enriched rows.", epilog=__doc__)
     parser.add_argument(
-        "--resume_from_checkpoint", nargs="?", const="newest", metavar="PATH", help="continue a run (no path: its newest checkpoint)"
+        "--resume_from_checkpoint",
+        nargs="?",
+        const="newest",
+        metavar="PATH",
+        help="go on with the run, from its newest checkpoint or PATH; start it where none is yet",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the run in output_dir")
     group = parser.add_argument_group("before training")
@@ -80,7 +78,13 @@ def parse_arguments():
     names = ", ".join(PEAK_TFLOPS)
     group.add_argument("--gpu", default="A100", choices=PEAK_TFLOPS, metavar="NAME", help=f"{names} (default A100)")
     group.add_argument("--utilisation", type=share, default=0.4, metavar="SHARE", help="of the GPU's peak that is reached (default 0.4)")
-    return parser.parse_intermixed_args()
+    parsed = parser.parse_intermixed_args()
+    given = parsed.resume_from_checkpoint
+    if given and "=" in given and not resolve_path(given, Path(parsed.config or DEFAULT_CONFIG).parent).exists():
+        parsed.resume_from_checkpoint, parsed.overrides = "newest", [given, *parsed.overrides]  # a key, not the path
+    if given and parsed.overwrite:
+        parser.error("--resume_from_checkpoint goes on with a run, --overwrite replaces it: give one of them")
+    return parsed
 
 
 def splits_to_read(cfg):
@@ -89,8 +93,10 @@ def splits_to_read(cfg):
     for split in splits:
         cfg.split_path(split)
     cfg.image_folder()
-    if cfg.train.early_stopping_patience and "val" not in splits:
-        raise UserError("train.early_stopping_patience needs validation rows; set data.val_jsonl")
+    if "val" not in splits:
+        for key, value in (("early_stopping_patience", cfg.train.early_stopping_patience), ("select_by", cfg.train.select_by == "macro")):
+            if value:
+                raise UserError(f"train.{key} needs validation rows; set data.val_jsonl")
     return splits
 
 
@@ -98,60 +104,50 @@ def main():
     parsed = parse_arguments()
     cfg = load_config(parsed.config, parsed.overrides)
     check_transformers()
-    splits = splits_to_read(cfg)
-    resume = None if parsed.dry_run else checkpoint_to_resume(cfg, parsed.resume_from_checkpoint, parsed.overwrite)
+    splits, processes = splits_to_read(cfg), int(os.environ.get("WORLD_SIZE", 1))  # which torchrun sets
+    start = Start() if parsed.dry_run else how_to_start(cfg, parsed.resume_from_checkpoint, parsed.overwrite, processes)
+    check_model_folder(cfg.model_name, weights=not parsed.dry_run)
+    if not start.goes_on:
+        adapter_to_start_from(cfg)  # says what does not fit
 
     # torch and transformers take seconds: what the user mistyped is said before
     from transformers import set_seed
 
-    from data import answer_space
-    from data.check import warnings_before_training
-    from data.preprocess import answer_rules, ensure_enriched, training_space
-    from dataset import check_first_batch, first_images, load_dataset
-    from model.adapter import EXPERIMENT_FILE, check_adapter, experiment_facts
-    from model.forward import why_rows_stay_plain
-    from model.load import describe_parameters, load_model, load_model_config, load_processor, memory_errors_explained
+    from dataset import check_first_batch
     from training.dry_run import dry_run
-    from training.trainer import build_trainer, training_arguments, training_callbacks, validation_arguments
+    from training.prepare import prepare
+    from training.report_to import check_report_to
+    from training.run import train
+    from training.trainer import training_arguments, validation_arguments
 
+    check_report_to(cfg.train.report_to)
     args = training_arguments(cfg, cfg.output_dir, **validation_arguments(cfg))
     say = print if args.process_index == 0 else lambda *_: None
+    for note in start.notes:
+        say(note)
     set_seed(cfg.train.seed)
-    with args.main_process_first(local=False):  # one process enriches and checks images, the others read what it wrote
-        processor = load_processor(cfg)
-        space = training_space(cfg)
-        for line in warnings_before_training(cfg, splits, space) if args.process_index == 0 else ():
-            print(line)
-        rows = {split: ensure_enriched(cfg, split, space) for split in splits}
-        model_config = load_model_config(cfg)
-        if plain := why_rows_stay_plain(model_config):
-            say(f"note: {cfg.model_name} {plain}; every question is trained in a row of its own")
-        train_set = load_dataset(rows["train"], processor, cfg, model_config, training=True, world_size=args.world_size)
-        val_rows = first_images(rows["val"], cfg.train.eval_images) if "val" in rows else None
-        val_set = load_dataset(val_rows, processor, cfg, model_config) if val_rows else None
-    facts = {**experiment_facts(cfg, answer_rules(space)), "longest_answer": longest_answer(train_set)}
-    if resume and (cfg.output_dir / "adapter" / EXPERIMENT_FILE).is_file():
-        check_adapter(cfg.output_dir / "adapter", facts)  # the same run goes on, or none
+    ready = prepare(cfg, splits, args, start, say)
+    train_set = ready.train_set
+    if not parsed.dry_run:
+        made_from = contents(cfg, ready.rows) if args.process_index == 0 else {}
+        refuse_other_contents(start.record, made_from, cfg)
     check_first_batch(train_set)
     say("\n".join(filter(None, [describe_step(train_set, cfg, args.world_size), long_answers_note(train_set, cfg)])))
     if parsed.dry_run:
         say(dry_run(train_set, cfg, args.world_size, parsed.gpu, parsed.utilisation))
         return
-
-    with memory_errors_explained(LOWER):
-        model, _ = load_model(cfg, phase="train")
-    say(describe_parameters(model))
+    steps = cfg.train.steps(len(train_set), train_set.images_per_step)
+    before = steps_before(start.record, len(train_set), train_set.images_per_step)
+    if is_finished(start, cfg, steps, before):
+        say(f"finished: all {steps} steps are trained; nothing to do")
+    else:
+        if before and steps > before:
+            say(f"note: {steps} steps now, {before} before; from here on the learning rate falls as in a run of {steps}")
+        trainer = train(cfg, args, start, ready, made_from, say)
+        say(f"{trainer.speed.steps} steps in {trainer.speed.seconds:.1f} s (start-up, validation and saving excluded)")
     if args.process_index == 0:
-        if resume is None:
-            remove_run(cfg)
-        save_run_info(cfg.output_dir / "train_run.json", cfg, args.device, command=sys.argv, world_size=args.world_size)
-    callbacks = training_callbacks(cfg, facts, {answer_space.SPACE_FILE: json_text(space)})
-    trainer = build_trainer(model, train_set, val_set, args, callbacks)
-    with memory_errors_explained(LOWER):
-        trainer.train(resume_from_checkpoint=resume)
-    say(f"{trainer.speed.steps} steps in {trainer.speed.seconds:.1f} s (start-up, validation and saving excluded)")
-    say(describe_adapter(cfg.output_dir / "adapter", read_json(cfg.output_dir / "adapter" / EXPERIMENT_FILE)["best"]))
-    say(f"next: {cfg.command('predict_exp1.py', *([] if val_set else ['--split', 'train']))}")
+        say(describe_adapter(cfg.output_dir / "adapter", read_json(cfg.output_dir / "adapter" / EXPERIMENT_FILE)["best"]))
+        say(f"next: {cfg.command('predict_exp1.py', *([] if ready.val_set else ['--split', 'train']))}")
 
 
 if __name__ == "__main__":

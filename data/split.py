@@ -1,21 +1,26 @@
-"""Train, val and test rows that share no patient, video or image, with every question in the same shares.
+"""Train, val and test rows that share no patient, video or image, with every question in the same shares. Or folds.
 
     python -m data.split SRC DST [--val 0.1] [--test 0.1] [--seed 0] [--by group|image] [--image_root DIR]
+    python -m data.split SRC DST --folds 5
     python data/split.py kvasir/all.jsonl kvasir/
 
 writes DST/train.jsonl, val.jsonl and test.jsonl, SRC's rows in SRC's order, and DST/split.json, which says how they
-were made. A row's group is its `group` (patient or video), or its image where it has none or with `--by image`. Groups
+were made. With few patients, `--folds 5` makes five such splits instead, DST/fold_0 to DST/fold_4, of train.jsonl and
+val.jsonl: every row is in the val.jsonl of one fold and in the train.jsonl of the others (tools/sweep.py --folds DST).
+
+A row's group is its `group` (patient or video), or its image where it has none or with `--by image`. Groups
 with copies or near-duplicates of one image (data/image_copies.py) count as one; that needs the image files.
-The test groups are drawn first, then val from the rest: larger groups first, otherwise in the order of a hash of the
-seed and the group's name, each to the side where its questions are scarcer. All of it is integer arithmetic, so the
-same rows, in any order, give the same split on any machine. New rows may move groups; with `--stratify none` the hash
-alone decides, and they never do. Rows are written unchanged, but for an `id` where there is none: the row's number in
-SRC from 0, which stays unique across the three files. A share of 0 leaves its file out.
+The test groups are drawn first, then val from the rest, and folds one after another: larger groups first, otherwise in
+the order of a hash of the seed and the group's name, each to the side where its questions are scarcer. All of it is
+integer arithmetic, so the same rows, in any order, give the same split on any machine. New rows may move groups; with
+`--stratify none` the hash alone decides, and they never do. Rows are written unchanged, but for an `id` where there is
+none: the row's number in SRC from 0, which stays unique across the files. A share of 0 leaves its file out.
 """
 
 import argparse
 import hashlib
 import json
+import shlex
 import sys
 from collections import Counter
 from contextlib import ExitStack
@@ -43,10 +48,19 @@ SCALE = 10**18  # weights are whole numbers of 1 / SCALE
 
 def assign(group, seed=0, val=0.1, test=0.1):
     """The split of a group without stratification. The seed and the group's name decide, nothing else."""
-    point = int.from_bytes(_digest(seed, group)[:6], "big") / 2**48  # in [0, 1), exact in a float
+    point = _point(seed, group)
     if point < test:
         return "test"
     return "val" if point < test + val else "train"
+
+
+def assign_fold(group, folds, seed=0):
+    """The fold of a group without stratification."""
+    return int(_point(seed, group) * folds)
+
+
+def _point(seed, group):
+    return int.from_bytes(_digest(seed, group)[:6], "big") / 2**48  # in [0, 1), exact in a float
 
 
 def _digest(seed, group):
@@ -65,6 +79,16 @@ def stratified(groups, seed=0, val=0.1, test=0.1):
     splits.update(dict.fromkeys(drawn, "test"))
     splits.update(dict.fromkeys(draw(rest, val / (1 - test), seed, spare=1), "val"))
     return splits
+
+
+def stratified_folds(groups, folds, seed=0):
+    """Return `{group: fold}`, folds from 0: each is drawn from what those before it left. With enough groups, none is empty."""
+    parts, rest = {}, groups
+    for fold in range(folds - 1):
+        drawn = draw(rest, Fraction(1, folds - fold), seed, spare=folds - fold - 1)
+        parts |= dict.fromkeys(drawn, fold)
+        rest = {name: counts for name, counts in rest.items() if name not in drawn}
+    return parts | dict.fromkeys(rest, folds - 1)
 
 
 def draw(groups, share, seed, spare):
@@ -120,40 +144,72 @@ def split_jsonl(src, dst, seed=0, val=0.1, test=0.1, by="group", stratify="quest
     shares = {"train": round(1 - val - test, 9), "val": val, "test": test}
     _check_outputs(src, dst, shares)
     paths = {split: _split_path(dst, split) for split in SPLITS if shares[split]}
-    splits, joined, near_facts = _plan(src, seed, val, test, by, stratify, near, image_root)
-    seen = {split: {key: set() for key in COUNTED} for split in paths}
-    for group, split in splits.items():
-        seen[split]["groups"].add(group)
+    groups, joined, near_facts = _read_groups(src, by, near, image_root)
+    if stratify == "none":
+        splits = {group: assign(group, seed, val, test) for group in groups}
+    else:
+        splits = stratified(groups, seed, val, test)
     for split in paths:
-        if not seen[split]["groups"]:
-            raise UserError(_empty_split(src, split, len(splits), shares, stratify))
-    rows = Counter()
+        if split not in splits.values():
+            raise UserError(_empty_split(src, split, len(groups), shares, stratify))
+    facts = _write_files(src, by, splits, joined, {path: {split} for split, path in paths.items()})
+    how = {"seed": seed, "by": by, "shares": shares, "stratified_by": stratify, "near_duplicates": near_facts}
+    return _write_record(dst, src, {split: facts[path] for split, path in paths.items()}, how)
+
+
+def folds_jsonl(src, dst, folds, seed=0, by="group", stratify="question", near="auto", image_root=None):
+    """Split SRC into `folds` pairs of files, DST/fold_N/train.jsonl and val.jsonl; return the list of what their split.json hold.
+
+    near and errors: as `split_jsonl`.
+    """
+    src, dst = Path(src), Path(dst)
+    _check_folds(src, dst, folds)
+    groups, joined, near_facts = _read_groups(src, by, near, image_root)
+    parts = {name: assign_fold(name, folds, seed) for name in groups} if stratify == "none" else stratified_folds(groups, folds, seed)
+    if empty := set(range(folds)) - (set(parts.values()) if len(groups) >= folds else set()):
+        raise UserError(_empty_fold(src, min(empty), len(groups), folds))
+    paths = [{split: _split_path(dst / f"fold_{fold}", split) for split in ("train", "val")} for fold in range(folds)]
+    wanted = {files["val"]: {fold} for fold, files in enumerate(paths)}
+    wanted |= {files["train"]: set(range(folds)) - {fold} for fold, files in enumerate(paths)}
+    facts = _write_files(src, by, parts, joined, wanted)
+    how = {"folds": folds, "seed": seed, "by": by, "stratified_by": stratify, "near_duplicates": near_facts}
+    return [
+        _write_record(files["val"].parent, src, {split: facts[path] for split, path in files.items()}, {"fold": fold, **how})
+        for fold, files in enumerate(paths)
+    ]
+
+
+def _write_files(src, by, parts, joined, wanted):
+    """Write SRC's rows to files, all or none. parts: {group: part}. wanted: {path: its parts}. Return {path: counts and hash}."""
+    rows, seen = Counter(), {path: {key: set() for key in COUNTED} for path in wanted}
     with ExitStack() as stack:
-        files = {split: stack.enter_context(atomic_open(path)) for split, path in paths.items()}
+        files = {path: stack.enter_context(atomic_open(path)) for path in wanted}
         for group, image, row in grouped_rows(src, by):
-            split = splits[joined.get(group, group)]
-            files[split].write(json.dumps(row, ensure_ascii=False) + "\n")
-            rows[split] += 1
-            seen[split]["images"].add(image)
-            seen[split]["questions"].add(question_key(row["question"]))
-    facts = {
-        split: {"rows": rows[split], **{key: len(seen[split][key]) for key in COUNTED}, "sha256": sha256(path)}
-        for split, path in paths.items()
-    }
+            group = joined.get(group, group)
+            line, found = json.dumps(row, ensure_ascii=False) + "\n", (group, image, question_key(row["question"]))
+            for path in [path for path, of in wanted.items() if parts[group] in of]:
+                files[path].write(line)
+                rows[path] += 1
+                for key, value in zip(COUNTED, found):
+                    seen[path][key].add(value)
+    return {path: {"rows": rows[path], **{key: len(seen[path][key]) for key in COUNTED}, "sha256": sha256(path)} for path in wanted}
+
+
+def _write_record(folder, src, facts, how):
+    """Write folder/split.json and return what it holds. facts: {split: counts and hash of its file}."""
     source = {"name": src.name, "sha256": sha256(src)}  # no folder: the same split is the same file on any machine
-    result = {"sha256": split_hash(facts), "source": source, "seed": seed, "by": by, "shares": shares}
-    result |= {"stratified_by": stratify, "near_duplicates": near_facts, "splits": facts}
-    write_json(dst / SPLIT_FILE, result)
+    result = {"sha256": split_hash(facts), "source": source, **how, "splits": facts}
+    write_json(folder / SPLIT_FILE, result)
     return result
 
 
 def split_hash(splits):
-    """One hash for the three files. splits: `{split: facts with its file's sha256}`."""
+    """One hash for the files of a split. splits: `{split: facts with its file's sha256}`."""
     return hashlib.sha256("".join(f"{split} {splits[split]['sha256']}\n" for split in splits).encode()).hexdigest()
 
 
-def _plan(src, seed, val, test, by, stratify, near, image_root):
-    """Return `({group: split}, {group: the group it counts as}, facts on near-duplicates)`."""
+def _read_groups(src, by, near, image_root):
+    """Return `({group: Counter of its rows per question template}, {group: the group it counts as}, facts on near-duplicates)`."""
     groups, images = {}, {}
     for group, image, row in grouped_rows(src, by):
         groups.setdefault(group, Counter())[question_template(row["question"])] += 1
@@ -162,9 +218,7 @@ def _plan(src, seed, val, test, by, stratify, near, image_root):
     merged = {}
     for group, counts in groups.items():
         merged.setdefault(joined.get(group, group), Counter()).update(counts)
-    if stratify == "none":
-        return {group: assign(group, seed, val, test) for group in merged}, joined, near_facts
-    return stratified(merged, seed, val, test), joined, near_facts
+    return merged, joined, near_facts
 
 
 def _join_near_duplicates(images, near, root):
@@ -224,6 +278,22 @@ def _check_outputs(src, dst, shares):
             raise UserError(f"{path}: is left from an earlier split, where --{split} 0 writes none; delete it")
 
 
+def _check_folds(src, dst, folds):
+    if folds < 2:
+        raise UserError(f"--folds {folds}: give two or more")
+    left = [path for path in sorted(dst.glob("fold_*")) if path.name not in {f"fold_{fold}" for fold in range(folds)}]
+    if left:
+        raise UserError(f"{left[0]}: is left from an earlier split into more folds; delete it")
+    if src.resolve() in [path.resolve() for path in dst.glob("fold_*/*.jsonl")]:
+        raise UserError(f"{src}: is a file of a fold that would be written anew; choose another DST")
+
+
+def _empty_fold(src, fold, groups, folds):
+    if groups < folds:
+        return f"{src}: {groups} group{'s' * (groups != 1)} can't fill {folds} folds; give fewer folds, more groups or --by image"
+    return f"{src}: fold {fold} would be empty: none of the {groups} groups fell into it; take fewer folds or another --seed"
+
+
 def _empty_split(src, split, groups, shares, stratify):
     if stratify == "none":
         reason = f"none of the {groups} groups fell into its share of {shares[split]:g}"
@@ -236,11 +306,28 @@ def _empty_split(src, split, groups, shares, stratify):
 def describe(result):
     """Lines for people: one on each split, what near-duplicates joined, and the split's hash."""
     for split, facts in result["splits"].items():
-        counts = ", ".join(f"{facts[key]} {key}" for key in ("rows", *COUNTED))
-        yield f"{split}: {counts}"
+        yield f"{split}: {_counted(facts)}"
     yield describe_near_duplicates(result["near_duplicates"])
-    made = f"seed {result['seed']}, by {result['by']}, stratified by {result['stratified_by']}"
-    yield f"split {result['sha256'][:12]}, {made}"
+    yield f"split {result['sha256'][:12]}, {_made(result)}"
+
+
+def describe_folds(results):
+    """Lines for people: what each fold holds out, and what near-duplicates joined."""
+    total = sum(result["splits"]["val"]["rows"] for result in results)
+    for result in results:
+        train, val = result["splits"]["train"], result["splits"]["val"]
+        share = f"{val['rows'] / total:.1%} of the rows"
+        yield f"fold_{result['fold']}: val {_counted(val)}, {share}; train {train['rows']} rows, {train['groups']} groups"
+    yield describe_near_duplicates(results[0]["near_duplicates"])
+    yield f"{len(results)} folds, {_made(results[0])}"
+
+
+def _counted(facts):
+    return ", ".join(f"{facts[key]} {key}" for key in ("rows", *COUNTED))
+
+
+def _made(result):
+    return f"seed {result['seed']}, by {result['by']}, stratified by {result['stratified_by']}"
 
 
 def describe_near_duplicates(facts):
@@ -253,22 +340,23 @@ def describe_near_duplicates(facts):
     return f"near-duplicates: {found} ({read}; dHash, at most {facts['max_distance']} of {BITS} bits differ)"
 
 
-def config_lines(src, dst, result, image_root=None):
-    """The YAML lines of a configuration that uses the split; absolute paths hold wherever that file lies."""
+def config_lines(src, files, image_root=None):
+    """The YAML lines of a configuration that uses files ({split: path}) of SRC; absolute paths hold wherever that file lies."""
     image = next(read_rows(src, need_answer=False))["image"]
     root = Path(image_root or Path(src).parent).resolve()
-    data = {f"{split}_jsonl": str(_split_path(Path(dst).resolve(), split)) for split in result["splits"]}
+    data = {f"{split}_jsonl": str(Path(path).resolve()) for split, path in files.items()}
     data["image_root"] = str(root) if (root / image).is_file() else "the folder that image names start from"
     own = {"extends": str(DEFAULT_CONFIG), "output_dir": "outputs_mine", "data": data}
     return yaml.safe_dump(own, sort_keys=False, allow_unicode=True, width=10_000).rstrip()
 
 
-def main():
+def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("src", metavar="SRC", help="JSONL with all rows, such as data.readers writes")
-    parser.add_argument("dst", metavar="DST", help="folder that the three files and split.json go to")
-    parser.add_argument("--val", type=float, default=0.1, help="share of the groups for validation (default 0.1)")
-    parser.add_argument("--test", type=float, default=0.1, help="share of the groups for the test (default 0.1)")
+    parser.add_argument("dst", metavar="DST", help="folder that the files go to")
+    parser.add_argument("--val", type=float, help="share of the groups for validation (default 0.1)")
+    parser.add_argument("--test", type=float, help="share of the groups for the test (default 0.1)")
+    parser.add_argument("--folds", type=int, metavar="K", help="K folds instead, each of train.jsonl and val.jsonl")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split (default 0)")
     parser.add_argument("--by", choices=("group", "image"), default="group", help="what stays whole (default group)")
     parser.add_argument("--stratify", choices=("question", "none"), default="question", help="default question")
@@ -277,11 +365,24 @@ def main():
         "--near-duplicates", choices=("auto", "on", "off"), default="auto", dest="near",
         help="join groups with near-duplicate images: auto = those that can be read (default), on = all",
     )  # fmt: skip
-    args = vars(parser.parse_args())
-    result = split_jsonl(**args)
-    print("\n".join(describe(result)))
+    args = parser.parse_args()
+    if args.folds is not None and (args.val, args.test) != (None, None):
+        parser.error("--folds has no --val and --test: each row is held out once")
+    return args
+
+
+def main():
+    args = {name: value for name, value in vars(parse_arguments()).items() if value is not None}
+    src, dst, image_root = Path(args["src"]), Path(args["dst"]), args.get("image_root")
+    if "folds" in args:
+        print("\n".join(describe_folds(folds_jsonl(**args))))
+        files, then = {"train": src}, f"\n\nand then: python tools/sweep.py my.yaml --folds {shlex.quote(args['dst'])}"
+    else:
+        result = split_jsonl(**args)
+        print("\n".join(describe(result)))
+        files, then = {split: _split_path(dst, split) for split in result["splits"]}, ""
     print("next: a configuration of your own, such as my.yaml, with these lines\n")
-    print(config_lines(args["src"], args["dst"], result, args["image_root"]))
+    print(config_lines(src, files, image_root) + then)
 
 
 if __name__ == "__main__":

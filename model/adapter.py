@@ -12,11 +12,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 
 from files import UserError, read_json, write_json, write_text
+from model.folders import whole_folder
+from model.on_disk import EXPERIMENT_FILE, WEIGHTS_FILE, check_adapter_folder
 
 # peft 0.21 reads an attribute that transformers 5.23 has renamed; nothing a user could do about it
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
 
-EXPERIMENT_FILE = "experiment.json"  # beside an adapter: what its training saw
+DIVERGED = "lower train.lr or raise train.warmup_ratio, and start again with --overwrite"  # the remedy
 LANGUAGE_LAYERS = r"model\.language_model\.layers\.\d+\.\w+"  # anchored: the tower has projections of its own
 
 
@@ -41,21 +43,43 @@ def _is_target(name, target):
 
 
 def load_adapter(model, folder):
-    """Load a trained adapter. Raises UserError when its tensors are not exactly those that its config describes."""
+    """Load a trained adapter. Raises UserError when its tensors are not exactly those that its config describes, or not finite."""
     folder = Path(folder)
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():
-            raise UserError(f"adapter {folder} has no {name}; train one with train_exp1.py or give --adapter none")
-    config = LoraConfig.from_pretrained(str(folder))
+    config = _lora_config(folder)
     config.inference_mode = True
     model = PeftModel(model, config)
+    _load_tensors(model, folder)
+    return model
+
+
+def start_from(model, folder):
+    """Give the new LoRA of `model` the weights of a trained adapter. Raises UserError as `load_adapter` does."""
+    _lora_config(Path(folder))
+    _load_tensors(model, Path(folder))
+
+
+def _lora_config(folder):
+    check_adapter_folder(folder)
+    return LoraConfig.from_pretrained(str(folder))
+
+
+def _load_tensors(model, folder):
     expected, found = get_peft_model_state_dict(model), load_peft_weights(str(folder), device="cpu")
     wrong = sorted(set(expected) ^ set(found))
     wrong += [name for name in set(expected) & set(found) if expected[name].shape != found[name].shape]
     if wrong:
         raise UserError(f"adapter {folder} does not fit the model: {len(wrong)} tensors missing or alien, first {wrong[0]}")
+    if broken := not_finite(found):
+        raise UserError(
+            f"{folder / WEIGHTS_FILE}: {len(broken)} of {len(found)} tensors hold NaN or infinity, first {broken[0]}: that training "
+            "diverged; train anew with a lower train.lr"
+        )
     set_peft_model_state_dict(model, found)
-    return model
+
+
+def not_finite(tensors):
+    """Names of the tensors (a dict) that hold NaN or infinity: both show in the extremes, which take one pass and no copy."""
+    return [name for name, tensor in tensors.items() if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all()]
 
 
 def experiment_facts(cfg, answer_rules):
@@ -71,27 +95,21 @@ def experiment_facts(cfg, answer_rules):
 
 
 def save_adapter(model, folder, facts, beside=None):
-    """Write the adapter, `facts` and the texts `beside` it ({file name: text}) to `folder`, replacing what was there only when
-    all is written."""
-    folder = Path(folder)
-    temporary, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    for path in (temporary, old):
-        _remove_folder(path)
-    model.save_pretrained(str(temporary))
-    write_json(temporary / EXPERIMENT_FILE, facts)
+    """Write the adapter, `facts` and the texts `beside` it ({file name: text}) to `folder`, which is whole at any instant: the old
+    adapter or the new one. Raises UserError rather than keep weights that are not finite."""
+    with whole_folder(folder) as staged:
+        write_adapter(model, staged, facts, beside)
+
+
+def write_adapter(model, folder, facts, beside=None):
+    """`save_adapter` into a folder that nobody reads yet."""
+    tensors = get_peft_model_state_dict(model)
+    if broken := not_finite(tensors):
+        raise UserError(f"{len(broken)} of {len(tensors)} LoRA tensors hold NaN or infinity, first {broken[0]}: not saved; {DIVERGED}")
+    model.save_pretrained(str(folder), save_embedding_layers=False)  # which else asks the hub for the base's config.json
+    write_json(folder / EXPERIMENT_FILE, facts)
     for name, text in (beside or {}).items():
-        write_text(temporary / name, text)
-    if folder.exists():
-        folder.rename(old)
-    temporary.rename(folder)
-    _remove_folder(old)
-
-
-def _remove_folder(folder):
-    if folder.exists():
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
+        write_text(folder / name, text)
 
 
 def check_adapter(folder, facts):
@@ -101,8 +119,22 @@ def check_adapter(folder, facts):
         raise UserError(f"adapter {folder} has no {EXPERIMENT_FILE}; train it with train_exp1.py")
     saved = read_json(path)
     for key, value in facts.items():
-        if saved.get(key) != value:
+        was = saved.get(key)
+        if was == value or key == "answer_rules" and _same_rules(was, value):
+            continue
+        if key == "answer_rules" and was and was.get("space", "none") == value.get("space"):
             raise UserError(
-                f"adapter {folder} was trained with {key}={json.dumps(saved.get(key))}, this run has {json.dumps(value)}; "
-                "use the configuration it was trained with, or train anew"
+                f"adapter {folder} was trained with another data/schema.py: the rules give questions of its training another type or "
+                "other valid answers now; put the file back as it was, or train anew"
             )
+        raise UserError(
+            f"adapter {folder} was trained with {key}={json.dumps(was)}, this run has {json.dumps(value)}; "
+            "use the configuration it was trained with, or train anew"
+        )
+
+
+def _same_rules(was, now):
+    """The same space, and rules that say the same of the training questions, or, where one does not know these, the same file."""
+    if not was or not now or was.get("space") != now.get("space"):
+        return False
+    return was["rules"] == now["rules"] or was.get("schema", was["rules"]) == now.get("schema", now["rules"])

@@ -3,17 +3,22 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
+import shutil
 import sys
+import warnings
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.utils import disable_progress_bars
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging
 
-from files import UserError
-from model.adapter import attach_lora, load_adapter
+from files import UserError, is_full
+from model.adapter import attach_lora, load_adapter, not_finite
 from model.forward import use_tree_attention
+from model.on_disk import check_adapter_folder, check_model_folder
 
 if not sys.stderr.isatty():  # in a file their bars are one long line of carriage returns
     disable_progress_bars()
@@ -22,6 +27,7 @@ if not sys.stderr.isatty():  # in a file their bars are one long line of carriag
 
 def load_processor(cfg):
     """Load the processor with the configured pixel limits."""
+    check_model_folder(cfg.model_name, weights=False)
     processor = from_pretrained(AutoProcessor, cfg.model_name)
     processor.image_processor.size = {"shortest_edge": cfg.image.min_pixels, "longest_edge": cfg.image.max_pixels}
     processor.tokenizer.padding_side = "left"  # for generate; token trees pad on their own
@@ -32,12 +38,9 @@ def load_model(cfg, adapter=None, phase="eval"):
     """Return `(model, processor)`, on the best device there is.
 
     phase "train" attaches a new LoRA to the frozen base; "eval" loads `adapter` (a folder), or leaves the base untuned with
-    None. Raises UserError when a model, adapter or target module can't be found, or the adapter was trained on other prompts.
+    None. Raises UserError when a model, adapter or target module can't be found, does not fit or is damaged.
     """
-    processor = load_processor(cfg)
-    dtype = torch.float32 if device().type == "cpu" or not cfg.train.bf16 else torch.bfloat16
-    model = from_pretrained(AutoModelForImageTextToText, cfg.model_name, dtype=dtype, attn_implementation="sdpa")
-    check_special_tokens(model, processor)
+    model, processor = load_base(cfg, compute_dtype(cfg), adapter, attn_implementation="sdpa")
     model.requires_grad_(False)
     if phase == "train":
         model = attach_lora(model, cfg.lora)
@@ -46,9 +49,65 @@ def load_model(cfg, adapter=None, phase="eval"):
     return use_tree_attention(model).to(device()).train(phase == "train"), processor
 
 
+def load_base(cfg, dtype, adapter=None, **kwargs):
+    """Return `(base model, processor)`. dtype: of torch, or its name, or `auto`. adapter: a folder that is to fit the model.
+
+    What can be known before the weights are loaded is said before. Raises UserError as `load_model` does.
+    """
+    check_model_folder(cfg.model_name)
+    config, processor = load_model_config(cfg), load_processor(cfg)
+    check_special_tokens(config, processor)
+    if adapter is not None:
+        check_fit(config, adapter)
+    model, info = from_pretrained(AutoModelForImageTextToText, cfg.model_name, dtype=dtype, output_loading_info=True, **kwargs)
+    if missing := sorted(info["missing_keys"]):  # transformers would draw them at random
+        raise UserError(
+            f"model_name: the weights in {cfg.model_name} lack {len(missing)} tensors that its config.json asks for, first {missing[0]}; "
+            "download the whole model"
+        )
+    refuse_not_finite(dict(model.named_parameters()), f"model_name: {cfg.model_name}", "download the model again")
+    return model, processor
+
+
+def check_base(cfg):
+    """Return the model's config if the model can be loaded here, as far as that is known without reading its weights.
+
+    Raises UserError for a file that is missing, cut off or a Git LFS pointer, a quantised model, or a device without its precision.
+    """
+    check_model_folder(cfg.model_name)
+    compute_dtype(cfg)
+    return load_model_config(cfg)
+
+
+def check_fit(config, adapter):
+    """Raise UserError unless the adapter in a folder is whole, finite and of the shape of a model that has this config."""
+    check_adapter_folder(adapter)
+    with torch.device("meta"), warnings.catch_warnings():  # shapes alone: a copy to the meta device does nothing, and says so
+        warnings.simplefilter("ignore")
+        model = AutoModelForImageTextToText.from_config(config)
+        try:
+            load_adapter(model, adapter)
+        except (ValueError, TypeError, KeyError, RuntimeError) as error:  # what peft raises for settings that it can't take
+            raise UserError(f"adapter {adapter} can't be loaded ({first_line(error)}); train it anew, or give another") from None
+
+
+def refuse_not_finite(tensors, where, remedy):
+    """Raise UserError where one of the tensors (a dict) holds NaN or infinity."""
+    if broken := not_finite(tensors):
+        raise UserError(f"{where}: {len(broken)} of {len(tensors)} tensors hold NaN or infinity, first {broken[0]}; {remedy}")
+
+
 def load_model_config(cfg):
-    """The model's config.json, without its weights."""
-    return from_pretrained(AutoConfig, cfg.model_name)
+    """The model's config.json, without its weights. Raises UserError where it is that of a quantised model."""
+    config = from_pretrained(AutoConfig, cfg.model_name)
+    quantised = getattr(config, "quantization_config", None)
+    if quantised:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+        raise UserError(
+            f"model_name: {cfg.model_name} is quantised ({method or 'quantization_config'}), which LoRA is not trained on "
+            "or merged into here; give the model that it was made from"
+        )
+    return config
 
 
 def device():
@@ -57,20 +116,40 @@ def device():
     return torch.device(name)
 
 
+def compute_dtype(cfg):
+    """The precision of weights and sums: bfloat16 on GPUs with `train.bf16`, else float32. Raises UserError where a GPU has none."""
+    if device().type == "cpu" or not cfg.train.bf16:
+        return torch.float32
+    if device().type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError(f"train.bf16: {torch.cuda.get_device_name()} has no bfloat16; set train.bf16=false, which takes twice the memory")
+    return torch.bfloat16
+
+
 def from_pretrained(auto_class, model_name, **kwargs):
-    """What an Auto class of transformers loads. Raises UserError where it can't."""
+    """What an Auto class of transformers loads. Raises UserError where it can't, whatever the reason: files, network, a package."""
     try:
         return auto_class.from_pretrained(model_name, **kwargs)
-    except (OSError, ValueError) as error:  # what transformers raises for a missing folder, file, hub id or network
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"model_name: {model_name} can't be loaded ({reason}); give a model folder or a hub id") from None
+    except Exception as error:  # of many kinds: OSError, ValueError, ImportError, SafetensorError, RuntimeError, …
+        if (lacking := what_is_lacking(error)) == "memory":
+            raise  # whoever called knows what to lower
+        if lacking:
+            raise UserError(remedy(lacking, None, HF_HUB_CACHE)) from None
+        raise UserError(f"model_name: {model_name} can't be loaded ({first_line(error)}); give a model folder or a hub id") from None
 
 
-def check_special_tokens(model, processor):
-    """Raise UserError unless model and processor belong together."""
-    if model.config.image_token_id != processor.image_token_id:
-        raise UserError(f"the model's image token is {model.config.image_token_id}, the processor's {processor.image_token_id}")
-    vocabulary = model.get_input_embeddings().num_embeddings
+def first_line(error):
+    """The first line of what an error says, or its kind."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def check_special_tokens(config, processor):
+    """Raise UserError unless a model of this config and the processor belong together."""
+    if config.image_token_id != processor.image_token_id:
+        raise UserError(
+            f"the model's image token is {config.image_token_id}, the tokenizer's {processor.image_token_id}: its tokenizer files are "
+            "another model's; download the whole model"
+        )
+    vocabulary = config.get_text_config().vocab_size
     if len(processor.tokenizer) > vocabulary:
         raise UserError(f"the tokenizer has {len(processor.tokenizer)} tokens, the model {vocabulary}: they don't belong together")
 
@@ -82,17 +161,49 @@ def describe_parameters(model):
     return f"trainable {trainable:,} of {total:,} parameters ({trainable / total:.2%})"
 
 
-MEMORY_SIGNS = ("allocate memory", "is killed by signal: Killed")  # torch's allocator; a DataLoader's worker that the kernel ended
+# ---------------------------------------------------------------------------------------------------------------------
+# What a machine lacks, known by what torch and the system say, which is of many kinds of error: first come, first named.
+
+SHARED_MEMORY = "/dev/shm"
+SIGNS = {
+    "shared memory": ("out of shared memory", "insufficient shared memory", "shared memory object", "to file </torch_"),
+    "disk": ("No space left on device", "Disk quota exceeded", "unexpected pos", "PytorchStreamWriter failed"),
+    "bfloat16": ("BFloat16 is not supported", "not implemented for 'BFloat16'"),
+    # of the allocators; of a DataLoader's worker that the kernel ended
+    "memory": ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "is killed by signal: Killed"),
+}
+REMEDIES = {
+    "shared memory": "shared memory is too small (/dev/shm has {shared}): set train.num_workers=0, or give the container more "
+    "(docker run --shm-size=8g)",
+    "disk": "no space left on the disk of {folder}: free some and start again",
+    "bfloat16": "train.bf16: this device has no bfloat16; set train.bf16=false",
+    "memory": "out of memory; {lower}",
+}
+
+
+def what_is_lacking(error):
+    """A key of SIGNS, or None where the error is about something else."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return "memory"
+    if isinstance(error, OSError) and is_full(error):
+        return "shared memory" if str(error.filename).startswith(SHARED_MEMORY) else "disk"
+    text = f"{error} {error.__cause__}"
+    return next((name for name, signs in SIGNS.items() if any(sign in text for sign in signs)), None)
+
+
+def remedy(lacking, lower, folder):
+    """One line about a key of REMEDIES. lower: what to lower where memory is short. folder: where was being written."""
+    shared = f"{shutil.disk_usage(SHARED_MEMORY).total / 2**20:,.0f} MiB" if Path(SHARED_MEMORY).is_dir() else "little"
+    return REMEDIES[lacking].format(lower=lower, folder=folder, shared=shared)
 
 
 @contextmanager
-def memory_errors_explained(remedy):
-    """Turn running out of memory into one line that says what to lower."""
+def errors_explained(lower, folder="output_dir"):
+    """Turn running out of memory, shared memory, disk space or precision into one line. lower, folder: see `remedy`."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        memory = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        memory |= any(sign in f"{error} {error.__cause__}" for sign in MEMORY_SIGNS)
-        if not memory:
+    except (OSError, RuntimeError, TypeError, MemoryError) as error:
+        lacking = what_is_lacking(error)
+        if lacking is None:
             raise
-        raise UserError(f"out of memory; {remedy}") from None
+        raise UserError(remedy(lacking, lower, getattr(error, "filename", None) or folder)) from None

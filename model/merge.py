@@ -3,12 +3,9 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python merge_adapter.py --out FOLDER")
 
-import shutil
-
-from transformers import AutoModelForImageTextToText
-
 from model.adapter import load_adapter
-from model.load import from_pretrained, load_processor
+from model.folders import whole_folder
+from model.load import load_base, refuse_not_finite
 
 # Instead of the base's sampling and repetition penalty, which change answers. vLLM heeds no do_sample: one token to choose from is
 # the likeliest everywhere.
@@ -19,15 +16,13 @@ def merge(cfg, adapter, out, dtype="auto"):
     """Write base model and adapter as one model to `out`, with its processor, set to say the likeliest token.
 
     dtype: name of a torch dtype, `auto` for that of the base's files. The folder appears when all is written. Raises UserError
-    where the base can't be loaded.
+    where the base can't be loaded, the adapter doesn't fit, or a weight of either or of their sum isn't finite.
     """
-    processor = load_processor(cfg)  # says what is wrong with model_name
-    model = from_pretrained(AutoModelForImageTextToText, cfg.model_name, dtype=dtype)
+    model, processor = load_base(cfg, dtype, adapter)
     merged = load_adapter(model, adapter).merge_and_unload()
+    refuse_not_finite(dict(merged.named_parameters()), f"{adapter} merged in {merged.dtype}", "give --dtype float32")
     for name, value in LIKELIEST.items():
         setattr(merged.generation_config, name, value)
-    temporary = out.with_name(f".{out.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    merged.save_pretrained(temporary)
-    processor.save_pretrained(temporary)
-    temporary.rename(out)
+    with whole_folder(out) as staged:
+        merged.save_pretrained(staged)
+        processor.save_pretrained(staged)

@@ -12,6 +12,7 @@ from data.matching import normalize_answer
 from dataset import VQADataset
 from files import UserError
 from prediction.decode import answer_questions
+from prediction.setup import image_file
 
 BAR, SHOWN = 30, 10
 EXACT_SETS = 1024  # one question's label lists are scored all at once where a split takes beams: it shows the runners-up
@@ -76,7 +77,7 @@ def ask(model, processor, cfg, space, args, max_new_tokens):
         command, _, rest = line.partition(" ")
         try:
             if command == "/image":
-                path = Path(rest.strip()).expanduser()
+                path = image_file(cfg, rest.strip(), command)
                 check_image(path)
                 image = path
             elif command == "/candidates":

@@ -3,27 +3,29 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python predict_exp1.py")
 
+import shlex
 import sys
 from collections import Counter
-from datetime import timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
 
 import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from config import code_facts, environment_facts, flat
+from config import code_facts, environment_facts, flat, near, save_run_info, this_python
 from data import answer_space
-from data.images import image_stamps
+from data.contents import CACHE, model_hashes, picture_hashes
 from data.preprocess import ensure_enriched
 from data.rows import read_rows
 from data.rules import ordered_types
-from dataset import encode_answer
-from files import hash_of, read_json, sha256
+from dataset import encode_answer, load_dataset
+from files import hash_of, read_json, read_jsonl, sha256
 from model.adapter import EXPERIMENT_FILE
-from model.load import device
-from prediction.decode import answer_questions, image_batches
+from model.load import device, errors_explained, load_model
+from prediction.decode import answer_questions, image_batches, split_long_trees
+from prediction.streaming import PredictionStream
 
+LOWER = "lower predict.batch_size, predict.tokens_per_row or image.max_pixels"
 TOP = 5  # candidates whose probability a row carries
 DECIMALS = 6
 DECIDING = {"model_name", "prompt_style", "answer_prefix", "image", "predict"}  # configuration beside the rows and the adapter
@@ -60,9 +62,41 @@ def prediction_row(row, answer, min_confidence=None):
     if min_confidence is not None:
         values["abstained"] = confidence is not None and confidence < min_confidence
     values["reachable"] = answer_space.reachable(row) if gt is not None else None  # what the row's constraint allows, used or not
-    if row.get("options"):
-        values["options"] = row["options"]  # evaluation by the rules' types asks for them
-    return values
+    # what evaluation asks of a row: its options, by whose letters an answer may name one, its patient, its references
+    return values | {key: row[key] for key in ("options", "group", "answers") if row.get(key) is not None}
+
+
+def answer_split(cfg, args, adapter, space, max_new_tokens, model_config, processor, out):
+    """Write the predictions of a split and their sidecar, unless they are there; True in the process that has the last word.
+
+    args: the script's arguments `split`, `limit` and `overwrite`. Raises UserError where `out` holds predictions that were made
+    from something else.
+    """
+    state = processes()
+    with state.main_process_first():  # one process hashes what is not in the cache
+        facts = run_facts(cfg, args, adapter, space, max_new_tokens, model_config)
+    stream = PredictionStream(out, facts, state.process_index)
+    if stream.is_finished(args.overwrite):
+        if state.is_main_process:
+            print(f"{near(out)} is there already, made from just this; --overwrite makes it anew")
+        return state.is_main_process
+    with state.main_process_first():  # one process enriches, checks images and repairs the stream, the others read
+        all_rows = ensure_enriched(cfg, args.split, space)
+        rows = all_rows[: args.limit]
+        dataset = load_dataset(rows, processor, cfg, model_config, supervised=False)
+        split_long_trees(dataset, cfg.predict.tokens_per_row)
+        if state.is_main_process:
+            stream.start(args.overwrite)
+    command = shlex.join([this_python(), *sys.argv])
+    with stream.interruption_explained(len(rows), command), errors_explained(LOWER, out.parent):
+        model, _ = load_model(cfg, adapter)
+        predict(model, dataset, cfg, max_new_tokens, stream, state)
+    if state.is_main_process:
+        sidecar = sidecar_facts(cfg, args, rows, len(all_rows), adapter, space, max_new_tokens, facts)
+        stream.finish(sidecar["ids"], lambda: save_run_info(out.with_suffix(".meta.json"), cfg, model.device, **sidecar))
+        print(describe([row for _, row in read_jsonl(out)], max_new_tokens))
+        print(f"wrote {len(rows):,} predictions to {near(out)}")
+    return state.is_main_process
 
 
 def predict(model, dataset, cfg, max_new_tokens, stream, state):
@@ -88,12 +122,13 @@ def run_facts(cfg, args, adapter, space, max_new_tokens, model_config):
     That includes the GPU, or the number of CPU threads: they change the order of sums, and so last digits.
     """
     source = cfg.split_path(args.split)
-    images = image_stamps(read_rows(source, need_answer=False), cfg.image_folder())
+    cache = cfg.output_dir / "data" / CACHE
+    images = picture_hashes(read_rows(source, need_answer=False), cfg.image_folder(), cache)
     train = {"train.bf16": cfg.train.bf16, "train.seed": cfg.train.seed}
-    model = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(Path(cfg.model_name).glob("*"))]
+    weights = getattr(model_config, "_commit_hash", None) or hash_of(model_hashes(cfg.model_name, cache))  # of the hub, or a folder's
     return {
         "adapter": sha256(*sorted(path for path in adapter.iterdir() if path.is_file())) if adapter else "none",
-        "model files": getattr(model_config, "_commit_hash", None) or hash_of(model),  # of the hub, or a folder's
+        "model files": weights,
         "config": flat({**cfg.model_dump(mode="json", include=DECIDING), "data.max_listed": cfg.data.max_listed, **train}),
         "answer space": answer_space.fingerprint(space),
         "data file": sha256(source),
@@ -110,13 +145,15 @@ def processes():
     return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7))
 
 
-def sidecar_facts(cfg, args, rows, rows_in_split, adapter, space, max_new_tokens):
-    """What the predictions' .meta.json says of them: the ids that were asked for, of what, and how they were answered."""
+def sidecar_facts(cfg, args, rows, rows_in_split, adapter, space, max_new_tokens, made_from):
+    """What the predictions' .meta.json says of them: the ids that were asked for, of what, how they were answered, and from what
+    they were made (`run_facts`)."""
     source = cfg.split_path(args.split)
-    facts = {"split": args.split, "source": str(source), "source_sha256": sha256(source), "limit": args.limit}
+    facts = {"date": datetime.now().astimezone().isoformat(timespec="seconds"), "split": args.split, "limit": args.limit}
+    facts |= {"source": str(source), "source_sha256": sha256(source)}
     facts |= {"rows_in_split": rows_in_split, "ids": [row["id"] for row in rows], "adapter": str(adapter or "none")}
     facts |= {"decoding": cfg.predict.decoding, "max_new_tokens": max_new_tokens, "command": sys.argv}
-    return facts | {"spellings": answer_space.spellings(space)}
+    return facts | {"conventions": answer_space.conventions(space), "made_from": made_from}
 
 
 def describe(rows, limit):

@@ -1,9 +1,9 @@
-"""What a prediction starts from: which adapter answers, within which answer space, and where its answers go. No torch."""
+"""What a prediction starts from: adapter, answer space, an image to ask about, and where its answers go. No torch."""
 
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
-from config import resolve_path
+from config import near, resolve_path
 from data import answer_space
 from data.preprocess import training_space
 from files import UserError
@@ -44,3 +44,12 @@ def space_of(cfg, adapter):
     if not (adapter / answer_space.SPACE_FILE).is_file():
         raise UserError(f"adapter {adapter} has no {answer_space.SPACE_FILE}; train it with train_exp1.py")
     return answer_space.load(adapter / answer_space.SPACE_FILE)
+
+
+def image_file(cfg, name, said_by="--image"):
+    """Path of an image that the user names: in the working directory, the config's folder or data.image_root, where rows find theirs."""
+    folders = (cfg.config_path.parent, *([cfg.data.image_root] if cfg.data.image_root else []))
+    path = next((path for folder in folders if (path := resolve_path(name, folder)).is_file()), None)
+    if path is None:
+        raise UserError(f"{said_by} {name}: there is no such file, neither here nor in {' or '.join(map(near, folders))}")
+    return path

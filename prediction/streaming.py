@@ -3,13 +3,13 @@
 Beside the file to be, `out`, an unfinished run has a header `.NAME.part.json`, which says what the run is made from, and for
 each process `.NAME.part-RANK`, to which it appends its batches. A batch counts when all of its rows are whole lines; a torn
 line is cut off. At the end `out` is written from them in order and put in place by one rename. `.NAME.lock` keeps a second
-run away; it is let go when the process ends, however it ends.
+run away; it is let go when the process ends, however it ends. What a finished file was made from stands in its sidecar: it is
+not made twice, nor replaced by another unasked.
 """
 
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
-import errno
 import glob
 import json
 import os
@@ -19,7 +19,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from files import UserError, atomic_open, read_json, remove_temporaries, write_json
+from config import near
+from files import Interrupted, UserError, atomic_open, is_full, json_line, read_json, remove_temporaries, write_json
+
+KEEP = "give --out NAME.jsonl to keep it, or --overwrite to replace it"
 
 
 class PredictionStream:
@@ -29,7 +32,7 @@ class PredictionStream:
     """
 
     def __init__(self, out, facts, rank=0):
-        self.out, self.facts, self.file = Path(out), facts, None
+        self.out, self.facts, self.file, self.rank = Path(out), json.loads(json.dumps(facts)), None, rank
         self.header = self.out.with_name(f".{self.out.name}.part.json")
         self.part = self.out.with_name(f".{self.out.name}.part-{rank}")
         self.sidecar = self.out.with_suffix(".meta.json")
@@ -38,11 +41,31 @@ class PredictionStream:
     def parts(self):
         return sorted(self.out.parent.glob(f".{glob.escape(self.out.name)}.part-*"))
 
+    def is_finished(self, overwrite=False):
+        """Is `out` there, made from just these facts? False with `overwrite`, and for a run that is to go on. For every process.
+
+        Raises UserError, naming what differs, where `out` was made from something else.
+        """
+        if overwrite or not self.out.exists() or self._differs_from(self.header) == []:
+            return False
+        changed = self._differs_from(self.sidecar, "made_from")
+        if changed is None:
+            raise UserError(f"{near(self.out)}: is there and does not say what it was made from; {KEEP}")
+        if changed:
+            raise UserError(f"{near(self.out)}: is there, made with other {listed(changed)}; {KEEP}")
+        return True
+
+    def _differs_from(self, path, key=None):
+        """Names of what differs between the facts and those in a JSON file, there under `key`; None where there are none."""
+        saved = read_json(path) if path.is_file() else None
+        saved = saved.get(key) if saved and key else saved
+        return None if saved is None else sorted(differences(saved, self.facts))
+
     def start(self, overwrite=False):
         """Begin, or repair what an earlier run left. For one process, before the others go on.
 
         Raises UserError if another run is writing the same file, or, naming what changed, if an unfinished one was made from
-        something else, unless `overwrite`.
+        something else, unless `overwrite`. One that was made from the same goes on in any case.
         """
         with disk_errors(self.header):
             self.out.parent.mkdir(parents=True, exist_ok=True)
@@ -60,14 +83,14 @@ class PredictionStream:
     def _continue(self, overwrite):
         for path in (self.out, self.sidecar, self.header):
             remove_temporaries(path)
-        if overwrite or not self.header.exists():  # parts without a header belong to a finished or a dropped run
+        changed = self._differs_from(self.header)
+        if changed is None or (changed and overwrite):  # parts without a header belong to a finished or a dropped run
             self.discard()
             write_json(self.header, self.facts)
-        changed = sorted(differences(read_json(self.header), json.loads(json.dumps(self.facts))))
-        if changed:
+        elif changed:
             raise UserError(
-                f"{self.out.name}: an unfinished run is there that was made with other {', '.join(changed)}; start it as it was "
-                "to continue it, or add --overwrite to start anew"
+                f"{near(self.out)}: an unfinished run is there that was made with other {listed(changed)}; start it as it was to "
+                "continue it, or add --overwrite to start anew"
             )
         for part in self.parts():
             os.truncate(part, whole_length(part))
@@ -82,8 +105,8 @@ class PredictionStream:
         return {json.loads(line)["id"]: line for line in lines}
 
     def append(self, rows):
-        """Write a batch's rows (dicts) and wait until they are on disk."""
-        data = b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+        """Write a batch's rows (dicts) and wait until they are on disk. Raises UserError rather than write a NaN."""
+        data = b"".join(json_line(row, f"row {row['id']!r}: the model's arithmetic overflows").encode() for row in rows)
         with disk_errors(self.part):
             if self.file is None:
                 self.file = open(self.part, "ab", buffering=0)
@@ -103,6 +126,17 @@ class PredictionStream:
             Path(self.lock.lock_file).unlink(missing_ok=True)
         self.lock.release()
 
+    @contextmanager
+    def interruption_explained(self, rows, command):
+        """Turn Ctrl-C into how many of `rows` are kept and the command that goes on, said by one process."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.rank:
+                raise SystemExit(130) from None
+            kept = sum(part.read_bytes()[: whole_length(part)].count(b"\n") for part in self.parts())
+            raise Interrupted(f"{kept:,} of {rows:,} rows are kept; go on with: {command}") from None
+
 
 @contextmanager
 def disk_errors(path):
@@ -110,7 +144,7 @@ def disk_errors(path):
     try:
         yield
     except OSError as error:
-        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that"
+        remedy = "free some space" if is_full(error) else "mend that"
         raise UserError(f"{path}: {error.strerror}; {remedy} and start again, finished batches are kept") from None
 
 
@@ -131,6 +165,11 @@ def is_json(line):
     except ValueError:  # JSONDecodeError and UnicodeDecodeError are both ValueErrors
         return False
     return True
+
+
+def listed(names, most=4):
+    """The first of the names, and how many more there are: after an update of the code these are dozens."""
+    return ", ".join([*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])])
 
 
 def differences(old, new):

@@ -4,6 +4,7 @@ python -m pytest tests/test_bad_input.py -v
 """
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,9 @@ from conftest import ROOT, TINY_MODEL
 from PIL import Image
 
 import predict_exp1
+import prediction.run
 import train_exp1
+import training.run
 from files import UserError
 from model import load
 
@@ -25,7 +28,8 @@ def folder(tmp_path, monkeypatch):
     Image.effect_noise((64, 64), 50).convert("RGB").save(tmp_path / "good.png")
     (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:-500])
-    monkeypatch.setattr(load, "load_model", lambda *args, **kwargs: pytest.fail("the model was loaded"))
+    for module in (load, prediction.run, training.run):
+        monkeypatch.setattr(module, "load_model", lambda *args, **kwargs: pytest.fail("the model was loaded"))
     return tmp_path
 
 
@@ -77,9 +81,10 @@ def test_training_names_the_place(folder, monkeypatch, lines, message):
         (["data.val_jsonl=/no/such.jsonl"], "data.val_jsonl: /no/such.jsonl does not exist"),
         (["data.image_root=/no/such"], "data.image_root: /no/such is not a folder"),
         (["train.learning_rate=1"], "unknown key train.learning_rate"),
-        (["--resume_from_checkpoint"], "has no checkpoint; start without it"),
         (["--resume_from_checkpoint", "/no/such"], "/no/such is not a checkpoint; give a checkpoint-N folder"),
         (["--config", "/no/such.yaml"], "/no/such.yaml: no such configuration file"),
+        (["train.report_to=tensorbord"], "train.report_to: 'tensorbord' is unknown; did you mean tensorboard?"),
+        (["train.report_to=[none, wndb]"], "train.report_to: 'none' is unknown; "),
     ],
 )
 def test_training_names_the_key(folder, monkeypatch, arguments, message):
@@ -96,6 +101,55 @@ def test_training_names_the_key(folder, monkeypatch, arguments, message):
 )
 def test_prediction_says_what_is_missing(folder, monkeypatch, arguments, message):
     assert message in mistake(predict_exp1, folder, monkeypatch, [GOOD], *arguments)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 123456789\n"
+
+
+def spoil(folder, name):
+    """One thing that is wrong with a model's folder."""
+    if name == "quantised":
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "gptq", "bits": 4}}))
+    elif name == "cut":
+        (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-1])
+    elif name == "pointer":
+        (folder / "model.safetensors").write_text(POINTER)
+    else:
+        (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    "fault, message",
+    [
+        (
+            "pointer",
+            "is a Git LFS pointer, not the file itself; run `git lfs pull` where it came from, or download it again",
+        ),
+        ("cut", "model.safetensors: is not whole, "),
+        ("quantised", "is quantised (gptq), which LoRA is not trained on or merged into here; give the model that it was made from"),
+        ("tokenizer.json", "has no tokenizer.json; download the whole model"),
+        ("processor_config.json", "has no preprocessor_config.json; download the whole model"),
+        ("config.json", "is no model folder, with a config.json; give a model folder or a hub id"),
+        ("model.safetensors", "has no model.safetensors; download the whole model"),
+    ],
+)
+@pytest.mark.parametrize("script, arguments", [(predict_exp1, ["--adapter", "none"]), (train_exp1, [])])
+def test_training_and_prediction_say_what_is_wrong_with_the_models_folder(folder, monkeypatch, fault, message, script, arguments):
+    model = shutil.copytree(TINY_MODEL, folder / "model")
+    spoil(model, fault)
+    assert message in mistake(script, folder, monkeypatch, [GOOD], f"model_name={model}", *arguments)
+    assert not (folder / "out" / "adapter").exists()
+
+
+def test_prediction_says_what_is_wrong_with_an_adapters_folder(folder, monkeypatch):
+    adapter = folder / "adapter"
+    adapter.mkdir()
+    assert "has no adapter_config.json; train one" in mistake(predict_exp1, folder, monkeypatch, [GOOD], "--adapter", str(adapter))
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_text(POINTER)
+    said = mistake(predict_exp1, folder, monkeypatch, [GOOD], "--adapter", str(adapter))
+    assert said.startswith(f"{adapter / 'adapter_model.safetensors'}: is a Git LFS pointer") and said.endswith("or train it anew")
 
 
 def test_nothing_written_is_lost(folder, monkeypatch):

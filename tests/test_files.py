@@ -3,8 +3,10 @@
 python -m pytest tests/test_files.py -v
 """
 
+import errno
 import hashlib
 import json
+import math
 import os
 import signal
 import stat
@@ -17,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from files import UserError, atomic_open, read_json, read_jsonl, sha256, use_color, write_json, write_jsonl
+from files import UserError, atomic_open, json_line, json_text, read_json, read_jsonl, sha256, use_color, write_json, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -96,6 +98,66 @@ def test_text_is_written_readable_in_utf8_whatever_the_locale(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a.jsonl").read_bytes() == '{"a": "é ≤5mm"}\n'.encode()
     assert (tmp_path / "a.json").read_bytes() == '{\n  "a": "é"\n}\n'.encode()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "build, name",
+    [
+        (lambda number: {"a": 1, "loss": number}, "loss"),
+        (lambda number: {"log": [{"step": 1}, {"step": 2, "loss": number}]}, "log.1.loss"),
+        (lambda number: {"top": [["yes", 0.5], ("no", number)]}, "top.1.1"),
+    ],
+)
+def test_no_number_that_json_has_not_is_written(tmp_path, number, build, name):
+    """json.dumps writes NaN, which no other reader takes for JSON."""
+    value, path = build(number), tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(UserError) as error:
+        write_json(path, value)
+    assert str(error.value) == f"{path}: {name} is {number}, which JSON can't hold; give a number or null"
+    with pytest.raises(UserError) as error:
+        write_jsonl(path, [{"a": 1.5}, value])
+    assert str(error.value).startswith(f"{path}:2: {name} is {number}, ")
+    for encode in (json_text, json_line):
+        with pytest.raises(UserError, match=f"^here: {name} is "):
+            encode(value, "here")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+    max_leaves=10,
+)
+
+
+@given(json_values)
+def test_json_is_strict_and_comes_back(value):
+    def refuse(constant):
+        raise ValueError(constant)
+
+    try:
+        text = json_text(value)
+    except UserError:
+        assert not all(math.isfinite(number) for number in numbers(value))
+    else:
+        assert json.loads(text, parse_constant=refuse) == value and json.loads(json_line(value)) == value
+
+
+def numbers(value):
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [value] if isinstance(value, float) else [number for part in parts for number in numbers(part)]
+
+
+def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as write and fsync do, without a name
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError) as error:
+        write_json(tmp_path / "a.json", {})
+    assert error.value.filename == str(tmp_path / "a.json") and list(tmp_path.iterdir()) == []
 
 
 # --- reading ---
@@ -188,6 +250,38 @@ def test_run_script_exit_codes(body, code, stderr):
     program = f"from files import UserError, run_script\ndef main():\n    print('begun')\n    {body}\nrun_script(main)"
     done = run_code(program)
     assert (done.returncode, done.stdout, done.stderr) == (code, "begun\n", stderr)
+
+
+@pytest.mark.parametrize(
+    "raised, line",
+    [
+        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", "interrupted"),
+        (
+            "raise files.Interrupted('12 of 40 rows are kept; go on with: python x.py')",
+            "interrupted: 12 of 40 rows are kept; go on with: python x.py",
+        ),
+    ],
+)
+def test_ctrl_c_is_one_line_and_the_shells_exit_code(raised, line):
+    done = run_code(f"import files, os, signal, time\ndef main():\n    print('begun')\n    {raised}\nfiles.run_script(main)")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "begun\n", f"{line}\n")
+
+
+def test_ctrl_c_is_one_line_while_a_script_is_still_being_imported():
+    done = run_code("import files, os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)")
+    assert done.returncode in (130, -signal.SIGINT) and done.stderr == "interrupted\n"
+
+
+def test_a_second_ctrl_c_ends_a_script_that_is_slow_to_end():
+    code = "import atexit, files, os, signal, time\natexit.register(lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(9)))\n"
+    done = run_code(code + "def main():\n    raise KeyboardInterrupt\nfiles.run_script(main)")
+    assert done.returncode == -signal.SIGINT and done.stderr == "interrupted\n"
+
+
+@pytest.mark.parametrize("code, line", [("ENOSPC", "x.json: gone; free some space and start again"), ("EACCES", "x.json: gone")])
+def test_run_script_says_which_file_and_what_to_do(code, line):
+    done = run_code(f"import errno, files\ndef main():\n    raise OSError(errno.{code}, 'gone', 'x.json')\nfiles.run_script(main)")
+    assert (done.returncode, done.stderr) == (1, f"error: {line}\n")
 
 
 def test_run_script_does_not_hide_bugs():

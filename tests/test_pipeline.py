@@ -4,13 +4,22 @@ python -m pytest tests/test_pipeline.py -v
 """
 
 import json
+import os
+import re
+import shlex
 import shutil
+import signal
+import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 from user_copy import launch, make_parent, run
+
+from files import sha256
+from training.checkpoints import newest_whole, processes_of
 
 SMALL = [
     "train.max_steps=4",
@@ -70,6 +79,34 @@ def test_resumed_equals_uninterrupted(parent):
     assert any((resumed[name] != tensors(outputs / "checkpoint-2")[name]).any() for name in resumed)
 
 
+def test_a_finished_run_is_found_and_left_alone(parent):
+    """Each resumption trained one more step, and removed an old checkpoint for it."""
+    outputs = parent / "exp1" / "outputs"
+    kept = [path for path in outputs.rglob("*") if path.is_file() and "data" not in path.parts]
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in kept}
+    output = run(parent, "exp1/train_exp1.py", "--resume_from_checkpoint", *SMALL).stdout
+    assert "finished: all 4 steps are trained; nothing to do" in output and "training " not in output.replace("training rows", "")
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in kept} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--resume_from_checkpoint", *SMALL, "lora.r=4"], "lora.r=16, not 4"),
+        (["--resume_from_checkpoint", "train.lr=1e-5", *SMALL], "train.lr=0.001, not 1e-05"),  # an override, and not a path
+        (["--resume_from_checkpoint", "outputs/checkpoint-3", *SMALL], "outputs/checkpoint-3 is not a checkpoint"),
+        (["--resume_from_checkpoint", "--overwrite", *SMALL], "give one of them"),
+        ([*SMALL, "train.init_adapter=outputs/adapter", "--overwrite"], "lies in output_dir, whose run would be replaced"),
+        ([*SMALL, "train.select_by=macro", "data.val_jsonl=null", "output_dir=x"], "train.select_by needs validation rows"),
+    ],
+)
+def test_what_does_not_go_on_is_one_line(parent, arguments, said):
+    record = parent / "exp1" / "outputs" / "train_run.json"
+    before = record.read_bytes()
+    error = run(parent, "exp1/train_exp1.py", *arguments, expect=2 if "give one" in said else 1).stderr
+    assert said in error.splitlines()[-1] and "Traceback" not in error and record.read_bytes() == before
+
+
 def test_predict(parent):
     output = run(parent, "exp1/predict_exp1.py").stdout
     outputs = parent / "exp1" / "outputs"
@@ -104,21 +141,99 @@ def test_another_prompt_than_trained_is_refused(parent):
 
 
 def test_two_processes_train_like_one(parent):
-    """torchrun on gloo: 2 ranks x 2 images = 1 rank x 4 images, the same loss and gradient norm at every step."""
+    """torchrun on gloo: 2 ranks x 2 images = 2 accumulated x 2 images, the same loss and gradient norm at every step; and 5 images of
+    validation, of which two ranks repeat one, have the loss and the exact match of 5 at once."""
     exp1 = parent / "exp1"
-    steps = [
-        "train.max_steps=3",
-        "train.logging_steps=1",
-        "train.grad_accum=1",
-        "train.eval_steps=3",
-        "train.eval_images=4",
-        "train.num_workers=0",
-    ]
-    steps += ["lora.dropout=0.0"]
+    steps = [*SMALL, "train.max_steps=3", "train.save_steps=3", "train.eval_steps=3", "train.eval_images=5"]
+    steps += ["lora.dropout=0.0", "train.train_bs=2"]
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517")
-    launch(parent, "exp1/train_exp1.py", *steps, "train.train_bs=2", f"output_dir={exp1 / 'outputs_two'}", launcher=torchrun)
-    run(parent, "exp1/train_exp1.py", *steps, "train.train_bs=4", f"output_dir={exp1 / 'outputs_one'}")
+    two, one = ["train.grad_accum=1", "train.eval_bs=2", f"output_dir={exp1 / 'outputs_two'}"], ["train.grad_accum=2", "train.eval_bs=5"]
+    launch(parent, "exp1/train_exp1.py", *steps, *two, launcher=torchrun)
+    run(parent, "exp1/train_exp1.py", *steps, *one, f"output_dir={exp1 / 'outputs_one'}")
     two, one = (json.loads((exp1 / name / "trainer_state.json").read_text())["log_history"] for name in ("outputs_two", "outputs_one"))
-    for key in ("loss", "grad_norm", "eval_exact_match"):
+    for key in ("loss", "grad_norm", "eval_loss", "eval_exact_match"):
         values = [[entry[key] for entry in history if key in entry] for history in (two, one)]
         assert values[0] == pytest.approx(values[1], rel=2e-3), key
+
+
+def test_a_checkpoint_answers_as_an_adapter_does(parent):
+    run(parent, "exp1/predict_exp1.py", "--adapter", "outputs/checkpoint-2", "--limit", "3")
+    assert len((parent / "exp1" / "outputs" / "predictions_val_checkpoint-2.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_run_that_diverges_ends_in_one_line_and_keeps_no_adapter(parent):
+    arguments = [*SMALL, "train.lr=1e30", "train.warmup_ratio=0", f"output_dir={parent / 'exp1' / 'outputs_nan'}"]
+    error = run(parent, "exp1/train_exp1.py", *arguments, expect=1).stderr.splitlines()[-1]
+    assert error.startswith("error: training stopped: the ") and error.endswith("start again with --overwrite (train.lr is 1e+30)")
+    assert not list((parent / "exp1" / "outputs_nan").rglob("*.safetensors"))
+
+
+def test_a_new_run_starts_from_a_trained_adapter(parent):
+    """At a rate of nothing its adapter is the one it started from, to the bit; and the record and a longer run know."""
+    outputs, more = parent / "exp1" / "outputs", parent / "exp1" / "outputs_more"
+    arguments = ["train.max_steps=1", "train.lr=1e-30", "train.init_adapter=outputs/adapter", f"output_dir={more}"]
+    output = run(parent, "exp1/train_exp1.py", *SMALL, *arguments).stdout
+    assert "starting from the weights of " in output
+    started, trained = tensors(outputs / "adapter"), tensors(more / "adapter")
+    assert started.keys() == trained.keys() and all((started[name] == trained[name]).all() for name in trained)
+    arguments[0] = "train.max_steps=3"
+    output = run(parent, "exp1/train_exp1.py", "--resume_from_checkpoint", *SMALL, *arguments).stdout
+    assert "note: 3 steps now, 1 before; from here on the learning rate falls as in a run of 3" in output
+    assert "starting from the weights" not in output and (more / "checkpoint-3").is_dir()
+    record = json.loads((more / "train_run.json").read_text())
+    assert record["finished"] == {"step": 3} and [entry["step"] for entry in record["resumed"]] == [1]
+    assert record["made_from"]["train.init_adapter"] == sha256(outputs / "adapter" / "adapter_model.safetensors")
+
+
+def test_two_processes_without_validation_rows_end_with_their_adapter(parent):
+    """Rank 1 read the adapter before rank 0 had written it, and took rank 0 along."""
+    outputs = parent / "exp1" / "outputs_last"
+    arguments = [*SMALL, "train.max_steps=2", "data.val_jsonl=null", f"output_dir={outputs}"]
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29519")
+    output = launch(parent, "exp1/train_exp1.py", *arguments, launcher=torchrun).stdout
+    assert output.count("the adapter of step 2 is in ") == 1
+    assert json.loads((outputs / "adapter" / "experiment.json").read_text())["best"] == {"step": 2}
+    assert newest_whole(outputs)[0].name == "checkpoint-2" and processes_of(outputs / "checkpoint-2") == 2
+    error = run(parent, "exp1/train_exp1.py", "--resume_from_checkpoint", *arguments, expect=1).stderr
+    assert "processes=2, not 1 (with 1 processes train.grad_accum=2 keeps its steps)" in error
+
+
+SHELL = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"}
+
+
+def ended_after(line, sign, command, folder):
+    """Run a command and send its processes a signal when it prints a line; return what they printed, and the exit code."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+    process, seen = subprocess.Popen(list(map(str, command)), env=SHELL, cwd=folder, **pipes), []
+    for text in process.stdout:
+        seen.append(text)
+        if line in text:
+            os.killpg(process.pid, sign)
+            line = "nothing more"
+    return "".join(seen), process.wait()
+
+
+def test_ctrl_c_ends_in_one_line_and_its_command_goes_on(parent):
+    arguments = [*SMALL, "train.max_steps=40", f"output_dir={parent / 'exp1' / 'outputs_interrupted'}"]
+    command = [sys.executable, "exp1/train_exp1.py", *arguments]
+    seen, code = ended_after("step  4/40  validation loss", signal.SIGINT, command, parent)
+    last = seen.splitlines()[-1]
+    assert code == 130 and "Traceback" not in seen
+    assert re.match(r"interrupted: at step [4-9], exp1/outputs_interrupted/checkpoint-[2-8] is kept; go on with: ", last)
+    words = shlex.split(last.split("go on with: ")[1])
+    assert words[1:3] == ["exp1/train_exp1.py", "--resume_from_checkpoint"] and set(arguments) <= set(words)
+
+
+def test_the_one_command_knows_its_own_run_before_its_first_checkpoint(parent):
+    """Killed after the first validation, whose adapter is there, and before any checkpoint; twice, and then with other settings."""
+    outputs = parent / "exp1" / "outputs_one_command"
+    settings = ["train.max_steps=40", "train.eval_steps=1", "train.save_steps=40", *SMALL[3:], f"output_dir={outputs}"]
+    command = ["bash", parent / "exp1" / "run_exp1.sh", parent / "exp1" / "config_exp1.yaml", *settings]
+    killed_after = lambda line, *overrides: ended_after(line, signal.SIGKILL, [*command, *overrides], parent)
+    killed_after("validation loss")
+    assert (outputs / "train_run.json").exists() and not list(outputs.glob("checkpoint-*"))
+    seen, _ = killed_after("validation loss")
+    assert "yet: the run starts from its beginning" in seen and "made from other inputs" not in seen
+    (outputs / "adapter").mkdir(exist_ok=True)
+    seen, code = killed_after("never said", "train.lr=1e-5")
+    assert code == 1 and "already holds a training run, made from other inputs; add --overwrite" in seen.splitlines()[-1]

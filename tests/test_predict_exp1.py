@@ -4,10 +4,12 @@ python -m pytest tests/test_predict_exp1.py -v
 """
 
 import errno
+import gc
 import io
 import json
 import os
 import random
+import shlex
 import shutil
 import sys
 import threading
@@ -25,7 +27,7 @@ from config import load_config
 from data import answer_space
 from data.preprocess import training_space
 from data.rows import group_by_image
-from files import UserError, json_text, read_json, read_jsonl
+from files import Interrupted, UserError, json_text, read_json, read_jsonl
 from model import load
 from model.adapter import experiment_facts, save_adapter
 from prediction import run, streaming
@@ -236,6 +238,118 @@ def test_another_adapter_config_data_or_code_refuses_to_mix_and_is_named(tmp_pat
     assert run(changed, overwrite=True) == before and left_over(tmp_path) == []
 
 
+def stream_of(run, **facts):
+    return PredictionStream(run.out, facts or {"adapter": "a", "code": {"decode.py": "1"}})
+
+
+def finish(run, **facts):
+    """A finished run of these facts, as predict_exp1 leaves it."""
+    stream = stream_of(run, **facts)
+    stream.start()
+    stream.append([{"id": "0", "pred": "yes"}])
+    stream.finish(["0"], lambda: streaming.write_json(stream.sidecar, {"made_from": stream.facts}))
+
+
+def test_finished_predictions_are_neither_made_twice_nor_replaced_unasked(tmp_path, monkeypatch):
+    run, facts = Run(tmp_path, monkeypatch), {"adapter": "a", "config": {"predict.decoding": "exact"}, "arguments": {"--limit": None}}
+    assert not stream_of(run, **facts).is_finished(), "nothing is there"
+    finish(run, **facts)
+    before = run.out.read_bytes()
+    assert stream_of(run, **facts).is_finished() and not stream_of(run, **facts).is_finished(overwrite=True)
+    for change, name in (
+        ({"adapter": "b"}, "adapter"),
+        ({"config": {"predict.decoding": "free"}}, "config predict.decoding"),
+        ({"arguments": {"--limit": 3}}, "arguments --limit"),
+        ({"adapter": "b", "device": "cuda"}, "adapter, device"),
+    ):
+        message = rf"predictions.jsonl: is there, made with other {name}; give --out NAME.jsonl to keep it, or --overwrite to replace it$"
+        with pytest.raises(UserError, match=message):
+            stream_of(run, **{**facts, **change}).is_finished()
+        assert not stream_of(run, **{**facts, **change}).is_finished(overwrite=True)
+    assert run.out.read_bytes() == before and left_over(tmp_path) == []
+
+
+def test_predictions_that_do_not_say_what_they_were_made_from_are_kept(tmp_path, monkeypatch):
+    """Somebody else's, or of older code."""
+    run = Run(tmp_path, monkeypatch)
+    run.out.write_text('{"id": "0"}\n')
+    for sidecar in (None, {"ids": ["0"]}):
+        if sidecar:
+            streaming.write_json(run.out.with_suffix(".meta.json"), sidecar)
+        with pytest.raises(UserError, match="predictions.jsonl: is there and does not say what it was made from; give --out"):
+            stream_of(run).is_finished()
+        assert not stream_of(run).is_finished(overwrite=True)
+
+
+def test_a_kill_between_the_file_and_its_sidecar_goes_on(tmp_path, monkeypatch):
+    run, facts = Run(tmp_path, monkeypatch), {"adapter": "a"}
+    finish(run, adapter="old")
+    stream = stream_of(run, **facts)
+    stream.start(overwrite=True)
+    stream.append([{"id": "0", "pred": "no"}])
+
+    def dies():
+        raise Killed
+
+    with pytest.raises(Killed):
+        stream.finish(["0"], dies)
+    stream.lock.release()
+    assert run.out.exists() and not stream.sidecar.exists() and not stream_of(run, **facts).is_finished()
+    again = stream_of(run, **facts)
+    again.start()
+    assert list(again.finished()) == ["0"]
+
+
+def test_overwriting_goes_on_where_it_was_killed(tmp_path, monkeypatch):
+    """The same command again, with --overwrite and without: what is replaced was agreed to, and what is there is not made twice."""
+    run, facts = Run(tmp_path, monkeypatch), {"adapter": "new"}
+    finish(run, adapter="old")
+    for overwrite in (True, True, False):
+        stream = stream_of(run, **facts)
+        assert not stream.is_finished(overwrite)
+        stream.start(overwrite)
+        kept = len(stream.finished())
+        stream.append([{"id": str(kept), "pred": "no"}])
+        stream.lock.release()
+    assert kept == 2
+    with pytest.raises(
+        UserError, match="predictions.jsonl: an unfinished run is there that was made with other adapter; start it as it was"
+    ):
+        stream_of(run, adapter="third").start()
+
+
+def test_of_many_differences_some_are_named(tmp_path, monkeypatch):
+    run = Run(tmp_path, monkeypatch)
+    finish(run, code={f"{number}.py": "1" for number in range(9)})
+    with pytest.raises(UserError, match=r"made with other code 0.py, code 1.py, code 2.py, code 3.py, 5 more; give"):
+        stream_of(run, code={f"{number}.py": "2" for number in range(9)}).is_finished()
+
+
+def test_a_number_that_is_none_is_not_written(tmp_path, monkeypatch):
+    stream = stream_of(Run(tmp_path, monkeypatch))
+    stream.start()
+    stream.append([{"id": "0", "confidence": None}])
+    with pytest.raises(UserError, match=r"^row '7': the model's arithmetic overflows: candidates_top.1.1 is nan, which JSON can't hold"):
+        stream.append([{"id": "6", "confidence": 0.5}, {"id": "7", "candidates_top": [["yes", 0.5], ["no", float("nan")]]}])
+    assert stream.part.read_text() == '{"id": "0", "confidence": null}\n'
+
+
+def test_an_interruption_says_what_is_kept_once(tmp_path, monkeypatch):
+    run = Run(tmp_path, monkeypatch)
+    stream = stream_of(run)
+    stream.start()
+    stream.append([{"id": "0"}, {"id": "1"}])
+    with open(stream.part, "ab") as file:
+        file.write(b'{"id": "2", "pr')  # it was being written
+    with pytest.raises(Interrupted, match="^2 of 1,200 rows are kept; go on with: python predict_exp1.py$"):
+        with stream.interruption_explained(1200, "python predict_exp1.py"):
+            raise KeyboardInterrupt
+    other = PredictionStream(run.out, {"adapter": "a"}, rank=1)
+    with pytest.raises(SystemExit) as end, other.interruption_explained(1200, ""):
+        raise KeyboardInterrupt
+    assert end.value.code == 130
+
+
 def test_a_full_disk_is_one_line_and_loses_no_batch(tmp_path, monkeypatch):
     run = Run(tmp_path, monkeypatch)
     expected = run()
@@ -388,6 +502,55 @@ def test_the_script_killed_between_batches_goes_on_and_refuses_other_settings(cl
     assert read_json(out.with_suffix(".meta.json"))["rows_in_split"] == len(rows)
 
 
+def test_the_script_finds_finished_predictions_and_refuses_to_replace_them(closed, monkeypatch, capsys):
+    """Another decoding replaced the file without a word. An adapter is another model; a smaller --limit other rows."""
+    cfg, rows = closed
+    out = cfg.output_dir / "predictions_val_none.jsonl"
+    main(cfg, monkeypatch, "--overwrite")
+    before = out.read_bytes()
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
+        main(cfg, monkeypatch)
+        said = capsys.readouterr().out.splitlines()
+        assert said[0].endswith("predictions_val_none.jsonl is there already, made from just this; --overwrite makes it anew")
+        assert said[1].startswith("next: ") and "eval_exp1.py" in said[1]
+        with pytest.raises(UserError, match="made with other config predict.decoding; give --out NAME.jsonl to keep it, or --overwrite"):
+            main(cfg, monkeypatch, "predict.decoding=free")
+        with pytest.raises(UserError, match="made with other arguments --limit; "):
+            main(cfg, monkeypatch, "--limit", "3")
+    assert out.read_bytes() == before
+    main(cfg, monkeypatch, "predict.decoding=free", "--out", str(cfg.output_dir / "free.jsonl"))
+    assert out.read_bytes() == before
+    main(cfg, monkeypatch, "predict.decoding=free", "--overwrite")
+    assert out.read_bytes() == (cfg.output_dir / "free.jsonl").read_bytes() != before
+    assert read_json(out.with_suffix(".meta.json"))["made_from"]["config"]["predict.decoding"] == "free"
+
+
+def test_ctrl_c_tells_the_rows_that_are_kept_and_the_command_that_goes_on(closed, monkeypatch, capsys):
+    cfg, rows = closed
+    out = cfg.output_dir / "stopped.jsonl"
+    append = PredictionStream.append
+
+    def interrupted(self, batch):
+        append(self, batch)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PredictionStream, "append", interrupted)
+        try:
+            main(cfg, monkeypatch, "--out", str(out))
+        except Interrupted as stop:
+            kept, command = str(stop).split("; go on with: ")
+    gc.collect()  # the lock goes with the process; here with the run
+    assert kept == f"7 of {len(rows)} rows are kept", "two images, of 3 and 4 questions"
+    words = shlex.split(command)
+    monkeypatch.setattr(sys, "argv", words[words.index("predict_exp1.py") :])
+    capsys.readouterr()
+    predict_exp1.main()
+    assert "continuing: 1 of 2 batches are there already" in capsys.readouterr().out and out.exists()
+
+
 def change(path, at=-1):
     """Flip one byte of a file."""
     data = bytearray(path.read_bytes())
@@ -445,6 +608,9 @@ def test_all_that_decides_predictions_is_among_the_facts(tmp_path, monkeypatch, 
     before = None
     changed()
     os.utime(cfg.image_folder() / "0.png", ns=(1, 1))
+    os.utime(model / "model.safetensors", ns=(1, 1))
+    assert changed() == [], "a copy with another time is the same"
+    change(cfg.image_folder() / "0.png")
     assert changed() == ["image files"]
     threads = torch.get_num_threads()
     try:
@@ -458,7 +624,7 @@ def test_questions_over_the_token_budget_are_split_with_the_same_answers(closed,
     cfg, rows = closed
     found = []
     for budget in (4096, 90):
-        main(cfg, monkeypatch, f"predict.tokens_per_row={budget}")
+        main(cfg, monkeypatch, f"predict.tokens_per_row={budget}", "--overwrite")
         found.append([row for _, row in read_jsonl(cfg.output_dir / "predictions_val_none.jsonl")])
     for whole, split in zip(*found, strict=True):
         assert whole["pred"] == split["pred"] and whole["logprob"] == pytest.approx(split["logprob"], abs=1e-4)
@@ -466,7 +632,7 @@ def test_questions_over_the_token_budget_are_split_with_the_same_answers(closed,
 
 def test_one_question_gives_what_the_split_gave(closed, processor, monkeypatch, capsys):
     cfg, rows = closed
-    main(cfg, monkeypatch)
+    main(cfg, monkeypatch, "--overwrite")
     row = next(row for _, row in read_jsonl(cfg.output_dir / "predictions_val_none.jsonl") if row["decoding"] == "exact")
     capsys.readouterr()
     main(cfg, monkeypatch, "--image", str(cfg.data.image_root / row["image"]), "--question", row["question"])
@@ -498,7 +664,7 @@ def test_candidates_and_more_questions_from_the_terminal(closed, monkeypatch, ca
             main(cfg, monkeypatch, "--image", image.replace("0.png", "gone.png"), "--question", "Is it?")
     main(cfg, monkeypatch, "--image", image, "--interactive")
     output = capsys.readouterr().out
-    assert "answered freely" in output and "/no/such.png does not exist" in output and "/what: no such command" in output
+    assert "answered freely" in output and "/image /no/such.png: there is no such file" in output and "/what: no such command" in output
     bars = [line.split()[0] for line in output.splitlines() if "%" in line and line.startswith(("snare", "forceps"))]
     assert output.count("valid answers: those of yes_no in data/schema.py") == 1
     assert sorted(bars[:2]) == ["forceps", "snare"] and "unconstrained, the model says one of them" in output

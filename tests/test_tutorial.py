@@ -112,10 +112,12 @@ def test_the_number_and_its_interval(followed):
     """The validation's number by patient, above the blind prior; the test split is touched by the last command alone."""
     folder, printed = followed
     (_, first), (_, last) = [run for run in printed if TRAINS in run[0]]
-    assert re.search(r"^OVERALL \(micro\)      35 ", first, re.MULTILINE) and "Intervals resample 5 groups." in first
+    assert re.search(r"^OVERALL \(micro\)      35 ", first, re.MULTILINE)
+    assert "Intervals take 5 groups as independent, not rows.\nWARNING: 5 groups" in first
     assert "The test split was not touched." in first and "on the test split" not in first
     table = last.split("on the test split\n")[1]
-    assert re.search(r"^OVERALL \(micro\)      32 ", table, re.MULTILINE) and "Intervals resample 5 groups." in table
+    assert re.search(r"^OVERALL \(micro\)      32 ", table, re.MULTILINE)
+    assert "Intervals take 5 groups as independent, not rows.\nWARNING: 5 groups" in table
     assert "== train: unchanged, skipped\n" in last, "the check with swapped images must leave the run as it was"
     metrics = json.loads((folder / "outputs_mine" / "metrics_tuned_constrained.json").read_text())
     assert metrics["n"] == 35 and metrics["details"]["overall"]["clusters"] == 5

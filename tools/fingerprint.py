@@ -13,13 +13,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import argument_parser, code_facts, load_config
-from data.images import image_stamps
+from config import PATH_KEYS, argument_parser, code_facts, flat, load_config
+from data.contents import CACHE, file_hashes, model_hashes, picture_hashes
 from data.preprocess import enriched_path
 from data.rows import read_rows
 from files import hash_of, run_script, sha256
-
-LARGE = 100_000_000  # bytes
+from model.on_disk import WEIGHTS_FILE
 
 
 def split_paths(cfg):
@@ -28,35 +27,34 @@ def split_paths(cfg):
 
 
 def enriched_facts(cfg, split, source):
-    """Hash of a split's enriched rows (None before they are made), and size and time of the images that they name."""
-    path = enriched_path(cfg, split)
-    return [sha256(path) if path.is_file() else None, image_stamps(read_rows(source, need_answer=False), cfg.image_folder())]
+    """Hashes of a split's enriched rows (None before they are made) and of the pictures that they name."""
+    path, rows = enriched_path(cfg, split), read_rows(source, need_answer=False)
+    return [sha256(path) if path.is_file() else None, picture_hashes(rows, cfg.image_folder(), cfg.output_dir / "data" / CACHE)]
 
 
-def model_facts(cfg):
-    """A hub id, or name and content of a folder's files; of the large ones, which take minutes to read, size and time."""
-    if not Path(cfg.model_name).is_dir():
-        return cfg.model_name
-    files = sorted(path for path in Path(cfg.model_name).iterdir() if path.is_file())
-    stamp = lambda path: sha256(path) if path.stat().st_size < LARGE else [path.stat().st_size, path.stat().st_mtime_ns]
-    return [[path.name, stamp(path)] for path in files]
+def settings(cfg):
+    """{key: value} of all that decides a training but the evaluation and prediction; of files what they hold, not where they lie."""
+    keys = flat(cfg.model_dump(mode="json", exclude={"eval", "predict"}))
+    keys = {key: value for key, value in keys.items() if key not in PATH_KEYS}
+    keys["model_name"] = model_hashes(cfg.model_name, cfg.output_dir / "data" / CACHE)
+    if cfg.train.init_adapter:
+        weights = cfg.train.init_adapter / WEIGHTS_FILE
+        keys["train.init_adapter"] = file_hashes([weights], cfg.output_dir / "data" / CACHE)[weights]
+    return keys
 
 
 def stage_hashes(cfg):
     """{stage: hash of all that decides what it writes}."""
     splits = split_paths(cfg)
     rows = {split: sha256(path) for split, path in splits.items()}
-    keys = cfg.model_dump(mode="json")
-    scoring, predicting = keys.pop("eval"), keys.pop("predict")
-    keys["data"].pop("test_jsonl")
     enriched = {split: enriched_facts(cfg, split, path) for split, path in splits.items()}
-    train = [keys, model_facts(cfg), code_facts("train"), enriched["train"], enriched.get("val", enriched["train"])]
-    adapter = cfg.output_dir / "adapter" / "adapter_model.safetensors"
-    predict = [train, predicting, code_facts("predict"), enriched, sha256(adapter) if adapter.is_file() else None]
+    train = [settings(cfg), code_facts("train"), enriched["train"], enriched.get("val", enriched["train"])]
+    adapter = cfg.output_dir / "adapter" / WEIGHTS_FILE
+    predict = [train, cfg.predict.model_dump(mode="json"), code_facts("predict"), enriched, sha256(adapter) if adapter.is_file() else None]
     return {
         "train": hash_of(train),
         "predict": hash_of(predict),
-        "eval": hash_of([predict, scoring, rows, code_facts("evaluate")]),
+        "eval": hash_of([predict, cfg.eval.model_dump(mode="json"), rows, code_facts("evaluate")]),
     }
 
 

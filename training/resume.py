@@ -1,42 +1,204 @@
-"""Which checkpoint a run goes on from, and whether it may: never a new run mixed with an old one. No torch."""
+"""Whether a run starts, goes on or is finished, and from what: never with something else than it was started with. No torch.
+
+train_run.json is the record of what decides a run: its settings, and hashes of what it was made from.
+"""
 
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python train_exp1.py --resume_from_checkpoint")
 
-import re
+import json
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
-from config import resolve_path
-from files import UserError
+from config import PATH_KEYS, Config, TrainConfig, flat, near, resolve_path
+from data.contents import CACHE, file_hashes, model_hashes, picture_hashes
+from data.preprocess import enriched_path
+from files import UserError, hash_of, read_json, remove_temporaries, sha256, write_json
+from model.folders import remove_staged
+from model.on_disk import WEIGHTS_FILE
+from training.checkpoints import checkpoint_folders, newest_whole, processes_of, step_of, what_is_missing
+
+RECORD = "train_run.json"
+WRITTEN = ("trainer_state.json", "loss_curve.png", RECORD)  # by a training, besides checkpoints and adapter
+SECTIONS = ("prompt_style", "answer_prefix", "image", "lora", "train", "data")  # of the configuration: what decides a run
+# What only tells, keeps or loads; more steps may follow (`check_steps`); files are compared by what they hold (`contents`).
+FREE = {"train.logging_steps", "train.report_to", "train.num_workers", "train.save_total_limit", "train.epochs", "train.max_steps"}
+FREE |= set(PATH_KEYS)
+AGAIN = "start again with --overwrite, or set another output_dir"
 
 
-def checkpoint_to_resume(cfg, resume, overwrite):
-    """Return the checkpoint to resume from, or None for a new run. Raises UserError rather than mix a new run with an old one."""
-    checkpoints = find_checkpoints(cfg.output_dir)
-    if resume is not None:
-        if resume == "newest" and not checkpoints:
-            raise UserError(f"--resume_from_checkpoint: {cfg.output_dir} has no checkpoint; start without it")
-        path = checkpoints[-1] if resume == "newest" else resolve_path(resume, cfg.config_path.parent)
-        if not (path / "trainer_state.json").is_file():
-            raise UserError(f"--resume_from_checkpoint: {path} is not a checkpoint; give a checkpoint-N folder")
-        return str(path)
-    if (checkpoints or (cfg.output_dir / "adapter").exists()) and not overwrite:
-        raise UserError(
-            f"{cfg.output_dir} already holds a training run; continue it with --resume_from_checkpoint, replace it with "
-            "--overwrite, or set another output_dir"
+class Start(NamedTuple):
+    """How a training begins: from a checkpoint (its folder) or the beginning, as the run of a record (a dict) or a new one."""
+
+    checkpoint: Path | None = None
+    record: dict = {}
+    notes: tuple = ()  # lines for people
+
+    @property
+    def goes_on(self):
+        return self.checkpoint is not None or bool(self.record.get("finished"))
+
+
+def how_to_start(cfg, resume, overwrite, processes):
+    """Return the Start of a training. resume: None for a new run, a checkpoint's path, or `newest`, which also starts or has finished.
+
+    Raises UserError rather than replace a run unasked, or mix a run with another.
+    """
+    folder, there = near(cfg.output_dir), checkpoint_folders(cfg.output_dir)
+    holds_run = bool(there) or (cfg.output_dir / "adapter").exists()
+    if resume is None:
+        if holds_run and not overwrite:
+            raise UserError(
+                f"{folder} already holds a training run; continue it with --resume_from_checkpoint, replace it with --overwrite, or "
+                "set another output_dir"
+            )
+        return Start()
+    checkpoint, notes = newest_whole(cfg.output_dir) if resume == "newest" else (given_checkpoint(cfg, resume), [])
+    if not (cfg.output_dir / RECORD).is_file():
+        if holds_run:
+            raise UserError(f"--resume_from_checkpoint: {folder} has no {RECORD}, which says what its run was started with; {AGAIN}")
+        return Start(notes=(f"{folder} holds no run yet: training starts",))
+    record = read_json(cfg.output_dir / RECORD)
+    refuse_other_settings(record, cfg, processes)
+    if resume != "newest" and record.get("finished", {}).get("step", 0) > step_of(checkpoint):
+        del record["finished"]  # from here it is to be trained again
+    if checkpoint and processes_of(checkpoint) != processes:
+        notes.append(f"note: {checkpoint.name} has the random states of {processes_of(checkpoint)} processes; dropout is drawn anew")
+    if checkpoint is None and not record.get("finished"):
+        if there:
+            raise UserError(f"--resume_from_checkpoint: {folder} has no whole checkpoint: {'; '.join(notes)}; {AGAIN}")
+        notes.append(f"no checkpoint in {folder} yet: the run starts from its beginning")
+    return Start(checkpoint, record, tuple(notes))
+
+
+def given_checkpoint(cfg, argument):
+    """The checkpoint of `--resume_from_checkpoint PATH`. Raises UserError unless it is a whole one of this run."""
+    path = resolve_path(argument, cfg.config_path.parent)
+    problem = None
+    if path not in checkpoint_folders(path.parent):
+        problem = "is not a checkpoint; give a checkpoint-N folder"
+    elif path.resolve().parent != cfg.output_dir.resolve():
+        problem = (
+            f"is not of the run in {near(cfg.output_dir)}; set its output_dir, or start from its weights: train.init_adapter={argument}"
         )
-    return None
+    elif missing := what_is_missing(path):
+        whole, _ = newest_whole(cfg.output_dir)
+        problem = f"is not whole ({missing}); " + (f"the newest that is: {near(whole)}" if whole else AGAIN)
+    if problem:
+        raise UserError(f"--resume_from_checkpoint: {near(path)} {problem}")
+    return path
+
+
+def refuse_other_settings(record, cfg, processes):
+    """Raise UserError that names every setting that decides a run and is not the one that the record's run was started with."""
+    was = {**_deciding(Config()), **_deciding(record["config"])}
+    changed = {key: (was[key], value) for key, value in _deciding(cfg).items() if was[key] != value}
+    hint = ""
+    if processes != record["world_size"]:
+        per_step = was["train.grad_accum"] * record["world_size"]  # micro-batches
+        if cfg.train.grad_accum * processes == per_step:  # the same steps, by other hands
+            changed.pop("train.grad_accum", None)
+        else:
+            changed["processes"] = (record["world_size"], processes)
+            keeps = f"train.grad_accum={per_step // processes} keeps its steps" if per_step % processes == 0 else "none keeps its steps"
+            hint = f" (with {processes} processes {keeps})"
+    if changed:
+        names = ", ".join(f"{key}={json.dumps(old)}, not {json.dumps(new)}" for key, (old, new) in changed.items())
+        raise UserError(
+            f"--resume_from_checkpoint: the run in {near(cfg.output_dir)} was started with {names}{hint}; go on with what it was started "
+            f"with, or {AGAIN}"
+        )
+
+
+def _deciding(config):
+    values = config if isinstance(config, dict) else config.model_dump(mode="json")
+    return {key: value for key, value in flat({name: values[name] for name in SECTIONS}).items() if key not in FREE}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a run is made from, and how long it is
+
+
+def contents(cfg, rows):
+    """{key: hash of what it names}: enriched rows, their pictures, the model, the adapter it starts from (None where not set).
+
+    rows: {split: enriched rows} of training and, where there is one, validation.
+    """
+    cache = cfg.output_dir / "data" / CACHE
+    named = [row for split in rows.values() for row in split]
+    found = {f"data.{split}_jsonl": sha256(enriched_path(cfg, split)) if split in rows else None for split in ("train", "val")}
+    found |= {"data.image_root": hash_of(picture_hashes(named, cfg.image_folder(), cache))}
+    found |= {"model_name": hash_of(model_hashes(cfg.model_name, cache)), "train.init_adapter": None}
+    if cfg.train.init_adapter:
+        weights = cfg.train.init_adapter / WEIGHTS_FILE
+        found["train.init_adapter"] = file_hashes([weights], cache)[weights]
+    return found
+
+
+def refuse_other_contents(record, now, cfg):
+    """Raise UserError that names the keys whose files hold something else than when the record's run was started."""
+    was = {**now, **record.get("made_from", {})}  # which older code did not write
+    changed = [key for key in now if was[key] != now[key]]
+    if changed:
+        raise UserError(
+            f"--resume_from_checkpoint: the run in {near(cfg.output_dir)} was started with other contents of {', '.join(changed)}; put "
+            f"them back, or {AGAIN}"
+        )
+
+
+def steps_before(record, images, images_per_step):
+    """Optimizer steps that the record's run was to make, 0 without a record. images: groups of an epoch."""
+    return TrainConfig.model_construct(**record["config"]["train"]).steps(images, images_per_step) if record else 0
+
+
+def is_finished(start, cfg, steps, before):
+    """Are the `steps` that a run is to make all trained? before: those that its record's run was to make.
+
+    Raises UserError where fewer are asked for now, or more where there is nothing to go on from.
+    """
+    folder = near(cfg.output_dir)
+    if steps < before:
+        raise UserError(
+            f"--resume_from_checkpoint: train.epochs and train.max_steps make {steps} steps, fewer than the {before} that the run in "
+            f"{folder} was started with; only more can follow"
+        )
+    if not start.record.get("finished"):
+        return False
+    if steps > before and start.checkpoint is None:
+        raise UserError(f"--resume_from_checkpoint: the finished run in {folder} has no checkpoint to go on from; {AGAIN}")
+    if steps == before and not (cfg.output_dir / "adapter" / WEIGHTS_FILE).is_file():
+        raise UserError(f"--resume_from_checkpoint: the run in {folder} is finished, but its adapter is gone; {AGAIN}")
+    return steps == before
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The folder
+
+
+def resumptions(start, command):
+    """The record's list of resumptions with this one."""
+    if start.checkpoint is None:
+        return []
+    return [*start.record.get("resumed", []), {"step": step_of(start.checkpoint), "command": command}]
+
+
+def note_finished(output_dir, step):
+    """Say in the record that all is trained and written."""
+    write_json(output_dir / RECORD, {**read_json(output_dir / RECORD), "finished": {"step": step}})
 
 
 def remove_run(cfg):
-    """Remove the run that --overwrite replaces; called when nothing but the training itself can go wrong any more."""
-    for path in [*cfg.output_dir.glob("checkpoint-*"), cfg.output_dir / "adapter"]:
+    """Remove the run that is replaced; called when nothing but the training itself can go wrong any more. The record goes last: a
+    kill in between leaves what belongs to it, or nothing."""
+    for path in [*checkpoint_folders(cfg.output_dir), cfg.output_dir / "adapter"]:
         shutil.rmtree(path, ignore_errors=True)
+    for name in WRITTEN:
+        (cfg.output_dir / name).unlink(missing_ok=True)
 
 
-def find_checkpoints(folder):
-    """Complete checkpoint-N folders, oldest first."""
-    found = [path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    complete = [path for path in found if (path / "trainer_state.json").is_file()]
-    return sorted(complete, key=lambda path: int(path.name.split("-")[1]))
+def remove_leftovers(output_dir):
+    """Remove what a killed training left half written. No other may be running there."""
+    remove_staged(output_dir)
+    for name in WRITTEN:
+        remove_temporaries(output_dir / name)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from data.readers import convert
 from data.rows import read_rows
-from data.split import assign, split_jsonl, stratified
+from data.split import assign, assign_fold, folds_jsonl, split_jsonl, stratified, stratified_folds
 from files import UserError, sha256, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -468,3 +468,150 @@ def test_command_error_is_one_line(tmp_path, content, message):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {tmp_path / message}") and done.stderr.count("\n") == 1
     assert not list((tmp_path / "out").glob("*"))
+
+
+# --- folds ---
+
+
+def fold(folder, rows, folds, **options):
+    """Write rows to a new file, fold it, and return [{"train": rows, "val": rows}], a pair for each fold."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_jsonl(folder / "all.jsonl", rows)
+    folds_jsonl(folder / "all.jsonl", folder, folds, **options)
+    return [{name: read(folder / f"fold_{number}" / f"{name}.jsonl") for name in ("train", "val")} for number in range(folds)]
+
+
+def test_folds_never_change():
+    """As they came out when they were written: a change here would mix earlier out-of-fold predictions with their training rows."""
+    groups = {f"VID{n:02}": Counter(a=1 + n % 4, b=n % 3) for n in range(1, 16)}
+    found = stratified_folds(groups, 4)
+    assert [[name for name in groups if found[name] == number] for number in range(4)] == [
+        ["VID01", "VID02", "VID12", "VID15"],
+        ["VID04", "VID07", "VID11"],
+        ["VID05", "VID06", "VID08", "VID10"],
+        ["VID03", "VID09", "VID13", "VID14"],
+    ]
+    names = ["patient 12", "VID22", "images/0008.jpg", "é/ü.png"]
+    points = [int(hashlib.sha256(f"3:{name}".encode()).hexdigest()[:12], 16) / 16**12 for name in names]
+    assert [assign_fold(name, 5, seed=3) for name in names] == [int(5 * point) for point in points]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 50), st.integers(0, 5)), min_size=5, max_size=14),
+    folds=st.integers(2, 5),
+    shuffle=st.randoms(use_true_random=False),
+)
+def test_folds_are_filled_in_any_order(sizes, folds, shuffle):
+    groups = {f"video {number}": Counter(a=a, b=b) for number, (a, b) in enumerate(sizes)}
+    found = stratified_folds(groups, folds)
+    assert set(found.values()) == set(range(folds)) and found.keys() == groups.keys()
+    shuffled = list(groups)
+    shuffle.shuffle(shuffled)
+    assert stratified_folds({name: groups[name] for name in shuffled}, folds) == found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_question_is_shared_out_over_the_folds(seed):
+    groups = some_groups(700)
+    found = stratified_folds(groups, 5, seed)
+    for question, most in (("a", 1), ("b", 2), ("c", 1)):
+        rows = Counter()
+        for name, counts in groups.items():
+            rows[found[name]] += counts[question]
+        # two groups more or less than a fifth; by chance alone it would be about ten for `a`
+        assert all(abs(rows[number] - rows.total() / 5) <= 2 * most for number in range(5)), (question, rows)
+
+
+@settings(max_examples=40, deadline=None)
+@given(pairs=some_rows, folds=st.integers(2, 5), seed=st.integers(0, 9))
+def test_every_row_is_held_out_once_and_no_group_with_its_own(tmp_path_factory, pairs, folds, seed):
+    owner = {}  # an image belongs to the group it is first seen with
+    rows = [{"question": "q", "answer": "a", "image": image, "group": owner.setdefault(image, group), "n": number}
+            for number, (image, group) in enumerate(pairs)]  # fmt: skip
+    rows += [{"question": "q", "answer": "a", "image": f"filler {number}", "n": -number} for number in range(1, 10)]
+    found = fold(tmp_path_factory.mktemp("folds"), rows, folds, seed=seed)
+    held_out = [row for pair in found for row in pair["val"]]
+    assert sorted(row["n"] for row in held_out) == sorted(row["n"] for row in rows)
+    assert len({row["id"] for row in held_out}) == len(rows), "ids are unique across the folds"
+    for pair in found:
+        assert sorted(row["n"] for row in pair["train"] + pair["val"]) == sorted(row["n"] for row in rows)
+        for key in ("group", "image"):
+            assert not {row.get(key) for row in pair["train"]} & {row.get(key) for row in pair["val"]} - {None}
+
+
+def test_near_duplicates_are_in_one_fold(tmp_path):
+    rows = make_rows(images=20, per_image=1)
+    names = [row["image"] for row in rows]
+    alone = fold(tmp_path, rows, 4)
+    copies = [pair["val"][0]["image"] for pair in alone]  # one of each fold, so that they have to be moved
+    write_pictures(tmp_path, names, copies)
+    found = fold(tmp_path, rows, 4)
+    assert sorted(sum(row["image"] in copies for row in pair["val"]) for pair in found) == [0, 0, 0, 4]
+    facts = json.loads((tmp_path / "fold_2" / "split.json").read_text())
+    assert (facts["near_duplicates"]["near_duplicates"], facts["near_duplicates"]["groups_joined"]) == (4, 3)
+    apart = fold(tmp_path, rows, 4, near="off")
+    assert [[row["image"] for row in pair["val"]] for pair in apart] == [[row["image"] for row in pair["val"]] for pair in alone]
+
+
+def test_a_fold_says_how_it_was_made(tmp_path):
+    rows = [{**row, "group": f"patient {number % 12}"} for number, row in enumerate(make_rows(images=24, per_image=2))]
+    found = fold(tmp_path, rows, 3, seed=4)
+    for number, pair in enumerate(found):
+        facts = json.loads((tmp_path / f"fold_{number}" / "split.json").read_text())
+        assert (facts["fold"], facts["folds"], facts["seed"], facts["by"]) == (number, 3, 4, "group")
+        assert facts["source"] == {"name": "all.jsonl", "sha256": sha256(tmp_path / "all.jsonl")}
+        for name in ("train", "val"):
+            images, groups = ({row[key] for row in pair[name]} for key in ("image", "group"))
+            counts = {"rows": len(pair[name]), "groups": len(groups), "images": len(images), "questions": 2}
+            assert facts["splits"][name] == {**counts, "sha256": sha256(tmp_path / f"fold_{number}" / f"{name}.jsonl")}
+    assert not (tmp_path / "split.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("folds", "options", "said"),
+    [
+        (1, {}, "--folds 1: give two or more"),
+        (9, {}, "all.jsonl: 8 groups can't fill 9 folds; give fewer folds, more groups or --by image"),
+        (
+            8,
+            {"stratify": "none"},
+            "all.jsonl: fold 0 would be empty: none of the 8 groups fell into it; take fewer folds or another --seed",
+        ),
+    ],
+)
+def test_folds_that_cannot_be(tmp_path, folds, options, said):
+    with pytest.raises(UserError) as error:
+        fold(tmp_path, make_rows(images=8), folds, **options)
+    assert str(error.value).endswith(said) and [path.name for path in tmp_path.iterdir()] == ["all.jsonl"]
+
+
+def test_folds_leave_nothing_of_an_earlier_split_and_never_replace_their_source(tmp_path):
+    fold(tmp_path, make_rows(images=8), 4)
+    with pytest.raises(UserError, match=r"fold_3: is left from an earlier split into more folds; delete it"):
+        fold(tmp_path, make_rows(images=8), 3)
+    with pytest.raises(UserError, match=r"fold_0/val.jsonl: is a file of a fold that would be written anew; choose another DST"):
+        folds_jsonl(tmp_path / "fold_0" / "val.jsonl", tmp_path, 4)
+
+
+def test_real_videos_and_questions_are_folded(tmp_path, shared):
+    convert("real-colon-vqa", shared / "real-data" / "real_colon_vqa" / "in_template.jsonl", tmp_path)
+    facts = folds_jsonl(tmp_path / "all.jsonl", tmp_path, 3, near="off")
+    assert [fact["splits"]["val"]["groups"] for fact in facts] == [2, 2, 2]
+    facts = folds_jsonl(shared / "real-data" / "kvasir_vqa" / "val.jsonl", tmp_path / "kvasir", 5, near="off")
+    assert all(abs(fact["splits"]["val"]["rows"] - 8786 / 5) < 10 for fact in facts)
+
+
+def test_the_command_prints_the_share_of_each_fold(tmp_path):
+    write_jsonl(tmp_path / "all.jsonl", make_rows(images=20))
+    done = run(ROOT / "data" / "split.py", tmp_path / "all.jsonl", tmp_path / "folds", "--folds", "5")
+    assert (done.returncode, done.stderr) == (0, "")
+    counts, pasted, then = done.stdout.split("\n\n")
+    assert counts.splitlines()[:2] == [
+        "fold_0: val 12 rows, 4 groups, 4 images, 3 questions, 20.0% of the rows; train 48 rows, 16 groups",
+        "fold_1: val 12 rows, 4 groups, 4 images, 3 questions, 20.0% of the rows; train 48 rows, 16 groups",
+    ]
+    assert yaml.safe_load(pasted)["data"]["train_jsonl"] == str(tmp_path / "all.jsonl")
+    assert then == f"and then: python tools/sweep.py my.yaml --folds {tmp_path / 'folds'}\n"
+    refused = run(ROOT / "data" / "split.py", tmp_path / "all.jsonl", tmp_path / "folds", "--folds", "5", "--test", "0.2")
+    assert refused.returncode == 2 and "--folds has no --val and --test" in refused.stderr

@@ -16,7 +16,7 @@ from dataset import encode_answer, load_dataset
 from files import UserError, json_text
 from model.adapter import attach_lora, check_adapter, experiment_facts, load_adapter, save_adapter
 from model.forward import answer_loss, attention_par, base_model, training_inputs, why_rows_stay_plain
-from model.load import device, load_model, load_processor, memory_errors_explained
+from model.load import device, errors_explained, load_model, load_processor
 from model.token_tree import IGNORE_INDEX
 from templates import prompt_parts
 
@@ -211,7 +211,8 @@ def test_adapter_round_trip_is_exact(adapter, processor):
 
 def test_the_answer_space_is_saved_beside_the_adapter(adapter):
     folder, lora, facts = adapter
-    space = {"mode": "mined", "questions": {"is it über": {"candidates": ["ja"]}}}
+    entry = {"type": "mcq", "candidates": ["ja"], "multi_label": False, "spellings": {}}
+    space = {"mode": "mined", "questions": {"is it über": entry}, "given": {}}
     save_adapter(lora, folder, facts, {answer_space.SPACE_FILE: json_text(space)})
     path = folder / "answer_space.json"
     assert answer_space.load(path) == space and "über" in path.read_text("utf-8")
@@ -258,6 +259,21 @@ def test_another_experiment_than_trained_is_refused(adapter, change):
         check_adapter(folder, {**facts, **change})
 
 
+def test_a_changed_schema_is_named_and_not_shown_as_hashes(adapter):
+    """What the rules say of the training's questions decides; an adapter of older code knows the file's hash alone."""
+    folder, lora, facts = adapter
+    rules = {"rules": "1" * 64, "schema": "2" * 64, "space": "3" * 64}
+    save_adapter(lora, folder, {**facts, "answer_rules": rules})
+    check_adapter(folder, {**facts, "answer_rules": {**rules, "schema": "4" * 64}})  # a comment
+    with pytest.raises(UserError, match="was trained with another data/schema.py: .*; put the file back as it was, or train anew") as error:
+        check_adapter(folder, {**facts, "answer_rules": {**rules, "rules": "5" * 64, "schema": "4" * 64}})
+    assert not re.search(r"\d{64}", str(error.value))
+    save_adapter(lora, folder, {**facts, "answer_rules": {"rules": "2" * 64, "space": "3" * 64}})
+    check_adapter(folder, {**facts, "answer_rules": rules})
+    with pytest.raises(UserError, match="was trained with another data/schema.py"):
+        check_adapter(folder, {**facts, "answer_rules": {**rules, "schema": "4" * 64}})
+
+
 def test_load_model_on_the_shipped_model(experiment):
     model, processor = load_model(experiment[0], phase="train")
     assert model.training and base_model(model).config._attn_implementation == "sdpa"
@@ -291,11 +307,11 @@ def test_mismatched_tokenizer_is_refused(tmp_path, experiment):
 
 def test_a_loading_process_that_the_kernel_ended_is_out_of_memory():
     """torch raises the second error where it was waiting for the process, with the first as its cause."""
-    with pytest.raises(UserError, match="out of memory; lower it"), memory_errors_explained("lower it"):
+    with pytest.raises(UserError, match="out of memory; lower it"), errors_explained("lower it"):
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
-    with pytest.raises(UserError, match="out of memory"), memory_errors_explained("lower it"):
+    with pytest.raises(UserError, match="out of memory"), errors_explained("lower it"):
         raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly") from RuntimeError(
             "DataLoader worker (pid 7) is killed by signal: Killed. "
         )
-    with pytest.raises(RuntimeError, match="shape"), memory_errors_explained("lower it"):
+    with pytest.raises(RuntimeError, match="shape"), errors_explained("lower it"):
         raise RuntimeError("a shape does not fit")

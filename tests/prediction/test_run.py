@@ -10,9 +10,8 @@ import pytest
 
 from config import load_config
 from files import UserError
-from predict_exp1 import image_to_ask_about
 from prediction.run import describe
-from prediction.setup import adapter_folder, output_path
+from prediction.setup import adapter_folder, image_file, output_path
 
 
 def rows(**decodings):
@@ -66,6 +65,6 @@ def test_an_image_is_found_where_rows_find_theirs(cfg, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "elsewhere")
     for folder in (tmp_path / "frames", tmp_path, tmp_path / "elsewhere"):
         (folder / "a.jpg").write_bytes(b"")
-        assert image_to_ask_about(cfg, "a.jpg").resolve() == folder / "a.jpg"
+        assert image_file(cfg, "a.jpg").resolve() == folder / "a.jpg"
     with pytest.raises(UserError, match=r"--image b.jpg: there is no such file, neither here nor in "):
-        image_to_ask_about(cfg, "b.jpg")
+        image_file(cfg, "b.jpg")

@@ -55,6 +55,7 @@ def cfg(tmp_path):
         ("training/added.py", {"train", "predict", "eval"}),
         ("training/added.yaml", set()),
         ("training/cost.py", set()),  # what only tells
+        ("training/sanity.py", set()),
         ("training/dry_run.py", set()),
         ("model/merge.py", set()),
         ("files.py", {"enrich", "train", "predict", "eval"}),
@@ -120,11 +121,37 @@ def test_rows_and_pictures_count(cfg):
     assert changed() == {"eval"}, "enriched anew, it will change what is predicted"
     before = stage_hashes(cfg)
     os.utime(folder / "a.jpg", ns=(1, 1))
+    assert changed() == set(), "copied without its time"
+    (folder / "a.jpg").write_bytes(b"another")
     assert changed() == {"train", "predict", "eval"}
     before = stage_hashes(cfg)
     enriched = cfg.output_dir / "data" / "train.jsonl"
     enriched.write_text(enriched.read_text().replace("yes", "no"))
     assert changed() == {"train", "predict", "eval"}
+
+
+def test_an_experiment_moved_to_another_disk_is_the_same(cfg, tmp_path):
+    """Frames, rows, model and outputs lie elsewhere, with other times; then one of the frames is another."""
+    for split in ("train", "val", "test"):
+        ensure_enriched(cfg, split)
+    (tmp_path / "b").mkdir()
+    adapter = tmp_path / "b" / "adapter_model.safetensors"
+    adapter.write_bytes(b"trained")
+    before = stage_hashes(load_config(cfg.config_path, [f"train.init_adapter={tmp_path / 'b'}"]))
+    assert before != stage_hashes(cfg)
+    moved = tmp_path / "other disk"
+    for name in ("a.jpg", "train.jsonl", "val.jsonl", "test.jsonl", "c.yaml"):
+        moved.mkdir(exist_ok=True)
+        shutil.copyfile(tmp_path / name, moved / name)
+    for name in ("tiny", "b", "outputs"):
+        shutil.copytree(tmp_path / name, moved / name, copy_function=shutil.copyfile)
+    there = load_config(moved / "c.yaml", [f"train.init_adapter={moved / 'b'}"])
+    assert stage_hashes(there) == before
+    (moved / "b" / "adapter_model.safetensors").write_bytes(b"trained on")
+    assert stage_hashes(there)["train"] != before["train"]
+    (moved / "b" / "adapter_model.safetensors").write_bytes(b"trained")
+    (moved / "a.jpg").write_bytes(b"picturE")
+    assert stage_hashes(there)["train"] != before["train"]
 
 
 def test_the_model_and_the_adapter_count(cfg):

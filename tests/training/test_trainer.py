@@ -5,6 +5,7 @@ python -m pytest tests/training/test_trainer.py -v
 
 import json
 import math
+import re
 from collections import Counter
 from types import SimpleNamespace
 
@@ -13,26 +14,29 @@ import pytest
 import torch
 from accelerate import Accelerator
 from conftest import ROOT, make_experiment, random_model, with_random_lora
-from transformers import EvalPrediction, TrainerState
+from safetensors.torch import load_file, save_file
+from transformers import EvalPrediction, TrainerCallback, TrainerState, set_seed
 
 from config import load_config
 from data.preprocess import ensure_enriched
 from dataset import load_dataset, prompt_fields
-from files import UserError
+from files import UserError, read_json
+from model.adapter import attach_lora, load_adapter, save_adapter
 from model.forward import answer_loss, base_model, training_inputs
-from model.load import memory_errors_explained
+from model.load import errors_explained
 from templates import prompt_parts
+from training.callbacks import SELECTED, ExperimentFiles, LogLines, SpeedMeter, duration, training_callbacks
+from training.checkpoints import newest_whole
 from training.cost import MicroBatch, model_flops, model_shape
 from training.trainer import (
-    ExperimentFiles,
     GradientCheck,
-    LogLines,
-    SpeedMeter,
+    answer_metrics,
     build_trainer,
-    duration,
     exact_match_by_type,
     predicted_tokens,
+    supervised_losses,
     training_arguments,
+    validation_arguments,
 )
 
 EOS = 9
@@ -116,7 +120,7 @@ def test_no_token_is_computed_twice(tmp_path, processor):
 
 def test_utilisation_is_model_flops_by_seconds_and_peak(experiment, processor, monkeypatch):
     """The figure itself, on a device whose peak is told: `cost.model_flops`, tested against torch's counting, a second a peak."""
-    monkeypatch.setattr("training.trainer.device_peak_flops", lambda name: 1e9)
+    monkeypatch.setattr("training.callbacks.device_peak_flops", lambda name: 1e9)
     model = with_random_lora(random_model(processor), experiment[0].lora)
     data = load_dataset(experiment[1], processor, experiment[0], training=True)
     batch = data.collate([data[0], data[1]])
@@ -150,24 +154,27 @@ def test_every_epoch_is_drawn_anew_and_known_from_the_seed(tmp_path, processor):
 def test_the_log_is_lines_for_people(capsys, monkeypatch):
     """One line a log step and a validation, without carriage returns; the state file has every number (below)."""
     clock = iter([100.0, 130.0, 700.0])
-    monkeypatch.setattr("training.trainer.time.perf_counter", lambda: next(clock))
-    lines, args = LogLines(), SimpleNamespace(logging_steps=10)
+    monkeypatch.setattr("training.callbacks.time.perf_counter", lambda: next(clock))
+    lines, args = LogLines(), SimpleNamespace(logging_steps=10, metric_for_best_model="exact_match")
     state = TrainerState(max_steps=228, global_step=20, is_world_process_zero=True)
     lines.on_train_begin(args, state, None)
     state.global_step = 30  # ten steps in 30 s
     lines.on_log(args, state, None, logs={"loss": 0.28449, "questions_per_second": 91.3, "learning_rate": 1e-4})
     lines.on_evaluate(args, state, None, metrics={"eval_loss": 0.25, "eval_exact_match": 0.8111, "eval_exact_match_yes_no": 0.0})
+    args.metric_for_best_model = "macro_exact_match"
+    lines.on_evaluate(args, state, None, metrics={"eval_loss": 0.25, "eval_exact_match": 0.8111, "eval_macro_exact_match": 0.46})
     state.global_step = 120
-    lines.on_log(args, state, None, logs={"loss": float("nan"), "questions_per_second": 7.0, "mfu": 0.41})
+    lines.on_log(args, state, None, logs={"loss": 0.2, "questions_per_second": 7.0, "mfu": 0.41})
     lines.on_log(args, state, None, logs={"train_runtime": 5.0})
     assert capsys.readouterr().out.splitlines() == [
         "training 208 steps, a line every 10",
         "step  30/228  loss 0.284  91 questions/s  10 min left",
         "step  30/228  validation loss 0.250  exact match 81.1% (teacher-forced)",
-        "step 120/228  loss nan  7 questions/s  41% MFU  11 min left",
+        "step  30/228  validation loss 0.250  exact match 81.1%, macro 46.0% (teacher-forced)",
+        "step 120/228  loss 0.200  7 questions/s  41% MFU  11 min left",
     ]
     state.is_world_process_zero = False
-    lines.on_evaluate(args, state, None, metrics={"eval_loss": 0.25, "eval_exact_match": 0.8})
+    lines.on_evaluate(args, state, None, metrics={"eval_loss": 0.25, "eval_exact_match": 0.8, "eval_macro_exact_match": 0.8})
     assert capsys.readouterr().out == "", "one process speaks"
 
 
@@ -204,8 +211,38 @@ def test_predicted_tokens_stand_where_labels_do():
 def test_exact_match_by_type_needs_every_token_and_eos():
     labels = np.array([[-100, 5, 6, EOS, -100, 5, EOS], [-100, 7, EOS, -100, -100, -100, -100]])
     predictions = np.array([[-100, 5, 6, EOS, -100, 5, 5], [-100, 7, EOS, -100, -100, -100, -100]])
-    metrics = exact_match_by_type(EvalPrediction(predictions, labels), ["color", "yes_no", "color"])
+    metrics = exact_match_by_type(labels, predictions, ["color", "yes_no", "color"])
     assert metrics == {"exact_match": 2 / 3, "exact_match_yes_no": 0.0, "exact_match_color": 1.0}
+
+
+def test_macro_is_the_mean_of_types_and_loss_that_of_answer_tokens():
+    """Three colours right, one yes_no wrong: 3/4 of the answers, 1/2 of the types. Losses in a batch's padding don't count."""
+    labels = np.array([[5, EOS, 5, EOS], [6, EOS, -100, -100], [7, EOS, -100, -100]])
+    tokens = np.array([[5, EOS, 5, EOS], [6, EOS, -100, -100], [5, EOS, -100, -100]])
+    losses = np.array([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, -100.0, -100.0], [7.0, 8.0, -100.0, -100.0]], dtype=np.float32)
+    metrics = answer_metrics(EvalPrediction((tokens, losses), labels), ["color", "color", "color", "yes_no"])
+    assert (metrics["exact_match"], metrics["macro_exact_match"], metrics["token_loss"]) == (0.75, 0.5, 4.5)
+
+
+def test_losses_stand_where_labels_do():
+    logits = torch.tensor([[0.0, 1.0, 0.0], [3.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
+    labels = torch.tensor([[-100, 1, -100], [0, -100, 0]])
+    by_hand = [math.log(2 + math.e) - 1, math.log(math.exp(3) + 1 + math.e) - 3, math.log(2 + math.exp(2))]
+    losses = supervised_losses(logits, labels)
+    assert losses[labels != -100].tolist() == pytest.approx(by_hand, rel=1e-6) and (losses[labels == -100] == -100).all()
+
+
+def test_validation_loss_is_the_mean_over_answer_tokens_whatever_the_batch(tmp_path, processor):
+    """Images of 1, 3, 5 and 9 questions: a mean of batches' means depends on who shares a batch."""
+    found = []
+    for size in (1, 2, 3, 4):
+        cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9), **{"train.eval_bs": size})
+        model, data = random_model(processor), load_dataset(rows, processor, cfg)
+        found.append(build_trainer(model, data, data, training_arguments(cfg, tmp_path, eval_strategy="no")).evaluate()["eval_loss"])
+    batch = data.collate([data[index] for index in range(4)])
+    with torch.no_grad():
+        by_token = float(answer_loss(model(**training_inputs(model, batch)), batch["labels"]))
+    assert found == pytest.approx([by_token] * 4, rel=1e-6)
 
 
 def test_teacher_forced_exact_match_equals_free_greedy_when_right(tmp_path, processor):
@@ -228,6 +265,123 @@ def test_teacher_forced_exact_match_equals_free_greedy_when_right(tmp_path, proc
     assert {name for name in metrics if "exact_match_" in name} == {f"eval_exact_match_{row['question_type']}" for row in rows}
 
 
+# ---- ends, stops, resumptions
+
+
+def trainer_of(folder, processor, resume=None, also=(), **changes):
+    """A Trainer of a random model on four images that validates and saves every second step; resumed where a checkpoint is given."""
+    settings = {"train.train_bs": 1, "train.grad_accum": 1, "train.epochs": 2, "train.eval_steps": 2, "train.save_steps": 2}
+    cfg, rows = make_experiment(folder, (1, 3, 5, 9), **{**settings, "train.logging_steps": 3, "train.save_total_limit": 20, **changes})
+    set_seed(0)
+    model = attach_lora(random_model(processor), cfg.lora)
+    train_set, val_set = load_dataset(rows, processor, cfg, training=True), load_dataset(rows, processor, cfg)
+    args = training_arguments(cfg, cfg.output_dir, **validation_arguments(cfg))
+    trainer = build_trainer(model, train_set, val_set, args, [*training_callbacks(cfg, {}, {}), *also])
+    trainer.train(resume_from_checkpoint=resume and str(cfg.output_dir / resume))
+    return trainer
+
+
+def numbers(trainer):
+    """Its log without seconds."""
+    told = lambda key: not any(word in key for word in ("second", "runtime", "padding", "shared", "train_loss", "flos"))
+    return [{key: value for key, value in entry.items() if told(key)} for entry in trainer.state.log_history if "train_loss" not in entry]
+
+
+def lora_weights(trainer):
+    return {name: weight.detach().clone() for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+
+
+@pytest.mark.parametrize("checkpoint", ["checkpoint-4", "checkpoint-8"])
+def test_a_resumed_run_has_the_weights_and_the_log_of_an_uninterrupted_one(tmp_path, processor, checkpoint):
+    """With dropout, and a checkpoint between two log lines: the mean that is logged next holds the losses before it."""
+    settings = {"lora.dropout": 0.3, "train.questions_per_image": 3, "train.train_bs": 2}
+    whole = trainer_of(tmp_path, processor, **settings)
+    weights, before = lora_weights(whole), sorted(path.name for path in (tmp_path / "outputs").glob("checkpoint-*"))
+    assert whole.state.global_step == 8 and {0.0} != {float(weight.abs().max()) for weight in weights.values()}
+    resumed = trainer_of(tmp_path, processor, resume=checkpoint, **settings)
+    assert numbers(resumed) == numbers(whole)
+    assert all(torch.equal(weight, weights[name]) for name, weight in lora_weights(resumed).items())
+    assert resumed.speed.steps == 8 - int(checkpoint.split("-")[1]), "a finished one trains no step more"
+    assert sorted(path.name for path in (tmp_path / "outputs").glob("checkpoint-*")) == before, "and removes none"
+
+
+@pytest.mark.parametrize("checkpoint", ["checkpoint-4", "checkpoint-6"])
+def test_early_stopping_keeps_its_patience_at_a_resume(tmp_path, processor, checkpoint):
+    """A rate of nearly 0 improves nothing: the first validation is the best, and two more end the run at step 6."""
+    settings = {"train.early_stopping_patience": 2, "train.lr": 1e-20}
+    assert trainer_of(tmp_path, processor, **settings).state.global_step == 6
+    resumed = trainer_of(tmp_path, processor, resume=checkpoint, **settings)
+    assert (resumed.state.global_step, resumed.speed.steps) == (6, 6 - int(checkpoint.split("-")[1]))
+
+
+def test_only_the_newest_checkpoints_are_kept_each_an_adapter_of_its_own(tmp_path, processor):
+    trainer = trainer_of(tmp_path, processor, **{"train.save_total_limit": 2})
+    out = tmp_path / "outputs"
+    assert sorted(path.name for path in out.glob("checkpoint-*")) == ["checkpoint-6", "checkpoint-8"]
+    assert newest_whole(out) == (out / "checkpoint-8", []) and not list(out.glob(".*"))
+    loaded = dict(load_adapter(random_model(processor), out / "checkpoint-8").named_parameters())
+    assert all(torch.equal(loaded[name], weight) for name, weight in lora_weights(trainer).items())
+    assert read_json(out / "checkpoint-8" / "experiment.json")["best"] == {"step": 8}
+
+
+def test_a_rate_that_diverges_ends_the_run_before_the_weights_do(tmp_path, processor):
+    """The reported one: NaN at some step, and the run went to its end, with the NaN adapter as its best."""
+    with pytest.raises(UserError) as error:
+        trainer_of(tmp_path, processor, **{"train.lr": 1e36, "train.warmup_ratio": 0.0})
+    assert re.fullmatch(
+        r"training stopped: the (loss|gradient norm|validation loss) of step \d+ is (nan|inf); there is no checkpoint before it; "
+        r"lower train.lr or raise train.warmup_ratio, and start again with --overwrite \(train.lr is 1e\+36\)",
+        str(error.value),
+    )
+    out = tmp_path / "outputs"
+    assert not (out / "adapter").exists() and not list(out.glob("checkpoint-*"))
+    for path in out.rglob("*.json"):
+        json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN, Infinity
+
+
+class Poison(TrainerCallback):
+    """Makes one weight NaN after a step, as an overflow does."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, model, **kwargs):
+        if state.global_step == self.step:
+            with torch.no_grad():
+                next(weight for name, weight in model.named_parameters() if "lora_B" in name)[0, 0] = float("nan")
+
+
+@pytest.mark.parametrize(("after", "said"), [(2, "the validation loss of step 2"), (3, "the loss of step 4")])
+def test_the_first_number_that_is_not_finite_ends_the_run(tmp_path, processor, after, said):
+    """After step 2 it is the validation's, after 3 the next step's; checkpoint and adapter of step 2 stay."""
+    with pytest.raises(UserError) as error:
+        trainer_of(tmp_path, processor, also=[Poison(after)])
+    assert said in str(error.value) and ("the last good checkpoint is " in str(error.value)) == (after == 3)
+    out = tmp_path / "outputs"
+    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-2"] * (after == 3)
+    assert (out / "adapter").exists() == (after == 3)
+    log = json.loads((out / "trainer_state.json").read_text())["log_history"] if after == 3 else []
+    assert [entry["step"] for entry in log] == [2, 3] * (after == 3)
+    assert all(math.isfinite(value) for entry in log for value in entry.values())
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path, processor, experiment):
+    model = with_random_lora(random_model(processor), experiment[0].lora)
+    save_adapter(model, tmp_path / "adapter", {"best": {"step": 1}})
+    name, weight = next((name, weight) for name, weight in model.named_parameters() if "lora_A" in name)
+    with torch.no_grad():
+        weight[0, 0] = float("inf")
+    with pytest.raises(UserError, match="1 of 28 LoRA tensors hold NaN or infinity, first .*lora_A.weight: not saved"):
+        save_adapter(model, tmp_path / "adapter", {"best": {"step": 2}})
+    assert read_json(tmp_path / "adapter" / "experiment.json")["best"] == {"step": 1} and len(list(tmp_path.iterdir())) == 1
+    path = tmp_path / "adapter" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    tensors[sorted(tensors)[0]][0, 0] = float("nan")
+    save_file(tensors, path)
+    with pytest.raises(UserError, match=f"{path}: 1 of 28 tensors hold NaN or infinity"):
+        load_adapter(random_model(processor), tmp_path / "adapter")
+
+
 def test_files_follow_the_run(tmp_path, model, experiment):
     lora = with_random_lora(model, experiment[0].lora)
     files = ExperimentFiles(tmp_path, {"prompt_style": "plain"}, {"answer_space.json": '{"mode": "rules"}'})
@@ -238,15 +392,16 @@ def test_files_follow_the_run(tmp_path, model, experiment):
     def evaluated(step, exact_match, loss):
         state.global_step = step
         state.log_history.append({"step": step, "eval_loss": loss, "eval_exact_match": exact_match})
-        files.on_evaluate(None, state, None, metrics={"eval_exact_match": exact_match, "eval_loss": loss}, model=lora)
+        metrics = {"eval_exact_match": exact_match, "eval_macro_exact_match": 1 - exact_match, "eval_loss": loss}
+        files.on_evaluate(None, state, None, metrics=metrics, model=lora)
         return json.loads((tmp_path / "adapter" / "experiment.json").read_text())["best"]["step"]
 
-    assert evaluated(10, 0.0, math.nan) == 10, "even a first validation without a right answer gives an adapter"
-    assert evaluated(15, 0.0, 9.0) == 15, "any loss beats NaN"
+    assert evaluated(10, 0.0, 9.0) == 10, "even a first validation without a right answer gives an adapter"
     assert evaluated(20, 0.5, 1.0) == 20
     assert evaluated(30, 0.4, 0.1) == 20, "exact match decides"
     assert evaluated(40, 0.5, 0.9) == 40, "loss breaks ties"
-    assert evaluated(50, 0.5, math.nan) == 40
+    files.selected = SELECTED["macro"]  # here the opposite of micro
+    assert evaluated(50, 0.6, 0.1) == 40 and evaluated(60, 0.4, 2.0) == 60, "train.select_by decides"
     assert json.loads((tmp_path / "adapter" / "answer_space.json").read_text()) == {"mode": "rules"}
     assert (tmp_path / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
 
@@ -254,8 +409,8 @@ def test_files_follow_the_run(tmp_path, model, experiment):
 def test_out_of_memory_is_one_line_with_the_keys():
     for error in (torch.OutOfMemoryError("CUDA out of memory. Tried…"), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
         with pytest.raises(UserError, match="out of memory; lower train.train_bs"):
-            with memory_errors_explained("lower train.train_bs"):
+            with errors_explained("lower train.train_bs"):
                 raise error
     with pytest.raises(RuntimeError, match="shapes"):
-        with memory_errors_explained("lower train.train_bs"):
+        with errors_explained("lower train.train_bs"):
             raise RuntimeError("shapes do not match")

@@ -1,0 +1,39 @@
+"""The questions that training asked, and what the rules of data/schema.py say of them.
+
+An adapter depends on what the rules do, not on how the file is spelt: another comment, or a new type that no training question
+has, changes nothing for it.
+"""
+
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
+from data import schema
+from data.aliases import strip_prefix
+from files import hash_of, read_json
+
+QUESTIONS_FILE = "questions.json"  # beside an adapter
+MOST = 10_000  # questions kept; a data set that asks more wordings than this has none that matters alone
+OPTIONS = ["a", "b"]  # stand for a row's own
+
+
+def asked_questions(rows):
+    """[[question, has it options]] of training rows, each once, sorted; of more than MOST evenly many."""
+    asked = sorted({(row["question"], bool(row.get("options"))) for row in rows})
+    return [list(question) for question in asked[:: -(-len(asked) // MOST)]] if asked else []
+
+
+def rules_verdict(asked):
+    """Hash of the type and the candidates that data/schema.py gives to each question, as it is and without its `[Stage-…]` prefix."""
+    return hash_of([[text, has_options, _say(text, has_options), _say(strip_prefix(text), has_options)] for text, has_options in asked])
+
+
+def _say(text, has_options):
+    options = {"options": OPTIONS} if has_options else {}
+    question_type = schema.infer_question_type(text, options.get("options"))
+    return [question_type, schema.build_candidates(question_type, {"question": text, **options})]
+
+
+def load(adapter):
+    """The questions that lie beside an adapter; none where it was made by older code."""
+    path = adapter / QUESTIONS_FILE
+    return read_json(path) if path.is_file() else []

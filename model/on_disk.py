@@ -1,0 +1,88 @@
+"""What lies on disk of a model or an adapter, looked at without loading it: is it there, whole, and the thing itself? No torch."""
+
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
+import json
+from pathlib import Path
+
+from files import UserError, read_json
+
+POINTER = b"version https://git-lfs.github.com/spec/"  # what Git leaves in a large file's place
+DOWNLOAD = "download it again"
+CONFIG_FILE, WEIGHTS_FILE, EXPERIMENT_FILE = "adapter_config.json", "adapter_model.safetensors", "experiment.json"  # of an adapter
+# What a model's folder needs: of each line, all files of one of the alternatives.
+PROCESSOR_FILES = (
+    (("config.json",),),
+    (("tokenizer.json",), ("vocab.json", "merges.txt"), ("tokenizer.model",)),
+    (("preprocessor_config.json",), ("processor_config.json",)),
+)
+
+
+def check_model_folder(model_name, weights=True):
+    """Raise UserError where a model's folder lacks a file, or holds one that is cut off or a Git LFS pointer.
+
+    A hub id is taken as it is: the hub's client compares what it downloads. weights: whether they are wanted, too.
+    """
+    folder = Path(model_name)
+    if not folder.is_dir():
+        return
+    for alternatives in PROCESSOR_FILES:
+        if not any(all((folder / name).is_file() for name in names) for names in alternatives):
+            raise UserError(f"model_name: {folder} has no {alternatives[0][0]}; download the whole model, or copy that file from its base")
+    if weights:
+        for name in _weight_files(folder):
+            if not (folder / name).is_file():
+                raise UserError(f"model_name: {folder} has no {name}; download the whole model")
+    _refuse_damaged(folder, DOWNLOAD)
+
+
+def check_adapter_folder(folder):
+    """Raise UserError where an adapter's folder lacks a file, or holds one that is cut off or a Git LFS pointer."""
+    folder = Path(folder)
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise UserError(f"adapter {folder} has no {name}; train one with train_exp1.py or give --adapter none")
+    _refuse_damaged(folder, "copy the adapter again, or train it anew")
+    read_json(folder / CONFIG_FILE)
+
+
+def _weight_files(folder):
+    """Names of the files that hold a model's weights: the shards of an index, what is there, or what is wanted."""
+    for index in folder.glob("*.index.json"):
+        return sorted(set(read_json(index)["weight_map"].values()))
+    return [path.name for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern)] or ["model.safetensors"]
+
+
+def _refuse_damaged(folder, remedy):
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            refuse_pointer(path, remedy)
+            if path.suffix == ".safetensors":
+                safetensors_header(path, remedy)
+
+
+def refuse_pointer(path, remedy=DOWNLOAD):
+    """Raise UserError where a file is Git LFS's note about it and not the file."""
+    with open(path, "rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise UserError(f"{path}: is a Git LFS pointer, not the file itself; run `git lfs pull` where it came from, or {remedy}")
+
+
+def safetensors_header(path, remedy=DOWNLOAD):
+    """{tensor name: {"dtype", "shape", "data_offsets"}} of a safetensors file. Raises UserError where it is cut off, or none.
+
+    The format: 8 bytes, the header's length; the header, JSON; the tensors (https://github.com/huggingface/safetensors).
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(length)) if 8 + length <= size else {}
+            header.pop("__metadata__", None)
+            whole = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(f"{path}: is no safetensors file; {remedy}") from None
+    if size != whole:
+        raise UserError(f"{path}: is not whole, {size:,} bytes of {whole:,}; {remedy}")
+    return header

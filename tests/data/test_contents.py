@@ -1,0 +1,57 @@
+"""Hashes of pictures and model folders: by what they hold, read once.
+
+python -m pytest tests/data/test_contents.py -v
+"""
+
+import hashlib
+import os
+import shutil
+
+import pytest
+
+from data import contents
+from data.contents import file_hashes, model_hashes, picture_hashes
+
+
+def sha(text):
+    return hashlib.sha256(text).hexdigest()
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The files that are read."""
+    seen, real = [], contents.sha256
+    monkeypatch.setattr(contents, "sha256", lambda path: seen.append(os.path.basename(path)) or real(path))
+    return seen
+
+
+def test_a_file_is_read_once_until_its_size_or_time_changes(tmp_path, reads):
+    cache = tmp_path / "hashes.json"
+    paths = [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "gone.png"]
+    for path in paths[:2]:
+        path.write_bytes(path.name.encode())
+    expected = {paths[0]: sha(b"a.png"), paths[1]: sha(b"b.png"), paths[2]: None}
+    assert file_hashes(paths, cache) == file_hashes(paths, cache) == expected and sorted(reads) == ["a.png", "b.png"]
+    os.utime(paths[0], ns=(1, 1))
+    assert file_hashes(paths, cache) == expected and reads[2:] == ["a.png"], "looked at again, and the same"
+    paths[1].write_bytes(b"B.png")
+    assert file_hashes(paths, cache)[paths[1]] == sha(b"B.png") and reads[3:] == ["b.png"]
+
+
+def test_pictures_are_known_by_name_and_bytes_wherever_they_lie(tmp_path):
+    rows = [{"image": name} for name in ("b/2.png", "1.png", "1.png", "../outside.png", "none.png")]
+    (tmp_path / "one" / "b").mkdir(parents=True)
+    (tmp_path / "one" / "1.png").write_bytes(b"first")
+    (tmp_path / "one" / "b" / "2.png").write_bytes(b"second")
+    (tmp_path / "outside.png").write_bytes(b"not ours")
+    found = picture_hashes(rows, tmp_path / "one", tmp_path / "cache.json")
+    assert found == [["../outside.png", None], ["1.png", sha(b"first")], ["b/2.png", sha(b"second")], ["none.png", None]]
+    shutil.copytree(tmp_path / "one", tmp_path / "two", copy_function=shutil.copyfile)
+    assert picture_hashes(rows[::-1], tmp_path / "two", tmp_path / "cache.json") == found
+
+
+def test_a_model_is_its_files_or_its_hub_id(tmp_path):
+    (tmp_path / "m" / "onnx").mkdir(parents=True)
+    (tmp_path / "m" / "config.json").write_bytes(b"{}")
+    assert model_hashes(str(tmp_path / "m"), tmp_path / "cache.json") == [["config.json", sha(b"{}")]]
+    assert model_hashes("Qwen/Qwen2-VL-7B-Instruct", tmp_path / "cache.json") == "Qwen/Qwen2-VL-7B-Instruct"

@@ -1,0 +1,108 @@
+"""Folders that are whole at any instant: a process is ended at every single system operation, and what it leaves is looked at.
+
+python -m pytest tests/model/test_folders.py -v
+"""
+
+import os
+import stat
+import sys
+
+import pytest
+
+from model import folders
+from model.folders import remove_staged, staged_path, whole_folder
+
+OLD = {"adapter_model.safetensors": "old weights", "experiment.json": "old facts", "stale.txt": "old"}
+NEW = {"adapter_model.safetensors": "new weights", "experiment.json": "new facts"}
+
+
+def write(folder, texts):
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+
+
+def read(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def replace_until_killed(folder, operation):
+    """In a process of its own, replace `folder` and end without a word before the given operation; return whether it came to its end."""
+    process = os.fork()
+    if process == 0:
+        count = 0
+
+        def kill(event, args):
+            nonlocal count
+            count += 1
+            if count > operation:
+                os._exit(9)
+
+        sys.addaudithook(kill)  # told of every open, rename, removal, change of mode and call into C
+        with whole_folder(folder) as staged:
+            write(staged, NEW)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+
+
+def after_every_kill(folder):
+    """What a kill before each operation leaves, one after another, until the replacement comes to its end."""
+    for operation in range(1000):
+        if folder.exists():
+            for path in folder.iterdir():
+                path.unlink()
+        folder.mkdir(exist_ok=True)
+        write(folder, OLD)
+        ended = replace_until_killed(folder, operation)
+        yield read(folder)
+        if ended:
+            return
+
+
+def test_a_kill_at_any_instant_leaves_the_old_folder_or_the_new_one(tmp_path):
+    found = list(after_every_kill(tmp_path / "adapter"))
+    assert len(found) > 20 and found[0] == OLD and found[-1] == NEW
+    assert all(texts in (OLD, NEW) for texts in found), "and it is always there"
+
+
+def test_where_folders_cannot_be_swapped_every_file_is_whole_and_facts_never_run_ahead(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "_exchange", lambda one, other: False)
+    found = list(after_every_kill(tmp_path / "adapter"))
+    assert found[0] == OLD and found[-1] == NEW
+    for texts in found:
+        assert texts["adapter_model.safetensors"] in ("old weights", "new weights")
+        assert texts["experiment.json"] == "old facts" or texts["adapter_model.safetensors"] == "new weights"
+
+
+def test_a_first_folder_is_absent_or_whole(tmp_path):
+    folder = tmp_path / "checkpoint-3"
+    for operation in range(1000):
+        ended = replace_until_killed(folder, operation)
+        assert not folder.exists() or read(folder) == NEW
+        if ended:
+            break
+    assert read(folder) == NEW and operation > 10
+
+
+def test_what_a_kill_left_is_removed_and_a_failure_leaves_nothing(tmp_path):
+    folder = tmp_path / "adapter"
+    while not staged_path(folder).exists():
+        assert not replace_until_killed(folder, 5)
+    remove_staged(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    write(folder.parent, {"kept.txt": "kept"})
+    with pytest.raises(OSError, match="full"), whole_folder(folder) as staged:
+        write(staged, NEW)
+        raise OSError("disk full")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_files_are_readable_as_others_are(tmp_path):
+    """safetensors makes private files (mode 600)."""
+    umask = os.umask(0o022)
+    try:
+        with whole_folder(tmp_path / "adapter") as staged:
+            write(staged, NEW)
+            os.chmod(staged / "adapter_model.safetensors", 0o600)
+    finally:
+        os.umask(umask)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "adapter").iterdir()} == {0o644}

@@ -1,0 +1,259 @@
+"""Loading that says in one line what it can't, before the weights are read where it can be known; what a machine lacks likewise.
+
+python -m pytest tests/model/test_load.py -v
+"""
+
+import errno
+import json
+import math
+import shutil
+
+import pytest
+import torch
+from conftest import TINY_MODEL, with_random_lora
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText
+
+from files import UserError
+from model import load
+from model.adapter import experiment_facts, not_finite, save_adapter
+from model.load import check_base, compute_dtype, errors_explained, load_model, load_model_config, load_processor
+
+QUANTISED = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
+
+
+@pytest.fixture
+def base(experiment, tmp_path):
+    """(config, folder): an experiment whose model is a copy of the shipped one."""
+    folder = shutil.copytree(TINY_MODEL, tmp_path / "base")
+    return experiment[0].model_copy(update={"model_name": str(folder)}), folder
+
+
+@pytest.fixture
+def adapter(base, tmp_path):
+    cfg, folder = base
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    save_adapter(with_random_lora(model, cfg.lora), tmp_path / "adapter", experiment_facts(cfg, {}))
+    return tmp_path / "adapter"
+
+
+@pytest.fixture
+def weights_unread(monkeypatch):
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", lambda *_, **__: pytest.fail("the weights were read"))
+
+
+def said(call, *arguments, **options):
+    with pytest.raises(UserError) as error:
+        call(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def change_json(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def change_tensor(path, value, name=None):
+    """Put `value` into one place of a tensor of a safetensors file (the last, by name); return its name."""
+    tensors = load_file(path)
+    name = name or sorted(tensors)[-1]
+    tensors[name].view(-1)[-1] = value
+    save_file(tensors, path, metadata={"format": "pt"})
+    return name
+
+
+# --- the base model
+
+
+def test_a_pointer_in_the_place_of_the_weights_is_known_before_all_else(base, weights_unread):
+    (base[1] / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 123\n")
+    for call in (check_base, load_model):
+        assert said(call, base[0]).startswith(f"{base[1] / 'model.safetensors'}: is a Git LFS pointer")
+
+
+@pytest.mark.parametrize("loads", [load_model, load_model_config, check_base])
+def test_a_quantised_base_is_refused_by_its_config(base, weights_unread, loads):
+    change_json(base[1] / "config.json", quantization_config=QUANTISED)
+    assert "is quantised (gptq), " in said(loads, base[0]) and "give the model that it was made from" in said(loads, base[0])
+
+
+def test_a_missing_tokenizer_is_named(base, weights_unread):
+    """transformers makes a tokenizer of 14 tokens instead, and the image token was blamed."""
+    (base[1] / "tokenizer.json").unlink()
+    for call in (load_processor, load_model):
+        assert f"model_name: {base[1]} has no tokenizer.json; download the whole model" in said(call, base[0])
+
+
+def test_another_models_tokenizer_is_told_before_the_weights(base, weights_unread):
+    change_json(base[1] / "config.json", image_token_id=5)
+    assert "the model's image token is 5, the tokenizer's 860: its tokenizer files are another model's" in said(load_model, base[0])
+
+
+def test_weights_that_lack_a_tensor_are_refused_where_transformers_draws_one(base):
+    tensors = load_file(base[1] / "model.safetensors")
+    name = next(name for name in sorted(tensors) if name.endswith("layers.1.mlp.up_proj.weight"))
+    save_file({key: tensor for key, tensor in tensors.items() if key != name}, base[1] / "model.safetensors", metadata={"format": "pt"})
+    own_name = name.replace("model.layers", "model.language_model.layers")  # transformers reads the files' older names, too
+    assert f"lack 1 tensors that its config.json asks for, first {own_name}; download the whole model" in said(load_model, base[0])
+
+
+def test_weights_of_another_shape_are_one_line(base):
+    config = json.loads((base[1] / "config.json").read_text())
+    change_json(base[1] / "config.json", text_config={**config["text_config"], "intermediate_size": 456})
+    assert said(load_model, base[0]).startswith(f"model_name: {base[1]} can't be loaded (")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_base_that_is_not_finite_is_refused(base, value):
+    change_tensor(base[1] / "model.safetensors", value)
+    message = said(load_model, base[0])
+    assert message.startswith(f"model_name: {base[1]}: 1 of ") and message.endswith("; download the model again")
+
+
+@pytest.mark.parametrize(
+    "raised", [ImportError("Loading a GPTQ quantized model requires optimum"), RuntimeError("Reader failed\nat 1"), KeyError("qwen9")]
+)
+def test_whatever_a_library_raises_while_it_loads_is_one_line(base, monkeypatch, raised):
+    def fails(*_, **__):
+        raise raised
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", fails)
+    assert said(load_model, base[0]).startswith(f"model_name: {base[1]} can't be loaded ({str(raised).splitlines()[0]}); give")
+
+
+def test_a_disk_that_fills_while_a_model_is_fetched_is_not_its_fault(base, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", fails)
+    assert said(load_model, base[0]).startswith("no space left on the disk of ")
+
+
+def test_memory_is_told_by_whoever_knows_what_to_lower(base, monkeypatch):
+    def fails(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", fails)
+    with pytest.raises(UserError, match="^out of memory; lower it$"), errors_explained("lower it"):
+        load_model(base[0])
+
+
+@given(st.lists(st.floats(width=16), max_size=4), st.sampled_from([torch.float32, torch.bfloat16, torch.float16]))
+def test_not_finite_is_what_python_says(values, dtype):
+    tensors = {"a": torch.tensor(values, dtype=dtype), "b": torch.ones(2, 3)}
+    assert not_finite(tensors) == (["a"] if any(not math.isfinite(float(number)) for number in tensors["a"]) else [])
+
+
+# --- the device
+
+
+@pytest.mark.parametrize(
+    "kind, bf16, has, expected",
+    [("cpu", True, False, torch.float32), ("cuda", False, False, torch.float32), ("cuda", True, True, torch.bfloat16)],
+)
+def test_precision_is_what_device_and_configuration_have(experiment, monkeypatch, kind, bf16, has, expected):
+    monkeypatch.setattr(load, "device", lambda: torch.device(kind))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has)
+    cfg = experiment[0]
+    assert compute_dtype(cfg.model_copy(update={"train": cfg.train.model_copy(update={"bf16": bf16})})) == expected
+
+
+def test_a_gpu_without_bfloat16_is_told_before_the_weights(base, weights_unread, monkeypatch):
+    monkeypatch.setattr(load, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)  # a Turing card
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    assert said(load_model, base[0]) == "train.bf16: Tesla T4 has no bfloat16; set train.bf16=false, which takes twice the memory"
+
+
+# --- an adapter
+
+
+def test_an_adapter_that_fits_loads(base, adapter):
+    model, _ = load_model(base[0], adapter)
+    saved = load_file(adapter / "adapter_model.safetensors")
+    loaded = model.state_dict()
+    for name, tensor in saved.items():
+        assert torch.equal(loaded[name.replace("lora_A.", "lora_A.default.").replace("lora_B.", "lora_B.default.")], tensor)
+
+
+@pytest.mark.parametrize("change", [{"r": 8}, {"target_modules": ["q_proj"]}, {"target_modules": "no_such_layer"}, {"peft_type": "NONE"}])
+def test_an_adapter_of_another_shape_is_told_before_the_weights(base, adapter, weights_unread, change):
+    change_json(adapter / "adapter_config.json", **change)
+    message = said(load_model, base[0], adapter)
+    assert message.startswith(f"adapter {adapter} ") and ("does not fit the model" in message or "can't be loaded (" in message)
+
+
+def test_an_adapter_of_a_larger_model_is_told_before_the_weights(base, adapter, weights_unread):
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    wide = {name: torch.zeros(tensor.shape[0], 2 * tensor.shape[1]) if "lora_A" in name else tensor for name, tensor in tensors.items()}
+    save_file(wide, adapter / "adapter_model.safetensors")
+    assert f"adapter {adapter} does not fit the model: {len(tensors) // 2} tensors missing or alien" in said(load_model, base[0], adapter)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_adapter_that_is_not_finite_is_told_before_the_weights(base, adapter, weights_unread, value):
+    name = change_tensor(adapter / "adapter_model.safetensors", value)
+    message = said(load_model, base[0], adapter)
+    assert message.startswith(str(adapter / "adapter_model.safetensors")) and f"NaN or infinity, first {name}" in message
+
+
+# --- what a machine lacks, by the words of torch and the system
+
+
+@pytest.mark.parametrize(
+    "raised, expected",
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "out of memory; lower it"),
+        (MemoryError(), "out of memory; lower it"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "out of memory; lower it"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "out of memory; lower it"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "out of memory; lower it"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 985728 vs 985620"),
+            "no space left on the disk of here: ",
+        ),
+        (RuntimeError("PytorchStreamWriter failed writing file data/7: file write failed"), "no space left on the disk of here: "),
+        (OSError(errno.ENOSPC, "No space left on device"), "no space left on the disk of here: "),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/x/optimizer.pt"), "no space left on the disk of /x/optimizer.pt: "),
+        (OSError(errno.ENOSPC, "No space left on device", "/dev/shm/torch_1"), "shared memory is too small (/dev/shm has "),
+        (
+            RuntimeError("unable to write to file </torch_12_3_0>: No space left on device (28)"),
+            "shared memory is too small (/dev/shm has ",
+        ),
+        (
+            RuntimeError(
+                "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that its workers are out of shared memory."
+            ),
+            "shared memory is too small (/dev/shm has ",
+        ),
+        (
+            RuntimeError("\"addmm_impl_cpu_\" not implemented for 'BFloat16'"),
+            "train.bf16: this device has no bfloat16; set train.bf16=false",
+        ),
+        (TypeError("BFloat16 is not supported on MPS"), "train.bf16: this device has no bfloat16; set train.bf16=false"),
+    ],
+)
+def test_what_a_machine_lacks_is_one_line(raised, expected):
+    def fails():
+        with errors_explained("lower it", "here"):
+            raise raised
+
+    assert said(fails).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        RuntimeError("a shape does not fit"),
+        ValueError("no"),
+        FileNotFoundError(2, "No such file", "/dev/shm/x"),
+        KeyError("memory"),
+        UserError("mine"),
+    ],
+)
+def test_other_errors_stay_what_they_are(raised):
+    with pytest.raises(type(raised)) as error, errors_explained("lower it"):
+        raise raised
+    assert error.value is raised

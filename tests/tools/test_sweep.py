@@ -1,0 +1,355 @@
+"""Sweeps: which runs there are, that a killed one goes on, what the table says, and that held-out rows and the test split teach nothing.
+
+python -m pytest tests/tools/test_sweep.py -v
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections import Counter
+
+import pytest
+import yaml
+from conftest import ROOT
+from user_copy import SCENES, first_scenes, write_rows
+
+from config import load_config
+from evaluation.compare import compare
+from files import UserError, read_json
+from tools import sweep
+from tools.sweep_table import as_csv, choice, chosen_yaml, setting_scores, table, write_pooled_rows
+
+SETTINGS = {"extends": str(ROOT / "config_demo.yaml"), "output_dir": "outputs"}
+# 12 held-out answers of each of two patients; what one says most often is what the other says least often.
+ANSWERS = {"patient 0": ["yes"] * 8 + ["no"] * 4, "patient 1": ["no"] * 9 + ["yes"] * 3}
+# Says which rows a Python opens, to a file; of every Python that the sweep starts, too.
+WITNESS = """
+import os, sys
+def hook(event, arguments):
+    if event == "open" and str(arguments[0]).endswith(("rows/test.jsonl", "rows/val.jsonl")):
+        os.write(seen, (str(arguments[0]) + "\\n").encode())
+seen = os.open(os.environ["WITNESS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+sys.addaudithook(hook)
+"""
+
+
+def write_experiment(folder, **data):
+    """my.yaml in `folder`, with four training scenes, two of validation, and a test file that nobody can read."""
+    for split, count in (("train", 4), ("val", 2)):
+        write_rows(folder / "rows" / f"{split}.jsonl", first_scenes(split, count))
+    (folder / "rows" / "test.jsonl").write_text("no JSON at all\n")
+    data = {**{f"{split}_jsonl": f"rows/{split}.jsonl" for split in ("train", "val", "test")}, "image_root": str(SCENES), **data}
+    train = {"max_steps": 2, "train_bs": 2, "save_steps": 1}
+    (folder / "my.yaml").write_text(yaml.safe_dump({**SETTINGS, "data": data, "train": train}))
+    return folder
+
+
+def arguments(folder, *grid, seeds=1, folds=None):
+    return Namespace(config=str(folder / "my.yaml"), grid=list(grid), seeds=seeds, folds=folds and str(folds))
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    return write_experiment(tmp_path)
+
+
+def hand_made_folds(folder):
+    """Two folds without data.split: a patient of twelve scenes, with one question each, is held out by each."""
+    scenes = [f"train/{number:04}.jpg" for number in range(24)]
+    rows = [
+        {"id": f"{patient} {number}", "question": "Is there text?", "answer": answer, "group": patient, "image": scenes.pop()}
+        for patient, answers in ANSWERS.items()
+        for number, answer in enumerate(answers)
+    ]
+    for fold, patient in enumerate(ANSWERS):
+        write_rows(folder / f"fold_{fold}" / "val.jsonl", [row for row in rows if row["group"] == patient])
+        write_rows(folder / f"fold_{fold}" / "train.jsonl", [row for row in rows if row["group"] != patient])
+    return folder
+
+
+# --- which runs there are ---
+
+
+def test_values_are_split_at_commas_and_kept_as_they_are_spelt():
+    found = sweep.values_of(["train.lr=1e-4,2e-4", "lora.r=8,16,8", "lora.target_modules=[q_proj,v_proj],[q_proj]", "image.max_pixels=784"])
+    assert found == {
+        "train.lr": ["1e-4", "2e-4"],
+        "lora.r": ["8", "16"],
+        "lora.target_modules": ['["q_proj", "v_proj"]', '["q_proj"]'],
+        "image.max_pixels": ["784"],
+    }
+    assert sweep.values_of(["train.bf16=true,false", "train.max_steps=null,5"]) == {
+        "train.bf16": ["true", "false"],
+        "train.max_steps": ["null", "5"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [
+        (["train.lr"], "'train.lr': write section.key=VALUE,VALUE"),
+        (["train.lr="], "'train.lr=': write section.key=VALUE,VALUE"),
+        (["train.lr=[1,2"], "write section.key=VALUE,VALUE"),
+        (["lora.r=8", "lora.r=16"], "'lora.r=16': lora.r is given twice"),
+        (["train.seed=1,2"], "'train.seed=1,2': give --seeds N"),
+        (["output_dir=a,b"], "every run has its own"),
+        (["data.val_jsonl=a,b"], "all settings answer the same rows"),
+        (["data.test_jsonl=a,b"], "a sweep doesn't read the test split"),
+        (["eval.count_abs_tol=0,1"], "eval.* is how answers are judged"),
+        (["train.lrr=1,2"], "unknown key train.lrr (did you mean train.lr?)"),
+        (["lora.r=8,0"], "lora.r: Input should be greater than or equal to 1"),
+        (["model_name=a/b,a-b"], "two settings would share the folder model_name=a-b/seed_42"),
+    ],
+)
+def test_what_cannot_be_swept_is_said_before_anything_runs(experiment, grid, said):
+    with pytest.raises(UserError) as error:
+        sweep.plan(arguments(experiment, *grid))
+    assert said in str(error.value) and "\n" not in str(error.value) and not (experiment / "outputs").exists()
+
+
+def test_the_grid_times_the_seeds(experiment):
+    base, folder, runs = sweep.plan(arguments(experiment, "train.lr=1e-4,2e-4", "lora.r=8,16", "train.max_steps=7", seeds=3))
+    assert folder == experiment / "outputs" / "sweep" and len({run.folder for run in runs}) == 12
+    assert [run.name for run in runs[2:4]] == ["train.lr=1e-4_lora.r=8/seed_44", "train.lr=1e-4_lora.r=16/seed_42"]
+    assert Counter((run.trained.train.lr, run.trained.lora.r) for run in runs) == {
+        (lr, r): 3 for lr in (1e-4, 2e-4) for r in (8, 16)
+    }  # fmt: skip
+    assert {run.trained.train.seed for run in runs} == {42, 43, 44} and base.train.max_steps == 7
+    for run in runs:
+        assert run.trained == run.predicted and run.trained.data.test_jsonl is None and run.trained.train.max_steps == 7
+        assert run.folder == folder / run.name and run.trained.data.val_jsonl == experiment / "rows" / "val.jsonl"
+
+
+def test_held_out_rows_choose_no_checkpoint(experiment):
+    folds = hand_made_folds(experiment / "my folds")
+    _, folder, runs = sweep.plan(arguments(experiment, "train.early_stopping_patience=2", folds=folds))
+    assert folder.name == "sweep_folds" and [run.name for run in runs] == [f"as_configured/seed_42/fold_{fold}" for fold in (0, 1)]
+    for run in runs:
+        rows = folds / f"fold_{run.fold}"
+        assert run.trained.data.val_jsonl is None and run.trained.train.early_stopping_patience is None
+        assert run.trained.data.train_jsonl == run.predicted.data.train_jsonl == rows / "train.jsonl"
+        assert run.predicted.data.val_jsonl == rows / "val.jsonl" and run.predicted.image_folder() == SCENES
+
+
+def test_a_missing_fold_is_named(experiment):
+    for lost in ("fold_1/val.jsonl", "fold_0/train.jsonl"):
+        folds = hand_made_folds(experiment / "folds")
+        (folds / lost).unlink()
+        with pytest.raises(UserError, match=rf"--folds: .*{lost} does not exist; make folds: python -m data.split ROWS"):
+            sweep.plan(arguments(experiment, folds=folds))
+    with pytest.raises(UserError, match="nowhere/fold_0/train.jsonl does not exist"):
+        sweep.plan(arguments(experiment, folds=experiment / "nowhere"))
+
+
+def test_one_id_in_two_folds_is_refused(experiment):
+    folds = hand_made_folds(experiment / "folds")
+    first, second = (folds / f"fold_{fold}" / "val.jsonl" for fold in (0, 1))
+    second.write_text(second.read_text().replace("patient 1 3", "patient 0 2"))
+    with pytest.raises(UserError, match=rf"{second}:4: id 'patient 0 2' is also that of {first}:3; make the folds with data.split"):
+        write_pooled_rows(experiment / "pooled.jsonl", [first, second])
+    first.write_text('{"question": "q", "image": "a.jpg"}\n')
+    with pytest.raises(UserError, match=rf"{first}:1: id None is missing; "):
+        write_pooled_rows(experiment / "pooled.jsonl", [first, second])
+    assert not (experiment / "pooled.jsonl").exists()
+
+
+# --- the table ---
+
+
+def judged(*right):
+    """A run's judged rows: two of each cluster, right as given."""
+    return [{"id": str(n), "correct": bool(one), "cluster": f"image {n // 2}", "qtype": "yes_no"} for n, one in enumerate(right)]
+
+
+def test_mean_deviation_and_interval_are_over_seeds():
+    found = setting_scores([judged(1, 1, 0, 0), judged(1, 1, 1, 0)])["overall"]
+    assert (found["count"], found["mean"]) == (4, 0.625) and found["sd"] == pytest.approx(0.125 * 2**0.5)
+    single = setting_scores([judged(1, 1, 0, 0)])
+    assert single["overall"]["mean"] == 0.5 and single["overall"]["sd"] is None and single["per_type"]["yes_no"]["sd"] is None
+    lines = table({("lora.r=8",): setting_scores([judged(1, 1, 0, 0), judged(1, 1, 1, 0)]), ("lora.r=16",): single}).splitlines()
+    assert lines[0].split() == ["Setting", "Mean", "SD", "95", "%", "interval"]
+    assert lines[2].split()[:3] == ["lora.r=8", "62.50%", "17.68%"] and lines[3].split()[:3] == ["lora.r=16", "50.00%", "-"]
+
+
+def test_the_csv_has_every_type():
+    lines = as_csv({("lora.r=8", "train.lr=1e-4"): setting_scores([judged(1, 1, 0, 0)])}).splitlines()
+    assert lines[0] == "setting,question_type,count,mean,sd,low,high"
+    assert [line.split(",")[:5] for line in lines[1:]] == [
+        ["lora.r=8 train.lr=1e-4", name, "4", "0.5", ""] for name in ("yes_no", "OVERALL (micro)")
+    ]
+
+
+def test_the_choice_says_whether_the_next_can_be_told_from_it():
+    ranking = [("lora.r=8",), ("lora.r=16",)]
+    close = choice(ranking, compare([judged(1, 0, 1, 0, 1, 0)], [judged(0, 1, 1, 0, 1, 1)]))
+    assert close.startswith("chosen: lora.r=8\nthe next best, lora.r=16, can't be told from it (+16.67 percentage points, 95 % interval -")
+    apart = choice(ranking, compare([judged(*[0] * 80)], [judged(*[1] * 80)]))
+    assert "lora.r=16, is below it (+100.00 percentage points, 95 % interval +" in apart
+    assert choice(ranking[:1], None) == "one setting: lora.r=8"
+
+
+def test_the_chosen_yaml_is_the_setting(experiment):
+    grid = ["lora.target_modules=[q_proj],[q_proj,v_proj]", "train.lr=1e-4,2e-4", "train.max_steps=7", "prompt_style=chat"]
+    base, folder, runs = sweep.plan(arguments(experiment, *grid))
+    for run in runs:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "chosen.yaml").write_text(chosen_yaml(base, run, folds=False))
+        chosen = load_config(folder / "chosen.yaml")
+        assert chosen.output_dir == run.folder and chosen.data.test_jsonl == experiment / "rows" / "test.jsonl"
+        same = chosen.model_dump() | {"data": run.trained.model_dump()["data"]}
+        assert same == run.trained.model_dump() and chosen.image_folder() == run.trained.image_folder()
+
+
+# --- the command ---
+
+
+def start(folder, *grid, **environment):
+    command = [sys.executable, "-u", str(ROOT / "tools" / "sweep.py"), "my.yaml", *map(str, grid)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", **environment}
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process, expect=0):
+    output, errors = process.communicate(timeout=600)
+    assert process.returncode == expect, output + errors
+    return output, errors
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """(folder, what a sweep printed that goes on where another was killed in its second run, the rows that both opened)."""
+    folder = write_experiment(tmp_path_factory.mktemp("my sweep"))
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(WITNESS)
+    witness = {"PYTHONPATH": str(folder / "site"), "WITNESS": str(folder / "opened.txt")}
+    first, second = folder / "outputs" / "sweep" / "lora.r=4" / "seed_42", folder / "outputs" / "sweep" / "lora.r=8" / "seed_42"
+    process = start(folder, "lora.r=4,8", **witness)
+    while process.poll() is None and not (second / "train_run.json").exists():
+        time.sleep(0.05)
+    process.kill()  # not the script that it started, which goes on
+    process.wait()
+    before = (first / "predictions.jsonl").stat()
+    output, _ = finish(start(folder, "lora.r=4,8", **witness))
+    assert (first / "predictions.jsonl").stat() == before, "what is done is not done again"
+    return folder, output, (folder / "opened.txt").read_text().splitlines()
+
+
+def test_a_killed_sweep_goes_on(killed):
+    folder, output, _ = killed
+    lines = output.splitlines()
+    assert lines[0].startswith("waiting for another sweep here") and lines[1] == "run 1/2 lora.r=4/seed_42: done before"
+    assert lines[2].startswith("run 2/2 lora.r=8/seed_42: ") and lines[2].endswith(" s")
+    record = read_json(folder / "outputs" / "sweep" / "lora.r=8" / "seed_42" / "train_run.json")
+    assert record["finished"] == {"step": 2} and record.get("resumed", []) == [], "one script after the other, never two at once"
+
+
+def test_the_test_split_is_never_opened(killed):
+    _, _, opened = killed
+    assert {os.path.basename(path) for path in opened} == {"val.jsonl"}
+
+
+def test_the_table_is_that_of_the_predictions(killed):
+    folder, output, _ = killed
+    report = read_json(folder / "outputs" / "sweep" / "sweep.json")
+    assert [item["setting"] for item in report["settings"]] == [["lora.r=4"], ["lora.r=8"]] and report["seeds"] == [42]
+    for item in report["settings"]:
+        arguments_ = ["--predictions", f"outputs/sweep/{item['setting'][0]}/seed_42/predictions.jsonl", "--against", "rows/val.jsonl"]
+        command = [sys.executable, str(ROOT / "eval_exp1.py"), "--config", "my.yaml", *arguments_, "--report", "none"]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        metrics = read_json(folder / "outputs" / "metrics_seed_42.json")
+        assert item["overall"]["mean"] == metrics["micro"] and item["overall"]["count"] == 18
+        assert report["blind_prior"] == metrics["blind_prior"]["micro"]
+    chosen = max(report["settings"], key=lambda item: item["overall"]["mean"])["setting"]
+    assert report["chosen"] == chosen and f"\nchosen: {chosen[0]}\n" in output
+    assert load_config(folder / "outputs" / "sweep" / "chosen.yaml").lora.r == int(chosen[0].removeprefix("lora.r="))
+
+
+def test_done_is_what_the_runs_own_files_say(killed, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(killed[0], folder)
+    for path in folder.glob("outputs/sweep/*/*/*.json"):
+        path.write_text(path.read_text().replace(str(killed[0]), str(folder)))
+    done = lambda *grid: [sweep.is_done(run) for run in sweep.plan(arguments(folder, *grid))[2]]
+    assert done("lora.r=4,8") == [True, True] == done("lora.r=4,8", "eval.count_abs_tol=1")
+    assert done("lora.r=4,8,16") == [True, True, False] and done("lora.r=4,8", "train.lr=1e-5") == [False, False]
+    first = folder / "outputs" / "sweep" / "lora.r=4" / "seed_42"
+    record = read_json(first / "train_run.json")
+    (first / "train_run.json").write_text(json.dumps({key: value for key, value in record.items() if key != "finished"}))
+    assert done("lora.r=4,8") == [False, True]
+    (first / "train_run.json").write_text(json.dumps(record))
+    (first / "predictions.jsonl").rename(first / "moved")
+    assert done("lora.r=4,8") == [False, True]
+    (first / "moved").rename(first / "predictions.jsonl")
+    for split in ("train", "val"):
+        path = folder / "rows" / f"{split}.jsonl"
+        before = path.read_text()
+        path.write_text(before + before.splitlines()[0].replace("{", '{"id": "new", ', 1) + "\n")
+        assert done("lora.r=4,8") == [False, False]
+        path.write_text(before)
+    assert done("lora.r=4,8") == [True, True]
+
+
+def test_a_dry_run_lists_the_runs(killed):
+    output, _ = finish(start(killed[0], "lora.r=4,16", "--dry-run"))
+    assert output.splitlines() == [
+        "lora.r=4/seed_42: done",
+        "lora.r=16/seed_42: to do",
+        "2 runs, 1 of them done, in outputs/sweep",
+    ]
+
+
+def test_a_run_that_fails_is_one_line_with_its_reason(experiment):
+    _, errors = finish(start(experiment, "train.max_seq_len=20"), expect=1)
+    assert len(errors.splitlines()) == 1 and "Traceback" not in errors
+    assert errors.startswith("error: 1 of 1 runs failed, so 1 settings have no score; as_configured/seed_42: train_exp1.py ended with exit")
+    assert "over train.max_seq_len=20" in errors and "sweep.log)" in errors
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    """(folder, what a sweep over two folds printed)."""
+    folder = write_experiment(tmp_path_factory.mktemp("folded"))
+    hand_made_folds(folder / "folds")
+    return folder, finish(start(folder, "--folds", "folds"))[0]
+
+
+def test_every_row_is_answered_by_a_model_that_has_not_seen_its_patient(folded):
+    folder = folded[0] / "outputs" / "sweep_folds" / "as_configured" / "seed_42"
+    read = lambda path: [json.loads(line) for line in path.read_text().splitlines()]
+    for fold in (0, 1):
+        learnt, answered = (read(folder / f"fold_{fold}" / name) for name in ("data/train.jsonl", "predictions.jsonl"))
+        assert {row["group"] for row in answered} == {f"patient {fold}"} and not {row["group"] for row in learnt} & {f"patient {fold}"}
+        assert read_json(folder / f"fold_{fold}" / "adapter" / "experiment.json")["best"] == {"step": 2}, "the last, chosen by no score"
+    pooled = read(folder / "predictions.jsonl")
+    assert [row["id"] for row in pooled] == [f"{patient} {number}" for patient in ANSWERS for number in range(12)]
+    runs = sweep.plan(arguments(folded[0], folds=folded[0] / "folds"))[2]
+    assert all(map(sweep.is_done, runs)), "trained without the held-out rows, answered with them"
+    data = read(folder.parents[1] / "out_of_fold.jsonl")
+    assert data == [row for fold in (0, 1) for row in read(folded[0] / "folds" / f"fold_{fold}" / "val.jsonl")]
+
+
+def test_the_blind_prior_is_each_folds_own(folded):
+    """The other patient's commonest answer is right in 4 + 3 of 24; the commonest of all rows would be in 11 or 13."""
+    report = read_json(folded[0] / "outputs" / "sweep_folds" / "sweep.json")
+    assert report["blind_prior"] == 7 / 24
+    assert "24 held-out rows of all folds, 1 seed; intervals by groups (2); blind prior 29.17%" in folded[1]
+
+
+def test_pooled_predictions_are_evaluated_by_group(folded):
+    folder, out = folded[0], "outputs/sweep_folds"
+    files = ["--predictions", f"{out}/as_configured/seed_42/predictions.jsonl", "--against", f"{out}/out_of_fold.jsonl"]
+    command = [sys.executable, str(ROOT / "eval_exp1.py"), "--config", "my.yaml", *files, "--report", "none"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    metrics = read_json(folder / "outputs" / "metrics_seed_42.json")
+    report = read_json(folder / out / "sweep.json")
+    assert metrics["n"] == 24 and metrics["unit"] == "groups" and metrics["details"]["overall"]["clusters"] == 2
+    assert metrics["micro"] == report["settings"][0]["overall"]["mean"] and metrics["partial"] is None
+    without = subprocess.run([*command[:6], *command[8:]], cwd=folder, capture_output=True, text=True)
+    assert without.returncode == 0, without.stderr
+    chosen = load_config(folder / out / "chosen.yaml")
+    assert chosen.output_dir == folder / "outputs" / "chosen" and chosen.data.train_jsonl == folder / "rows" / "train.jsonl"

@@ -1,0 +1,320 @@
+"""A run starts, goes on or is finished, and never with something else than it was started with.
+
+python -m pytest tests/training/test_resume.py -v
+"""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from test_checkpoints import cut, make
+
+from config import load_config, save_run_info
+from files import UserError, read_json, write_jsonl
+from training.origin import adapter_to_start_from
+from training.resume import (
+    Start,
+    contents,
+    how_to_start,
+    is_finished,
+    note_finished,
+    refuse_other_contents,
+    remove_leftovers,
+    remove_run,
+    resumptions,
+    steps_before,
+)
+
+ROW = {"question": "Is there text?", "answer": "yes", "image": "a.png"}
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    for split in ("train", "val"):
+        write_jsonl(tmp_path / f"{split}.jsonl", [ROW])
+    (tmp_path / "c.yaml").write_text("model_name: tiny\ndata: {train_jsonl: train.jsonl, val_jsonl: val.jsonl}\n")
+    (tmp_path / "a.png").write_bytes(b"picture")
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "config.json").write_text("{}")
+    return load_config(tmp_path / "c.yaml")
+
+
+def with_changes(cfg, *overrides):
+    return load_config(cfg.config_path, [f"output_dir={cfg.output_dir}", *overrides])
+
+
+def begin(cfg, processes=1, steps=(), **facts):
+    """A run that was started, with checkpoints."""
+    save_run_info(cfg.output_dir / "train_run.json", cfg, world_size=processes, **facts)
+    return [make(cfg.output_dir, step, processes) for step in steps]
+
+
+def refusal(cfg, resume="newest", overwrite=False, processes=1):
+    with pytest.raises(UserError) as error:
+        how_to_start(cfg, resume, overwrite, processes)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# ---- start, go on, finished
+
+
+def test_an_empty_folder_starts_and_a_checkpoint_goes_on(cfg):
+    assert how_to_start(cfg, None, False, 1) == Start()
+    start = how_to_start(cfg, "newest", False, 1)
+    assert (start.checkpoint, start.record) == (None, {}) and start.notes[0].endswith("holds no run yet: training starts")
+    _, newest = begin(cfg, steps=(2, 4))
+    start = how_to_start(cfg, "newest", False, 1)
+    assert (start.checkpoint, start.notes) == (newest, ()) and start.record["config"]["train"]["lr"] == 1e-4
+
+
+def test_killed_before_its_first_checkpoint_a_run_starts_from_its_beginning(cfg):
+    """With an adapter of a first validation, or nothing but the record."""
+    begin(cfg)
+    for _ in range(2):
+        start = how_to_start(cfg, "newest", False, 1)
+        assert start.checkpoint is None and not start.goes_on
+        assert start.notes[0].startswith("no checkpoint in ") and start.notes[0].endswith("yet: the run starts from its beginning")
+        (cfg.output_dir / "adapter").mkdir(exist_ok=True)
+    assert "train.lr=0.0001, not 0.001" in refusal(with_changes(cfg, "train.lr=1e-3")), "another run's adapter is not replaced"
+
+
+def test_a_run_is_not_replaced_unasked(cfg):
+    (checkpoint,) = begin(cfg, steps=(2,))
+    assert "already holds a training run; continue it with --resume_from_checkpoint" in refusal(cfg, resume=None)
+    assert how_to_start(cfg, None, True, 1) == Start()
+    shutil.rmtree(checkpoint)
+    assert how_to_start(cfg, None, False, 1) == Start(), "a record alone is no loss"
+    (cfg.output_dir / "adapter").mkdir()
+    (cfg.output_dir / "train_run.json").unlink()
+    assert "already holds a training run" in refusal(cfg, resume=None)
+    assert "has no train_run.json, which says what its run was started with" in refusal(cfg)
+
+
+def test_a_damaged_checkpoint_does_not_count_and_none_is_not_restarted_from(cfg):
+    before, newest = begin(cfg, steps=(2, 4))
+    cut(newest / "optimizer.pt")
+    start = how_to_start(cfg, "newest", False, 1)
+    assert start.checkpoint == before and start.notes == (
+        "note: checkpoint-4 is not whole (optimizer.pt is damaged), so it does not count",
+    )
+    cut(before / "trainer_state.json")
+    assert "has no whole checkpoint: note: checkpoint-4" in refusal(cfg), "work is lost only when asked for"
+
+
+def test_a_path_is_a_whole_checkpoint_of_this_run(cfg, tmp_path):
+    before, newest = begin(cfg, steps=(2, 4))
+    assert how_to_start(cfg, str(before), False, 1).checkpoint == before
+    cut(before / "optimizer.pt")
+    assert "checkpoint-2 is not whole (optimizer.pt is damaged); the newest that is: " in refusal(cfg, str(before))
+    assert "checkpoint-9 is not a checkpoint" in refusal(cfg, str(cfg.output_dir / "checkpoint-9"))
+    assert "data is not a checkpoint; give a checkpoint-N folder" in refusal(cfg, str(cfg.output_dir / "data"))
+    (tmp_path / "other").mkdir()
+    assert "is not of the run in" in refusal(cfg, str(make(tmp_path / "other", 3)))
+
+
+def test_finished_is_finished_and_more_steps_may_follow(cfg):
+    begin(with_changes(cfg, "train.max_steps=4"), steps=(2, 4))
+    (cfg.output_dir / "adapter").mkdir()
+    (cfg.output_dir / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
+    start = how_to_start(with_changes(cfg, "train.max_steps=4"), "newest", False, 1)
+    assert not is_finished(start, cfg, steps=4, before=4), "the last checkpoint is there, but what comes after it may not be"
+    note_finished(cfg.output_dir, 4)
+    again = how_to_start(with_changes(cfg, "train.max_steps=4"), str(cfg.output_dir / "checkpoint-2"), False, 1)
+    assert not is_finished(again, cfg, steps=4, before=4), "an earlier checkpoint was asked for"
+    last = how_to_start(with_changes(cfg, "train.max_steps=4"), str(cfg.output_dir / "checkpoint-4"), False, 1)
+    assert is_finished(last, cfg, steps=4, before=4)
+    start = how_to_start(with_changes(cfg, "train.max_steps=9"), "newest", False, 1)
+    assert start.goes_on and steps_before(start.record, images=100, images_per_step=8) == 4
+    assert is_finished(start, cfg, steps=4, before=4) and not is_finished(start, cfg, steps=9, before=4)
+    with pytest.raises(UserError, match="make 3 steps, fewer than the 4 that the run in .* only more can follow"):
+        is_finished(start, cfg, steps=3, before=4)
+    with pytest.raises(UserError, match="has no checkpoint to go on from"):
+        is_finished(start._replace(checkpoint=None), cfg, steps=9, before=4)
+    shutil.rmtree(cfg.output_dir / "adapter")
+    with pytest.raises(UserError, match="is finished, but its adapter is gone"):
+        is_finished(start, cfg, steps=4, before=4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "images", "per_step", "steps"),
+    [({"epochs": 1}, 600, 16, 38), ({"epochs": 2.5}, 600, 16, 95), ({"epochs": 3, "max_steps": 7}, 600, 16, 7), ({"epochs": 2}, 3, 8, 2)],
+)
+def test_steps_of_a_run(cfg, settings, images, per_step, steps):
+    assert with_changes(cfg, *(f"train.{key}={value}" for key, value in settings.items())).train.steps(images, per_step) == steps
+
+
+# ---- what decides a run
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.lr=2e-4", "train.lr=0.0001, not 0.0002"),
+        ("train.seed=7", "train.seed=42, not 7"),
+        ("train.train_bs=2", "train.train_bs=4, not 2"),
+        ("train.eval_bs=2", "train.eval_bs=4, not 2"),
+        ("train.grad_accum=1", "train.grad_accum=2, not 1"),
+        ("train.weight_decay=0.1", "train.weight_decay=0.0, not 0.1"),
+        ("train.warmup_ratio=0.1", "train.warmup_ratio=0.05, not 0.1"),
+        ("train.questions_per_image=1", 'train.questions_per_image="all", not 1'),
+        ("train.tokens_per_row=100", "train.tokens_per_row=4096, not 100"),
+        ("train.gradient_checkpointing=false", "train.gradient_checkpointing=true, not false"),
+        ("train.early_stopping_patience=3", "train.early_stopping_patience=null, not 3"),
+        ("train.eval_images=3", "train.eval_images=64, not 3"),
+        ("train.select_by=macro", 'train.select_by="micro", not "macro"'),
+        ("lora.r=8", "lora.r=16, not 8"),
+        ("lora.alpha=8", "lora.alpha=32, not 8"),
+        ("lora.dropout=0", "lora.dropout=0.05, not 0.0"),
+        ("lora.target_modules=[q_proj]", '"down_proj"], not ["q_proj"]'),
+        ("image.max_pixels=10000", "image.max_pixels=200704, not 10000"),
+        ("prompt_style=chat", 'prompt_style="plain", not "chat"'),
+        ('answer_prefix=" "', 'answer_prefix="", not " "'),
+        ("data.max_listed=3", "data.max_listed=20, not 3"),
+        ("data.answer_space=rules", 'data.answer_space="mined", not "rules"'),
+    ],
+)
+def test_what_decides_a_run_is_refused_by_name(cfg, override, said):
+    begin(cfg, steps=(2,))
+    before = (cfg.output_dir / "train_run.json").read_bytes()
+    text = refusal(with_changes(cfg, override))
+    assert said in text and text.count(", not ") == 1 and text.endswith("or set another output_dir")
+    assert (cfg.output_dir / "train_run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.logging_steps=1",
+        "train.num_workers=0",
+        "train.report_to=tensorboard",
+        "train.save_total_limit=1",
+        "train.epochs=2",
+        "train.max_steps=9",
+        "predict.beams=2",
+        "eval.count_abs_tol=1",
+        "data.test_jsonl=train.jsonl",
+    ],
+)
+def test_what_only_tells_or_comes_later_is_not(cfg, override):
+    begin(cfg, steps=(2,))
+    assert how_to_start(with_changes(cfg, override), "newest", False, 1).checkpoint
+
+
+def test_all_that_differs_is_named_at_once(cfg):
+    begin(cfg, steps=(2,))
+    text = refusal(with_changes(cfg, "train.lr=1e-3", "lora.r=4", "image.max_pixels=784", "image.min_pixels=784"))
+    assert all(key in text for key in ("train.lr=", "lora.r=", "image.max_pixels=", "image.min_pixels="))
+
+
+def test_a_record_of_older_code_has_the_defaults_of_keys_that_it_lacks(cfg):
+    begin(cfg, steps=(2,))
+    record = read_json(cfg.output_dir / "train_run.json")
+    del record["config"]["train"]["select_by"]
+    (cfg.output_dir / "train_run.json").write_text(json.dumps(record))
+    assert how_to_start(cfg, "newest", False, 1).checkpoint
+    assert 'train.select_by="micro", not "macro"' in refusal(with_changes(cfg, "train.select_by=macro"))
+
+
+def test_fewer_processes_go_on_where_the_step_keeps_its_images(cfg):
+    """8 processes x 2 micro-batches are 4 x 4; 3 processes can't make 16."""
+    begin(cfg, processes=8, steps=(2,))
+    text = refusal(cfg, processes=4)
+    assert "processes=8, not 4 (with 4 processes train.grad_accum=4 keeps its steps)" in text and "--overwrite" in text
+    assert "processes=8, not 3 (with 3 processes none keeps its steps)" in refusal(cfg, processes=3)
+    start = how_to_start(with_changes(cfg, "train.grad_accum=4"), "newest", False, 4)
+    assert start.notes == ("note: checkpoint-2 has the random states of 8 processes; dropout is drawn anew",)
+    assert "train.grad_accum=2, not 4" in refusal(with_changes(cfg, "train.grad_accum=4"), processes=8)
+
+
+def test_rows_pictures_and_model_are_compared_by_what_they_hold(cfg, tmp_path):
+    for split in ("train", "val"):
+        write_jsonl(cfg.output_dir / "data" / f"{split}.jsonl", [ROW])
+    rows = {"train": [ROW], "val": [ROW]}
+    made_from = contents(cfg, rows)
+    record = {"made_from": made_from}
+    refuse_other_contents(record, contents(cfg, rows), cfg)
+    refuse_other_contents({}, made_from, cfg)
+
+    def refused():
+        with pytest.raises(UserError) as error:
+            refuse_other_contents(record, contents(cfg, rows), cfg)
+        return str(error.value)
+
+    (tmp_path / "a.png").write_bytes(b"another")
+    assert "other contents of data.image_root; put them back" in refused()
+    (tmp_path / "a.png").write_bytes(b"picture")
+    refuse_other_contents(record, contents(cfg, rows), cfg)
+    (tmp_path / "tiny" / "config.json").write_text("{ }")
+    write_jsonl(cfg.output_dir / "data" / "val.jsonl", [ROW, ROW])
+    assert "other contents of data.val_jsonl, model_name;" in refused()
+    assert contents(cfg, {"train": [ROW]})["data.val_jsonl"] is None
+
+
+# ---- the folder
+
+
+def test_a_replaced_run_leaves_nothing_and_leftovers_of_kills_go(cfg):
+    begin(cfg, steps=(2, 10))
+    out = cfg.output_dir
+    for name in ("adapter", "data", ".checkpoint-12.new", ".adapter.new"):
+        (out / name).mkdir()
+        (out / name / "file").write_text("")
+    for name in ("trainer_state.json", ".trainer_state.json.ab1_2xyz", ".train_run.json.ab1_2xyz", "predictions.jsonl"):
+        (out / name).write_text("")
+    remove_leftovers(out)
+    assert sorted(path.name for path in out.glob(".*")) == []
+    assert (out / "checkpoint-2").exists() and (out / "adapter").exists()
+    remove_run(cfg)
+    assert sorted(path.name for path in out.iterdir()) == ["data", "predictions.jsonl"]
+
+
+def test_the_record_tells_each_resumption(cfg):
+    begin(cfg, steps=(2, 4), resumed=[{"step": 2, "command": ["a"]}])
+    start = how_to_start(cfg, "newest", False, 1)
+    assert resumptions(start, ["b"]) == [{"step": 2, "command": ["a"]}, {"step": 4, "command": ["b"]}]
+    assert resumptions(Start(record=start.record), ["b"]) == []
+
+
+# ---- train.init_adapter
+
+
+@pytest.fixture
+def trained(tmp_path):
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    facts = {"model_name": "tiny", "prompt_style": "plain", "answer_prefix": "", "image": {"min_pixels": 3136, "max_pixels": 200704}}
+    (folder / "experiment.json").write_text(json.dumps(facts))
+    targets = r"model\.language_model\.layers\.\d+\.\w+\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+    save_file({"weights": torch.zeros(3)}, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps({"r": 16, "lora_alpha": 32, "target_modules": targets}))
+    return folder
+
+
+def test_an_adapter_to_start_from_has_to_fit(cfg, trained):
+    start = lambda *overrides: adapter_to_start_from(with_changes(cfg, f"train.init_adapter={trained}", *overrides))
+    assert adapter_to_start_from(cfg) is None and start() == trained
+    assert start("lora.dropout=0.5", "data.max_listed=3", "lora.target_modules=[down_proj,up_proj,gate_proj,o_proj,v_proj,k_proj,q_proj]")
+    for override, said in (
+        ("lora.r=8", "lora.r=16, this run has 8; use the same lora.r"),
+        ("lora.alpha=8", "lora.alpha=32, this run has 8"),
+        ("lora.target_modules=[q_proj]", r'this run has \["q_proj"\]; use the same lora.target_modules'),
+        ("prompt_style=chat", 'prompt_style="plain", this run has "chat"'),
+        ('answer_prefix=" "', 'answer_prefix="", this run has " "'),
+        ("image.max_pixels=10000", "image.max_pixels=200704, this run has 10000"),
+        ("model_name=other/model", 'model_name="tiny", this run has "model"'),
+    ):
+        with pytest.raises(UserError, match=f"train.init_adapter: {trained} was trained with .*{said}"):
+            start(override)
+
+
+def test_an_adapter_to_start_from_is_one_and_is_not_replaced(cfg, trained):
+    with pytest.raises(UserError, match="is no folder; give that of a trained adapter"):
+        adapter_to_start_from(with_changes(cfg, "train.init_adapter=/nowhere"))
+    with pytest.raises(UserError, match="lies in output_dir, whose run would be replaced; set another output_dir"):
+        adapter_to_start_from(with_changes(cfg, f"train.init_adapter={shutil.copytree(trained, cfg.output_dir / 'adapter')}"))
+    (trained / "experiment.json").unlink()
+    with pytest.raises(UserError, match="experiment.json: no such file"):
+        adapter_to_start_from(with_changes(cfg, f"train.init_adapter={trained}"))

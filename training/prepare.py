@@ -1,0 +1,54 @@
+"""What a training starts from: enriched rows as data sets, and what is saved beside its adapter."""
+
+if __name__ == "__main__":
+    raise SystemExit("not a command; run: python train_exp1.py")
+
+from typing import NamedTuple
+
+from data.answer_space import SPACE_FILE
+from data.asked import QUESTIONS_FILE, asked_questions
+from data.check import warnings_before_training
+from data.preprocess import answer_rules, ensure_enriched, training_space
+from dataset import VQADataset, first_images, load_dataset
+from files import json_text
+from model.adapter import experiment_facts
+from model.forward import why_rows_stay_plain
+from model.load import load_model_config, load_processor
+
+
+class Prepared(NamedTuple):
+    """rows: {split: enriched rows}. facts, beside: see `model.adapter.save_adapter`."""
+
+    rows: dict
+    train_set: VQADataset
+    val_set: VQADataset | None
+    facts: dict
+    beside: dict
+
+
+def prepare(cfg, splits, args, start, say):
+    """Enrich, check and encode the rows of `splits`. args: TrainingArguments; start: `training.resume.Start`; say: print, once.
+
+    One process enriches and checks images, the others read what it wrote.
+    """
+    with args.main_process_first(local=False):
+        model_config, processor = load_model_config(cfg), load_processor(cfg)
+        space = training_space(cfg)
+        for line in warnings_before_training(cfg, splits, space) if args.process_index == 0 else ():
+            say(line)
+        rows = {split: ensure_enriched(cfg, split, space) for split in splits}
+        if plain := why_rows_stay_plain(model_config):
+            say(f"note: {cfg.model_name} {plain}; every question is trained in a row of its own")
+        first_draw = start.record.get("first_draw", 0) if start.checkpoint else None
+        settings = {"training": True, "world_size": args.world_size, "first_draw": first_draw}
+        train_set = load_dataset(rows["train"], processor, cfg, model_config, **settings)
+        val_rows = first_images(rows["val"], cfg.train.eval_images) if "val" in rows else None
+        val_set = load_dataset(val_rows, processor, cfg, model_config) if val_rows else None
+    asked = asked_questions(rows["train"])
+    facts = {**experiment_facts(cfg, answer_rules(space, asked)), "longest_answer": longest_answer(train_set)}
+    return Prepared(rows, train_set, val_set, facts, {SPACE_FILE: json_text(space), QUESTIONS_FILE: json_text(asked)})
+
+
+def longest_answer(dataset):
+    """Tokens of the longest training answer with its EOS, for `predict.max_new_tokens: auto`."""
+    return max(len(answer_ids) for _, answer_ids in dataset.encoded.values())

@@ -1,0 +1,62 @@
+"""One training: the model, the record of what decides the run, the steps, and what is said where they end early."""
+
+if __name__ == "__main__":
+    raise SystemExit("not a command; run: python train_exp1.py")
+
+import sys
+
+from config import near, save_run_info
+from files import Interrupted
+from model.adapter import start_from
+from model.load import describe_parameters, errors_explained, load_model
+from training.callbacks import training_callbacks
+from training.checkpoints import newest_whole
+from training.report_to import reports_explained
+from training.resume import RECORD, note_finished, remove_leftovers, remove_run, resumptions
+from training.trainer import GradientCheck, build_trainer
+
+LOWER = (
+    "lower train.train_bs (and raise train.grad_accum), image.max_pixels or train.questions_per_image, "
+    "or set train.gradient_checkpointing=true"
+)
+
+
+def train(cfg, args, start, ready, made_from, say):
+    """Train from `start` (training.resume.Start) to the last step, adapter and record written; return the trainer.
+
+    ready: training.prepare.Prepared. made_from: `training.resume.contents`. say: print, once. A run that `start` does not go on
+    with is removed when the model is loaded.
+    """
+    with errors_explained(LOWER, cfg.output_dir):
+        model, _ = load_model(cfg, phase="train")
+    say(describe_parameters(model))
+    if start.checkpoint is None and cfg.train.init_adapter:
+        start_from(model, cfg.train.init_adapter)
+        say(f"starting from the weights of {near(cfg.train.init_adapter)}")
+    if args.process_index == 0:
+        remove_leftovers(cfg.output_dir)
+        if start.checkpoint is None:
+            remove_run(cfg)
+        command = start.record.get("command", sys.argv) if start.checkpoint else sys.argv
+        facts = {"command": command, "world_size": args.world_size, "made_from": made_from, "first_draw": ready.train_set.first_draw}
+        save_run_info(cfg.output_dir / RECORD, cfg, args.device, **facts, resumed=resumptions(start, sys.argv))
+    callbacks = [GradientCheck(), *training_callbacks(cfg, ready.facts, ready.beside)]
+    trainer = build_trainer(model, ready.train_set, ready.val_set, args, callbacks, ready.facts, ready.beside)
+    try:
+        with errors_explained(LOWER, cfg.output_dir), reports_explained():
+            trainer.train(resume_from_checkpoint=start.checkpoint and str(start.checkpoint))
+    except KeyboardInterrupt:
+        if args.process_index > 0:  # one process speaks
+            raise SystemExit(130) from None
+        raise Interrupted(how_it_goes_on(cfg, trainer.state.global_step)) from None
+    trainer.accelerator.wait_for_everyone()  # till the adapter is written
+    if args.process_index == 0:
+        note_finished(cfg.output_dir, trainer.state.global_step)
+    return trainer
+
+
+def how_it_goes_on(cfg, step):
+    """One line for Ctrl-C: where training stands and how it goes on."""
+    checkpoint, _ = newest_whole(cfg.output_dir)
+    kept = f"{near(checkpoint)} is kept" if checkpoint else "before the first checkpoint"
+    return f"at step {step}, {kept}; go on with: {cfg.command('train_exp1.py', '--resume_from_checkpoint')}"
