@@ -85,8 +85,13 @@ def parse_quantity(text, question=None):
 
 @lru_cache(1 << 16)  # answers repeat
 def _said_once_or_twice(read, text, question):
-    """What a text says by `read`, or what it says both outside and inside its first brackets (`two (2)`); else None."""
+    """What a text says by `read`, or what it says both outside and inside its first brackets (`two (2)`); else None.
+
+    A list of labels (`2; polyp`) says no number, wherever one stands in it.
+    """
     text = clean(text).translate(STRAIGHT)
+    if len(list(filter(str.strip, text.split(";")))) > 1:
+        return None
     said, aside = read(text, question), ASIDE.fullmatch(text)
     if said is None and aside:
         said, again = read(aside[1] + aside[3], question), read(aside[2], question)

@@ -458,3 +458,8 @@ def test_the_documented_debug_line_works_in_the_matching_loop(capsys):
 )
 def test_a_quote_behind_a_number_is_feet_or_inches(pred, right):
     assert is_correct("count_numeric", "2", pred) is right
+
+
+def test_the_last_label_of_a_list_loses_its_and():
+    assert split_labels("clip, sponge, and gauze", [","]) == ["clip", "sponge", "gauze"]
+    assert split_labels("and gauze", [","]) == ["and gauze"] and split_labels("clip, and so on; x") == ["clip, and so on", "x"]

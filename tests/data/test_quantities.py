@@ -451,3 +451,9 @@ def test_a_millimetre_value_reads_the_same_in_every_unit(micrometres):
         f"{micrometres / 10**6:.6f} M",
     ]
     assert {extract_number(text) for text in texts} == {micrometres / 1000}
+
+
+@pytest.mark.parametrize("text", ["2; polyp snare", "polyp snare; 2", "none; polyp", "polyp；2", "5-10mm; <5mm", "7 mm; polyp"])
+def test_a_list_of_labels_is_no_number(text):
+    assert parse_quantity(text, "How many?") is None and parse_count(text, "How many?") is None
+    assert parse_quantity("2;") == parse_quantity("2")

@@ -223,6 +223,12 @@ def test_public_paths(path):
     assert PublicNames(CFG, {}).path(path) == PATHS[path]
 
 
+@pytest.mark.parametrize("override", ["data.train_jsonl=/home/alice smith/lab/t.jsonl", "--out=/home/alice smith/t.jsonl"])
+def test_a_folder_with_a_space_in_an_override_is_left_out(override):
+    said = PublicNames(CFG, {}).values({"command": ["train_exp1.py", override]})["command"][1]
+    assert said == override.split("=")[0] + "=t.jsonl"
+
+
 LINES = {
     "rows go by the training rows /home/alice/x/train.jsonl; see --against": "rows go by the training rows train.jsonl; see --against",
     "/work space/exp1/train.jsonl: row '3' (of /home/b/y.jsonl) is bad": "train.jsonl: row '3' (of y.jsonl) is bad",
@@ -456,6 +462,8 @@ def test_without_images_nothing_shows_whose_they_are(tmp_path):
     assert "data:image/jpeg" not in text and "meier" not in text and "patient-" not in text and 'class="no-image"' not in text
     assert "Without pictures, image names and ids" in text and " row 0 " in text and " row 57 " in text
     assert text.count("<article") == 60 and text.count("data:image/svg+xml") >= 4
+    text = report_of(tmp_path, [{**rows[0], "id": "junk", "gt": "nan"}, *rows], images=False)
+    assert " row 0 " not in text and " row 58 " in text, "numbered as in the file, rows that were left out included"
 
 
 def cards_of(rows):
