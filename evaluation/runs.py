@@ -133,16 +133,15 @@ def evaluate(cfg, run, args):
     about = [*tables.below_main_table(details, found["unit"], found["blind_prior"], found["asked"], any("image" in row for row in judged))]
     about += [f"no blind prior: {found['no_prior']}"] if found["no_prior"] else []
     about += filter(None, [tables.form_note(judged), tables.references_note(judged), tables.lists_note(judged, run["conventions"])])
-    about += [*tables.presence_lines(details["presence"]), *checked_notes(run)]
+    about += [tables.macro_f1_note(details), *tables.presence_lines(details["presence"]), *checked_notes(run)]
     print("\n".join(about))
     if texts:
         print("\n" + tables.text_table(texts))
     more = [
-        *tables.notes(scores, details, found["reachable"]),
+        *tables.notes(scores, found["reachable"]),
         *tables.more_scores(details, found["greedy"]),
         *tables.lowest_recalls(details),
     ]
-    print(more[1])
     if args.verbose:
         print("\n" + "\n".join([tables.details_table(details), "", *more]))
     if args.show > 0:

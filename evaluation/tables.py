@@ -156,11 +156,15 @@ def warnings(scores, run, tolerances):
         yield f"{said}: prediction failed, or the model has learnt to end its answer at once (a longer training mends that)."
 
 
-def notes(scores, details, reachable):
-    """Means over types and labels, and reachable answers in words."""
+def macro_f1_note(details):
+    """The mean over all labels, as some papers report it."""
     overall = details["overall"]
+    return f"macro-F1: {overall['macro_f1']:.2%} (mean over all different true answers, of which there are {overall['labels']:,})"
+
+
+def notes(scores, reachable):
+    """The mean over types, and reachable answers, in words."""
     yield f"macro accuracy: {scores['macro']:.2%} (mean of {len(scores['per_type'])} question types)"
-    yield f"macro-F1: {overall['macro_f1']:.2%} (mean over all different true answers, of which there are {overall['labels']:,})"
     if reachable:
         yield f"reachable answers: {reachable['micro']:.2%} of the rows have an answer that their constraint allows"
 
