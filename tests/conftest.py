@@ -133,7 +133,15 @@ def with_random_lora(model, lora_cfg, seed=1):
 
 
 # The longest first, so that two workers (pytest -n 2) end together.
-LONGEST = ("test_tutorial.py", "test_pipeline.py", "test_own_data.py", "test_predict_exp1.py", "test_decode.py")
+LONGEST = (
+    "test_tutorial.py",
+    "test_pipeline.py",
+    "test_sweep.py",
+    "test_own_data.py",
+    "test_predict_exp1.py",
+    "test_sanity_overfit.py",
+    "test_decode.py",
+)
 
 
 def pytest_collection_modifyitems(items):
