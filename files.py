@@ -191,8 +191,9 @@ def read_jsonl(path):
 
 def _parse_row(path, number, line):
     try:
-        row, end = DECODER.raw_decode(line.strip())
-        if line.strip()[end:]:
+        text = line.strip()
+        row, end = DECODER.raw_decode(text)
+        if end < len(text):
             json.loads(line)  # which says what is wrong with the rest
     except RecursionError:
         raise UserError(f"{path}:{number}: is nested too deeply; write one flat JSON object a line") from None

@@ -51,19 +51,6 @@ def check_image(path):
     raise UserError(f"image {path} {problem}")
 
 
-def image_stamps(rows, root):
-    """[name, bytes, time in ns] of every image file that rows name: what changes when one is replaced."""
-    return [_stamp(root, name) for name in dict.fromkeys(row["image"] for row in rows)]
-
-
-def _stamp(root, name):
-    try:
-        status = os.stat(image_path(root, name))
-    except (OSError, UserError):
-        return [name]  # the stages say what is wrong with it
-    return [name, status.st_size, status.st_mtime_ns]
-
-
 def check_images(rows, root, cache_path):
     """Check every image that rows name; return `{image name: (width, height)}`.
 

@@ -69,12 +69,14 @@ def _load_tensors(model, folder):
     wrong += [name for name in set(expected) & set(found) if expected[name].shape != found[name].shape]
     if wrong:
         raise UserError(f"adapter {folder} does not fit the model: {len(wrong)} tensors missing or alien, first {wrong[0]}")
-    if broken := not_finite(found):
-        raise UserError(
-            f"{folder / WEIGHTS_FILE}: {len(broken)} of {len(found)} tensors hold NaN or infinity, first {broken[0]}: that training "
-            "diverged; train anew with a lower train.lr"
-        )
+    refuse_not_finite(found, folder / WEIGHTS_FILE, "that training diverged; train anew with a lower train.lr")
     set_peft_model_state_dict(model, found)
+
+
+def refuse_not_finite(tensors, where, remedy):
+    """Raise UserError where one of the tensors (a dict) holds NaN or infinity."""
+    if broken := not_finite(tensors):
+        raise UserError(f"{where}: {len(broken)} of {len(tensors)} tensors hold NaN or infinity, first {broken[0]}; {remedy}")
 
 
 def not_finite(tensors):

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging
 
 from files import UserError, is_full
-from model.adapter import attach_lora, load_adapter, not_finite
+from model.adapter import attach_lora, load_adapter, refuse_not_finite
 from model.forward import use_tree_attention
 from model.on_disk import check_adapter_folder, check_model_folder
 
@@ -89,12 +89,6 @@ def check_fit(config, adapter):
             load_adapter(model, adapter)
         except (ValueError, TypeError, KeyError, RuntimeError) as error:  # what peft raises for settings that it can't take
             raise UserError(f"adapter {adapter} can't be loaded ({first_line(error)}); train it anew, or give another") from None
-
-
-def refuse_not_finite(tensors, where, remedy):
-    """Raise UserError where one of the tensors (a dict) holds NaN or infinity."""
-    if broken := not_finite(tensors):
-        raise UserError(f"{where}: {len(broken)} of {len(tensors)} tensors hold NaN or infinity, first {broken[0]}; {remedy}")
 
 
 def load_model_config(cfg):

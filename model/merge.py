@@ -3,9 +3,9 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python merge_adapter.py --out FOLDER")
 
-from model.adapter import load_adapter
+from model.adapter import load_adapter, refuse_not_finite
 from model.folders import whole_folder
-from model.load import load_base, refuse_not_finite
+from model.load import load_base
 
 # Instead of the base's sampling and repetition penalty, which change answers. vLLM heeds no do_sample: one token to choose from is
 # the likeliest everywhere.
