@@ -187,7 +187,7 @@ def quiet_arguments(cfg):
         use_cpu=not torch.cuda.is_available(),
         report_to="none",
         save_strategy="no",
-        bf16=False,
+        bf16=torch.cuda.is_available(),
         remove_unused_columns=False,
         gradient_checkpointing=cfg.train.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False},

@@ -6,9 +6,11 @@ if __name__ == "__main__":
 import json
 import warnings
 from pathlib import Path
+from types import MethodType
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import Linear as LoraLinear
 from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 
 from files import UserError, read_json, write_json, write_text
@@ -32,7 +34,7 @@ def attach_lora(model, lora_cfg):
     config = LoraConfig(
         r=lora_cfg.r, lora_alpha=lora_cfg.alpha, lora_dropout=lora_cfg.dropout, target_modules=pattern, task_type="CAUSAL_LM"
     )
-    model = get_peft_model(model, config)
+    model = add_in_one_product(get_peft_model(model, config))
     stray = [name for name, weight in model.named_parameters() if weight.requires_grad and ".language_model." not in name]
     assert not stray, f"parameters outside the language model would be trained: {stray[:3]}"
     return model
@@ -49,7 +51,29 @@ def load_adapter(model, folder):
     config.inference_mode = True
     model = PeftModel(model, config)
     _load_tensors(model, folder)
+    return add_in_one_product(model)
+
+
+def add_in_one_product(model):
+    """Let LoRA compute in autocast's precision where there is autocast, and add what it finds as its last product is taken.
+
+    peft casts LoRA's inputs to float32, and scales and adds in two more passes over what are the widest tensors of a layer. Without
+    autocast, as on a CPU, its own forward stays. Returns the model.
+    """
+    for layer in model.modules():
+        if isinstance(layer, LoraLinear):
+            layer.forward = MethodType(_lora_forward, layer)
     return model
+
+
+def _lora_forward(layer, x, *args, **kwargs):
+    if layer.disable_adapters or layer.merged or not torch.is_autocast_enabled(x.device.type):
+        return type(layer).forward(layer, x, *args, **kwargs)
+    (name,) = layer.active_adapters
+    result = layer.base_layer(x)
+    inner = layer.lora_A[name](layer.lora_dropout[name](x))
+    total = torch.addmm(result.flatten(0, -2), inner.flatten(0, -2), layer.lora_B[name].weight.T, alpha=layer.scaling[name])
+    return total.view_as(result)
 
 
 def start_from(model, folder):

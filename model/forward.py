@@ -3,15 +3,17 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
+from contextlib import nullcontext
 from inspect import signature
 from types import MethodType
 
 import torch
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText
+from transformers.vision_utils import get_vision_cu_seqlens
 
 from model.token_tree import IGNORE_INDEX, supervised_parents, tree_position_ids
-from model.tree_attention import LAYOUT, branch_mask
+from model.tree_attention import LAYOUT, branch_mask, chain_mask
 
 LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 
@@ -69,19 +71,34 @@ def why_rows_stay_plain(config):
     return None
 
 
-def attention_par(config):
-    """Tokens of a row at which a layer's attention costs as many operations as its matrices: 32,545 for Qwen2-VL-7B."""
+def attention_par(config, gpu=None):
+    """Tokens of a row at which a layer's attention costs as much as its matrices: 32,545 for Qwen2-VL-7B by operations.
+
+    gpu: on one? By default, if there is one. There masked attention runs at a fifth of the matrices' speed (`bench/gpu.py`).
+    """
+    gpu = torch.cuda.is_available() if gpu is None else gpu
     text = config.get_text_config()
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     queries, keys = text.num_attention_heads * head_dim, text.num_key_value_heads * head_dim
     matrices = text.hidden_size * (2 * queries + 2 * keys + 3 * text.intermediate_size)
-    return 2 * matrices / (4 * queries)  # two operations a weight; scores and values take two each a pair of tokens and channel
+    operations = 4 * queries  # of a pair of tokens: scores and values take two each a channel
+    return 2 * matrices / operations / (5 if gpu else 1)  # two operations a weight
+
+
+def computes_all_pairs(device):
+    """Is attention over trees one masked product over whole rows on this device, or `tree_attention`, which skips pairs?
+
+    On a GPU gathering the tokens of prefixes and branches takes longer than the pairs that it spares (`bench/gpu.py`).
+    """
+    return device.type == "cuda"
 
 
 def image_features(inner, batch):
     """Features of the trees' images, in the order of the trees: the frozen tower runs once an image, without a graph."""
+    grid = batch["image_grid_thw"]
+    lengths = {"image_cu_seqlens": get_vision_cu_seqlens(grid)}  # every block of the tower reads them, so where the batch is
     with torch.no_grad():
-        features = inner.get_image_features(batch["pixel_values"], batch["image_grid_thw"], return_dict=True)
+        features = inner.get_image_features(*_put((batch["pixel_values"], grid), inner), return_dict=True, **lengths)
     per_tree = lambda of_images: [of_images[index] for index in batch["image_index"].tolist()]
     features.pooler_output = per_tree(features.pooler_output)
     if getattr(features, "deepstack_features", None):  # Qwen3-VL also feeds them into deeper layers
@@ -89,26 +106,44 @@ def image_features(inner, batch):
     return features
 
 
+def autocast_of_training(model):
+    """The context in which training runs the language model: on a GPU in half precision, LoRA computes in it too; else none."""
+    half = model.device.type == "cuda" and model.dtype != torch.float32
+    return torch.autocast("cuda", model.dtype) if half else nullcontext()
+
+
+def _put(tensors, model):
+    """Tensors, or a dict of them, on the model's device; from pinned memory nobody waits till they are there."""
+    if isinstance(tensors, dict):
+        return dict(zip(tensors, _put(tensors.values(), model)))
+    return [tensor.to(model.device, non_blocking=True) for tensor in tensors]
+
+
 def tree_inputs(model, batch):
-    """Turn a collated batch of trees into the model's keyword arguments. Positions come from the model's own `get_rope_index`."""
+    """Turn a collated batch of trees into the model's keyword arguments, on the model's device.
+
+    batch: best on the CPU, where positions and counts don't wait for a GPU. Positions come from the model's own `get_rope_index`.
+    """
     inner = base_model(model).model
     if why_rows_stay_plain(base_model(model).config):
-        return plain_inputs(batch)
+        return _put(plain_inputs(batch), inner)
     prefix_ids = batch["prefix_ids"]
     prefix_positions, _ = inner.get_rope_index(
         prefix_ids,
         mm_token_type_ids=(prefix_ids == inner.config.image_token_id).int(),
         image_grid_thw=batch["image_grid_thw"][batch["image_index"]],
     )
-    inputs = {
-        "input_ids": batch["input_ids"],
-        "position_ids": tree_position_ids(prefix_positions, batch),
-        "mm_encoder_outputs": {"image": image_features(inner, batch)},
-    }
+    inputs = {"input_ids": batch["input_ids"], "position_ids": tree_position_ids(prefix_positions, batch)}
     if "attention_mask" in batch:
-        return {**inputs, "attention_mask": batch["attention_mask"]}
+        inputs |= {"attention_mask": batch["attention_mask"]}
+    inputs = _put(inputs, inner) | {"mm_encoder_outputs": {"image": image_features(inner, batch)}}
+    if "attention_mask" in batch:
+        return inputs
+    if computes_all_pairs(inner.device):
+        chains = _put((batch["depths"], batch["tree_index"]), inner)
+        return {**inputs, "attention_mask": chain_mask(*chains, inner.dtype)}
     assert inner.config.get_text_config()._attn_implementation == "tree", "a layout needs `use_tree_attention`"
-    layout = {name: batch[name] for name in LAYOUT}
+    layout = _put({name: batch[name] for name in LAYOUT}, inner)
     return {**inputs, "layout": {**layout, "mask": branch_mask(layout), "rows": len(batch["input_ids"])}}
 
 
@@ -128,7 +163,7 @@ def training_inputs(model, batch):
     """`tree_inputs` for a loss: logits on the tokens before supervised ones only, flat in row order, and no cache."""
     keep = supervised_parents(batch["labels"])
     read = {} if why_rows_stay_plain(base_model(model).config) else {"read": keep.flatten().nonzero().squeeze(1)}
-    return {**tree_inputs(model, batch), **read, "logits_to_keep": keep, "use_cache": False}
+    return {**tree_inputs(model, batch), **_put({**read, "logits_to_keep": keep}, model), "use_cache": False}
 
 
 def answer_loss(outputs, labels, num_items_in_batch=None):

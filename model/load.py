@@ -3,6 +3,7 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
+import os
 import shutil
 import sys
 import warnings
@@ -25,6 +26,16 @@ if not sys.stderr.isatty():  # in a file their bars are one long line of carriag
     logging.disable_progress_bar()
 
 
+def keep_memory_in_one_piece(environ):
+    """Let CUDA's allocator grow its segments, unless the user says otherwise: no two micro-batches are of one size, and fixed
+    segments fall into pieces that fit none. torch reads this when CUDA starts."""
+    if "PYTORCH_CUDA_ALLOC_CONF" not in environ:  # its older name
+        environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+
+
+keep_memory_in_one_piece(os.environ)
+
+
 def load_processor(cfg):
     """Load the processor with the configured pixel limits."""
     check_model_folder(cfg.model_name, weights=False)
@@ -40,13 +51,14 @@ def load_model(cfg, adapter=None, phase="eval"):
     phase "train" attaches a new LoRA to the frozen base; "eval" loads `adapter` (a folder), or leaves the base untuned with
     None. Raises UserError when a model, adapter or target module can't be found, does not fit or is damaged.
     """
-    model, processor = load_base(cfg, compute_dtype(cfg), adapter, attn_implementation="sdpa")
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, and trees hardly ever have one twice
+    model, processor = load_base(cfg, compute_dtype(cfg), adapter, attn_implementation="sdpa", device_map={"": device()})
     model.requires_grad_(False)
     if phase == "train":
         model = attach_lora(model, cfg.lora)
     elif adapter is not None:
         model = load_adapter(model, adapter)
-    return use_tree_attention(model).to(device()).train(phase == "train"), processor
+    return use_tree_attention(model).train(phase == "train"), processor
 
 
 def load_base(cfg, dtype, adapter=None, **kwargs):

@@ -1,4 +1,4 @@
-"""Attention over flattened trees that skips the pairs of tokens that can't see each other.
+"""Attention over flattened trees that skips the pairs of tokens that can't see each other.   On a GPU: `chain_mask`.
 
 A dense mask over a row computes every pair, and most pairs are of different questions. Here a prefix attends to itself,
 and a branch to its prefix and itself: the same sums over the same keys, so the same gradients. Registered with transformers'
@@ -25,8 +25,8 @@ def tree_layout(rows, length):
     """Where prefixes and branches stand in B rows (lists of trees) of `length` = T tokens. Tokens count through: row x T + column.
 
     prefix_index: (N, P) int64, the tokens of each prefix, and prefix_lengths: (N,) int64. branch_index: (S, L) int64, the
-    tokens of each branch, and branch_tree: (S,) int64. Both are padded on the right with token 0, which no real token
-    sees. place: (B x T,) int64, where each token stands in [prefixes, branches] laid end to end; -1 for padding.
+    tokens of each branch, and branch_tree: (S,) int64. Both are padded on the right with their own first token, and no real
+    token sees the padding. place: (B x T,) int64, where each token stands in [prefixes, branches] laid end to end; -1 for padding.
     """
     prefixes, branches, branch_tree = [], [], []
     for number, row in enumerate(rows):
@@ -43,7 +43,7 @@ def tree_layout(rows, length):
         for chain in chains:
             place[chain.start : chain.stop] = torch.arange(at, at + len(chain))
             at += longest
-    pad = lambda chains: torch.nn.utils.rnn.pad_sequence([torch.tensor(chain) for chain in chains], batch_first=True)
+    pad = lambda chains: torch.tensor([[*chain, *[chain.start] * (max(map(len, chains)) - len(chain))] for chain in chains])
     lengths = torch.tensor([len(chain) for chain in prefixes])
     values = (pad(prefixes), lengths, pad(branches), torch.tensor(branch_tree), place)
     return dict(zip(LAYOUT, values))
@@ -58,12 +58,27 @@ def branch_mask(layout):
     return torch.cat([prefix[:, None].expand(-1, longest, -1), own.expand(count, -1, -1)], -1)[:, None]
 
 
+def chain_mask(depths, tree_index, dtype):
+    """(B, 1, T, T) of a float dtype, 0 where a token sees another and -inf elsewhere: what `tree_layout` says, for sdpa.
+
+    depths, tree_index: (B, T) of `token_tree.batch_trees`, of trees whose branches are chains. A token of padding sees others, for
+    nobody reads it and a softmax over nothing is NaN.
+    """
+    rows, length = depths.shape
+    branch, place = (depths == 1).cumsum(1), torch.arange(length, device=depths.device)
+    same_tree, same_branch = (of[:, :, None] == of[:, None] for of in (tree_index, branch))
+    seen = same_tree & (same_branch | (depths == 0)[:, None]) & (place[:, None] >= place)
+    in_sixteens = torch.full((rows, 1, length, -(-length // 16) * 16), -torch.inf, dtype=dtype, device=depths.device)
+    return in_sixteens[..., :length].masked_fill_(seen[:, None], 0)  # else its kernels copy the mask in every layer
+
+
 def dense_mask(layout, rows):
     """(B, T, T) bool: the mask that `tree_attention` computes under, for checks. A token of padding sees nothing."""
     keys = torch.cat([layout["prefix_index"][layout["branch_tree"]], layout["branch_index"]], 1)  # (S, P + L)
     seen = torch.zeros(len(layout["place"]), len(layout["place"]), dtype=torch.bool)
     for branch, mask, key in zip(layout["branch_index"], branch_mask(layout)[:, 0], keys):
-        for token, visible in zip(branch.tolist(), mask):
+        for token, visible in reversed(list(zip(branch.tolist(), mask))):  # padding repeats the first token, which has the last word
+            seen[token] = False
             seen[token, key[visible]] = True
     for prefix, length in zip(layout["prefix_index"], layout["prefix_lengths"]):
         for end, token in enumerate(prefix[:length].tolist(), start=1):
@@ -80,16 +95,14 @@ def tree_attention(module, query, key, value, attention_mask, layout=None, **kwa
     """
     if layout is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    query, key, value = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value))  # (B x T, heads, d)
-    prefixes, branches = layout["prefix_index"], layout["branch_index"]
-    keys = torch.cat([prefixes[layout["branch_tree"]], branches], 1)
+    tokens = [tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value)]  # (B x T, heads, d)
+    query, key, value = (_take(tensor, layout["prefix_index"]) for tensor in tokens)
     # A causal mask hides a prefix's padding, which stands behind it.
-    of_prefixes = sdpa_attention_forward(
-        module, *(_take(tensor, prefixes) for tensor in (query, key, value)), None, is_causal=True, **kwargs
-    )
-    of_branches = sdpa_attention_forward(
-        module, _take(query, branches), _take(key, keys), _take(value, keys), layout["mask"], is_causal=False, **kwargs
-    )
+    of_prefixes = sdpa_attention_forward(module, query, key, value, None, is_causal=True, **kwargs)
+    query, *own = (_take(tensor, layout["branch_index"]) for tensor in tokens)
+    ones = torch.nn.functional.one_hot(layout["branch_tree"], len(key)).to(key.dtype)
+    key, value = (torch.cat([_of_each_branch(ones, one), other], 2) for one, other in zip((key, value), own))
+    of_branches = sdpa_attention_forward(module, query, key, value, layout["mask"], is_causal=False, **kwargs)
     outputs = torch.cat([of_prefixes[0].flatten(0, 1), of_branches[0].flatten(0, 1)])
     rows = layout["rows"]
     return outputs.index_select(0, layout["place"].clamp(min=0)).unflatten(0, (rows, -1)), None
@@ -98,6 +111,15 @@ def tree_attention(module, query, key, value, attention_mask, layout=None, **kwa
 def _take(tokens, index):
     """(tokens, heads, d) at index (chains, length) -> (chains, heads, length, d)."""
     return tokens.index_select(0, index.flatten()).unflatten(0, index.shape).transpose(1, 2)
+
+
+def _of_each_branch(ones, prefixes):
+    """(N, heads, P, d) of prefixes -> (S, heads, P, d), each branch's prefix. ones: (S, N), 1 at each branch's own, else 0.
+
+    The product is exact, and so its gradient is one too: a sum over branches in float32 and in a fixed order. That of `index_select`
+    adds them on a GPU in their own precision, in the order in which they come.
+    """
+    return (ones @ prefixes.flatten(1)).view(-1, *prefixes.shape[1:])
 
 
 AttentionInterface.register("tree", tree_attention)

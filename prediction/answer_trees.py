@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn.functional import linear
 
-from model.forward import base_model, tree_inputs
+from model.forward import autocast_of_training, base_model, tree_inputs
 
 LOGITS_AT_ONCE = 1 << 26  # 256 MiB in float32: 441 positions of a 152k vocabulary
 WEIGHTS_AT_ONCE = 1 << 25  # of lm_head, converted to float32
@@ -103,15 +103,15 @@ class AnswerTrees:
             for place in places:
                 parent = place.parent.columns[-1] if place.parent.columns else place.root.node
                 place.columns = [*place.parent.columns, item["tree"].grow(parent, [place.token])]
-        batch = {name: tensor.to(self.model.device) for name, tensor in self.dataset.collate(self.items).items()}
+        batch = self.dataset.collate(self.items)
         places = [place for row in taken for place in row]
         rows, nodes = [question.row for question in self.questions], [question.node for question in self.questions]
         all_rows, all_nodes = rows + [place.root.row for place in places], nodes + [place.columns[-1] for place in places]
         inputs = tree_inputs(self.model, batch)
         read = torch.tensor(all_rows) * batch["input_ids"].shape[1] + torch.tensor(all_nodes)
-        output = self.model.model(**inputs, use_cache=True, read=read.to(self.model.device))
+        output = self._forward(**inputs, read=read.to(self.model.device))
         self.cache, self.tokens = output.past_key_values, batch["input_ids"].numel()
-        self.seen = batch["attention_mask"][rows, 0, nodes].cpu().numpy()  # (questions, T): the columns of each one's prompt
+        self.seen = batch["attention_mask"][rows, 0, nodes].numpy()  # (questions, T): the columns of each one's prompt
         for index, (question, position) in enumerate(zip(self.questions, inputs["position_ids"][0, rows, nodes].tolist())):
             question.index, question.position = index, position
         self._score(output.last_hidden_state[all_rows, all_nodes], self.questions + places)
@@ -130,17 +130,16 @@ class AnswerTrees:
                 mask[row, 0, column, : self.seen.shape[1]] = self.seen[place.root.index]
                 mask[row, 0, column, place.columns] = True
         put = lambda array: torch.from_numpy(array).to(self.model.device)
-        output = self.model.model(
-            input_ids=put(input_ids),
-            position_ids=put(positions).expand(3, -1, -1),
-            attention_mask=put(mask),
-            past_key_values=self.cache,
-            use_cache=True,
-        )
+        inputs = {"input_ids": put(input_ids), "position_ids": put(positions).expand(3, -1, -1), "attention_mask": put(mask)}
+        output = self._forward(**inputs, past_key_values=self.cache)
         self.tokens += input_ids.size
         where = [(row, column) for row, places in enumerate(taken) for column in range(len(places))]
         rows, columns = zip(*where)
         self._score(output.last_hidden_state[list(rows), list(columns)], [place for places in taken for place in places])
+
+    def _forward(self, **inputs):
+        with autocast_of_training(self.model):
+            return self.model.model(**inputs, use_cache=True)
 
     def _score(self, hidden, places):
         """Fill in the scores of `places` from their hidden states (N, H): log-softmax over the vocabulary in float32."""

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from constraints import AllowedTokensLogitsProcessor, CandidateTrie, NumberGrammar, TokenNode, allowed_token_ids
 from dataset import encode_candidates, label_set_grammar
-from model.forward import base_model, why_rows_stay_plain
+from model.forward import autocast_of_training, base_model, why_rows_stay_plain
 from prediction.answer_trees import AnswerTrees, Question
 
 # Instruct checkpoints come with sampling settings and a repetition penalty that re-ranks answers; none of it belongs here.
@@ -261,7 +261,8 @@ def answer_by_generate(model, dataset, items, cfg, decoding, max_new_tokens):
 
     longest = max(max_new_tokens * (plan.grammar is None) or plan.grammar.height() for plan in plans)
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    generated = model.generate(**inputs, **GREEDY, **ends, max_new_tokens=longest, prefix_allowed_tokens_fn=allowed)
+    with autocast_of_training(model):
+        generated = model.generate(**inputs, **GREEDY, **ends, max_new_tokens=longest, prefix_allowed_tokens_fn=allowed)
     answers = []
     for plan, ids in zip(plans, generated[:, start:].tolist()):
         cut = plan.decoding == "free" and tokenizer.eos_token_id not in ids
@@ -288,14 +289,10 @@ def answer_allowed_set(model, dataset, items, cfg, decoding, max_new_tokens):
     batch = {name: tensor.to(model.device) for name, tensor in dataset.collate(items).items()} if same else {}
     for ids, members in same.items():
         inputs = left_padded([leaves[index] for index in members], batch, tokenizer.pad_token_id)
-        generated = model.generate(
-            **inputs,
-            logits_processor=[AllowedTokensLogitsProcessor(allowed_token_ids(ids))],
-            max_new_tokens=max(map(len, ids)),
-            **GREEDY,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+        only_these = [AllowedTokensLogitsProcessor(allowed_token_ids(ids))]
+        ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        with autocast_of_training(model):
+            generated = model.generate(**inputs, **GREEDY, **ends, logits_processor=only_these, max_new_tokens=max(map(len, ids)))
         for index, tokens in zip(members, generated[:, inputs["input_ids"].shape[1] :].tolist()):
             end = tokens.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in tokens else len(tokens)
             answers[index] = Answer(answer_text(tokenizer, tokens[:end], cfg.answer_prefix), "allowed_set")

@@ -175,6 +175,7 @@ def test_every_module_is_tested_in_its_own_folder():
     names = [path.name for path in ROOT.glob("tests/**/test_*.py")]
     assert len(names) == len(set(names)) and not list(ROOT.glob("tests/**/__init__.py"))
     assert {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"} == {
+        "bench",
         "data",
         "model",
         "tools",

@@ -13,7 +13,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from dataset import COUNTS
 from files import atomic_open, read_json, write_json
 from model.adapter import EXPERIMENT_FILE, save_adapter
-from model.forward import base_model, why_rows_stay_plain
+from model.forward import base_model, computes_all_pairs, why_rows_stay_plain
 from training.cost import MicroBatch, model_flops, model_shape
 from training.gpus import device_peak_flops
 
@@ -32,10 +32,11 @@ class SpeedMeter(TrainerCallback):
         self.logged = (0.0, self.totals.clone())
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         self.peak_flops, self.shared = device_peak_flops(name), not why_rows_stay_plain(base_model(model).config)
+        self.all_pairs = computes_all_pairs(device)
         self.shape = model_shape(model) if self.peak_flops else None
 
     def count(self, batch):
-        flops = model_flops(self.shape, MicroBatch.of(batch, self.shared)) if self.shape else 0
+        flops = model_flops(self.shape, MicroBatch.of(batch, self.shared, self.all_pairs)) if self.shape else 0
         self.totals += torch.tensor([*batch["counts"].tolist(), flops])
 
     def rates(self, accelerator):

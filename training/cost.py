@@ -42,7 +42,7 @@ class MicroBatch:
     """What one forward and backward computes: B rows of T tokens (padding included), and the patches of each image.
 
     supervised: tokens with a loss. prefixes: (N, P), branches: (S, L), numbers and padded lengths of what
-    `tree_attention` sees apart; None for rows that a dense mask covers.
+    `tree_attention` sees apart; None for rows that stay plain. all_pairs: rows of trees under one mask (`computes_all_pairs`).
     """
 
     rows: int
@@ -51,16 +51,17 @@ class MicroBatch:
     patches: tuple[int, ...]
     prefixes: tuple[int, int] | None = None
     branches: tuple[int, int] | None = None
+    all_pairs: bool = False
 
     @classmethod
-    def of(cls, batch, shared=True):
+    def of(cls, batch, shared=True, all_pairs=False):
         """Of a batch of `VQADataset.collate`. shared=False: of a model whose rows stay plain (`model.plain_inputs`)."""
         rows, length = batch["input_ids"].shape
         supervised, grid = int((batch["labels"] != IGNORE_INDEX).sum()), batch["image_grid_thw"]
         if not shared:
             return cls(rows, length, supervised, tuple(grid[batch["image_index"]].prod(1).tolist()))
         patches, prefixes, branches = grid.prod(1).tolist(), batch["prefix_index"].shape, batch["branch_index"].shape
-        return cls(rows, length, supervised, tuple(patches), tuple(prefixes), tuple(branches))
+        return cls(rows, length, supervised, tuple(patches), tuple(prefixes), tuple(branches), all_pairs)
 
     @property
     def tokens(self):
@@ -74,19 +75,19 @@ class MicroBatch:
     @property
     def pairs(self):
         """Pairs of tokens whose attention is computed in a layer; a causal mask's upper half is counted, as torch counts it."""
-        if self.prefixes is None:
+        if self.prefixes is None or self.all_pairs:
             return self.rows * self.length**2
         (count, prefix), (branches, branch) = self.prefixes, self.branches
         return count * prefix**2 + branches * branch * (prefix + branch)
 
 
-def epoch_micro_batches(dataset):
+def epoch_micro_batches(dataset, all_pairs=False):
     """The MicroBatch of every micro-batch of a training VQADataset's epoch, from token counts alone: no image is opened."""
     size = dataset.cfg.train.train_bs
-    return [_micro_batch(dataset, dataset.groups[at : at + size]) for at in range(0, len(dataset.groups), size)]
+    return [_micro_batch(dataset, dataset.groups[at : at + size], all_pairs) for at in range(0, len(dataset.groups), size)]
 
 
-def _micro_batch(dataset, groups):
+def _micro_batch(dataset, groups, all_pairs):
     packed = dataset.pack([{"tree": range(dataset.count_tokens(rows))} for rows in groups])  # a range is as long as its tree
     merge = patch_sizes(dataset.processor)[1] ** 2
     patches = [(rows[0]["image"], merge * dataset.image_tokens[rows[0]["image"]]) for rows in groups]
@@ -99,6 +100,7 @@ def _micro_batch(dataset, groups):
         patches=tuple(dict(patches).values()) if dataset.shared else tuple(count for _, count in patches),
         prefixes=(len(groups), max(prefixes)) if dataset.shared else None,
         branches=(len(branches), max(branches)) if dataset.shared else None,
+        all_pairs=all_pairs and dataset.shared,
     )
 
 
@@ -304,10 +306,10 @@ def layer_bytes(shape, batch, precision, mlp_tokens=None):
 def _lora_bytes(shape, names, precision):
     """Inputs of LoRA's A and B in the named projections, for each token."""
     size = precision.lora_size
-    mask = 0 if not precision.dropout else 1 if precision.fused_dropout else 4
-    if precision.dropout or precision.dtype == "bf16":  # every projection has a copy of its own
+    mask = 0 if not precision.dropout else 1 if precision.fused_dropout else size
+    if precision.dropout or size > precision.size:  # every projection has a copy of its own
         inputs = sum(shape.projections[name][0] * (size + mask) for name in names)
-    else:  # float32: no copies; projections share their input, and the heads' output is kept by nothing else
+    else:  # no copies; projections share their input, and the heads' output is kept by nothing else
         inputs = size * sum({STAGES[name]: shape.projections[name][0] for name in names}.values())
     return inputs + len(names) * shape.rank * size
 
@@ -318,13 +320,13 @@ def _attention_bytes(shape, batch, size):
     Several heads share keys, but sdpa under a mask wants the keys repeated for each.
     """
     width, logsumexp = shape.queries, 4 * shape.heads
-    if batch.prefixes is None:
+    if batch.prefixes is None or batch.all_pairs:
         return batch.tokens * (4 * width * size + logsumexp) + size * batch.rows * batch.length**2
     (count, prefix), (branches, branch) = batch.prefixes, batch.branches
     keys, queries = branches * (prefix + branch), count * prefix + branches * branch
     of_prefixes = size * count * prefix * 2 * shape.keys  # causal without a mask: not repeated
     of_branches = size * (2 * keys * width + branch * keys)
-    index = 8 * (keys + batch.tokens)
+    index = 8 * batch.tokens + size * branches * count  # where tokens stand; which branch is of which prefix
     return queries * (2 * width * size + logsumexp) + of_prefixes + of_branches + index
 
 
@@ -335,7 +337,7 @@ def outside_bytes(shape, batch, precision):
 
 def gradient_bytes(shape, batch, precision):
     """Bytes of gradients in flight where a layer's backward is widest, at the MLP's product: its frozen and its LoRA path meet."""
-    return batch.tokens * (shape.intermediate * (12 if precision.dropout else 8) + 2 * shape.hidden * precision.size)
+    return batch.tokens * (shape.intermediate * precision.lora_size * 2 + 2 * shape.hidden * precision.size)
 
 
 def vision_bytes(shape, patches, size):

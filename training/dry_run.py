@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from datetime import timedelta
 
+from model.forward import attention_par
 from model.load import describe_parameters, load_model_config
 from training import cost
 from training.gpus import PEAK_TFLOPS
@@ -30,8 +31,10 @@ PARTS = {  # of cost.step_memory
 
 def dry_run(dataset, cfg, world_size, gpu, utilisation):
     """What training will cost on world_size GPUs of PEAK_TFLOPS at a share of their peak, recomputation included, as text."""
-    model = cost.model_on_meta(load_model_config(cfg), cfg.lora)
-    shape, batches = cost.model_shape(model), cost.epoch_micro_batches(dataset)
+    config = load_model_config(cfg)
+    dataset.attention_par = attention_par(config, gpu=True)  # whatever this machine has
+    model = cost.model_on_meta(config, cfg.lora)
+    shape, batches = cost.model_shape(model), cost.epoch_micro_batches(dataset, all_pairs=True)
     per_epoch = math.ceil(len(batches) / (cfg.train.grad_accum * world_size))
     steps = cfg.train.max_steps or math.ceil(cfg.train.epochs * per_epoch)
     flops = Counter()

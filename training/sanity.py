@@ -75,7 +75,7 @@ def check_forward(model, dataset, images):
     if all(torch.equal(*item["pixel_values"].aminmax(dim=0)) for item in items):
         raise UserError(f"no image reaches row {items[0]['rows'][0]['id']!r}: all patches are alike; check data/images.py and dataset.py")
     answers = [(item, row) for packed in dataset.pack(items) for item in packed for row in item["rows"]]
-    batch = {name: tensor.to(model.device) for name, tensor in dataset.collate(items).items()}
+    batch = dataset.collate(items)
     eos, answer = dataset.processor.tokenizer.eos_token_id, batch["labels"] != IGNORE_INDEX
     before_answer = answer.roll(-1, 1)  # the last token of the prompt, which stays, for its own sake the loss would change
     other_question = torch.where((batch["depths"] == 0) | answer | before_answer, batch["input_ids"], eos)
@@ -113,7 +113,7 @@ def losses_as_trees(model, batch):
 
 
 def _cross_entropy(logits, targets):
-    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+    return torch.nn.functional.cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
 
 
 def losses_alone(model, dataset, item, row):
@@ -151,9 +151,9 @@ def share_teacher_forced(model, dataset, images):
     with evaluating(model):
         for at in range(0, len(dataset), images):
             items = [dataset[index] for index in range(at, min(at + images, len(dataset)))]
-            batch = {name: tensor.to(model.device) for name, tensor in dataset.collate(items).items()}
+            batch = dataset.collate(items)
             logits = model(**training_inputs(model, batch)).logits
-            equal = logits.argmax(-1).flatten() == batch["labels"][batch["labels"] != IGNORE_INDEX]
+            equal = logits.argmax(-1).flatten().cpu() == batch["labels"][batch["labels"] != IGNORE_INDEX]
             rows = [row for packed in dataset.pack(items) for item in packed for row in item["rows"]]
             right += [bool(tokens.all()) for tokens in equal.split([len(dataset.encoded[row["id"]][1]) for row in rows])]
     return sum(right) / len(right)

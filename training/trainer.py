@@ -35,6 +35,7 @@ class TreeTrainer(Trainer):
     def __init__(self, facts=None, beside=None, **kwargs):
         super().__init__(**kwargs)
         self.facts, self.beside = facts or {}, beside
+        self.accelerator.device_placement = False  # of batches: `training_inputs` puts what it makes of them on the device
         self.speed = SpeedMeter(self.model, self.args.device)
         self.add_callback(self.speed)
         self.remove_callback(PrinterCallback)  # which prints every number as text in a dict
@@ -49,10 +50,9 @@ class TreeTrainer(Trainer):
         return super().get_eval_dataloader(eval_dataset)
 
     def _prepare_inputs(self, inputs):
-        batch = super()._prepare_inputs(inputs)
         if self.model.training:
-            self.speed.count(batch)
-        return {**training_inputs(self.model, batch), "labels": batch["labels"]}
+            self.speed.count(inputs)
+        return {**training_inputs(self.model, inputs), "labels": inputs["labels"].to(self.args.device, non_blocking=True)}
 
     def log(self, logs, start_time=None):
         if "loss" in logs:

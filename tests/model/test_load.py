@@ -6,6 +6,7 @@ python -m pytest tests/model/test_load.py -v
 import errno
 import json
 import math
+import os
 import shutil
 
 import pytest
@@ -257,3 +258,28 @@ def test_other_errors_stay_what_they_are(raised):
     with pytest.raises(type(raised)) as error, errors_explained("lower it"):
         raise raised
     assert error.value is raised
+
+
+def test_attention_that_plans_anew_for_every_shape_is_off(experiment):
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    load.load_model(experiment[0])
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
+def test_weights_go_straight_to_their_device(experiment, monkeypatch):
+    """Not through a copy in memory: each process of a node would have one."""
+    asked = []
+    loaded = load.from_pretrained
+    monkeypatch.setattr(load, "from_pretrained", lambda *args, **kwargs: asked.append(kwargs.get("device_map")) or loaded(*args, **kwargs))
+    load.load_model(experiment[0])
+    assert asked[-1] == {"": torch.device("cpu")}
+
+
+def test_memory_of_changing_sizes_stays_in_one_piece():
+    """The user's own setting stays, under either name."""
+    empty, users, older = {}, {"PYTORCH_ALLOC_CONF": "backend:native"}, {"PYTORCH_CUDA_ALLOC_CONF": "backend:native"}
+    for environ in (empty, users, older):
+        load.keep_memory_in_one_piece(environ)
+    assert empty == {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    assert users == {"PYTORCH_ALLOC_CONF": "backend:native"} and older == {"PYTORCH_CUDA_ALLOC_CONF": "backend:native"}
+    assert os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF"), "done as model.load is imported"

@@ -14,6 +14,7 @@ from data import answer_space
 from data.images import load_image
 from dataset import encode_answer, load_dataset
 from files import UserError, json_text
+from model import forward
 from model.adapter import attach_lora, check_adapter, experiment_facts, load_adapter, save_adapter
 from model.forward import answer_loss, attention_par, base_model, training_inputs, why_rows_stay_plain
 from model.load import device, errors_explained, load_model, load_processor
@@ -83,6 +84,42 @@ def test_one_packed_backward_equals_separate_rows(experiment, processor, checkpo
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_a_gpus_masked_rows_are_the_same_objective(tmp_path, processor, family, monkeypatch):
+    monkeypatch.setattr(forward, "computes_all_pairs", lambda device: True)
+    cfg, rows = make_experiment(tmp_path, questions=(20, 1, 12, 4))
+    model = with_random_lora(random_model(processor, family=family), cfg.lora).train()
+    batch = assert_same_objective(cfg, rows, processor, model)
+    inputs = training_inputs(model, batch)
+    assert "layout" not in inputs and inputs["attention_mask"].shape[0] == len(batch["input_ids"]) < 4
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_loras_product_is_pefts_under_autocast_and_pefts_own_without(experiment, processor, dropout):
+    """In bfloat16, against float64 within peft's own error; without autocast bit for bit peft's."""
+    cfg, model = experiment[0], random_model(processor)
+    layer = with_random_lora(model, cfg.lora.model_copy(update={"dropout": dropout})).base_model.model.model.language_model.layers[0]
+    layer = layer.mlp.down_proj.train()
+    x = torch.randn(3, 5, layer.in_features, generator=torch.Generator().manual_seed(0), requires_grad=True)
+
+    weights = [x, layer.lora_A["default"].weight, layer.lora_B["default"].weight]
+
+    def run(function):
+        torch.manual_seed(1)
+        output = function(x)
+        return [output.detach(), *torch.autograd.grad(output.float().square().sum(), weights)]
+
+    pefts = lambda x: type(layer).forward(layer, x)
+    exact = run(pefts)
+    assert all(torch.equal(*pair) for pair in zip(run(layer), exact))
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, theirs = run(layer), run(pefts)
+    assert ours[0].dtype == theirs[0].dtype == torch.bfloat16
+    error = lambda found, right: float((found.float() - right).norm() / right.norm())
+    for right, one, other in zip(exact, ours, theirs):
+        assert error(one, right) <= 1.2 * error(other, right) < 0.02
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
 def test_several_images_share_a_row_exactly_in_every_family(tmp_path, processor, family):
     """Images of different sizes with 1 to 20 questions: two of them in one row beside the longest."""
     cfg, rows = make_experiment(tmp_path, questions=(20, 1, 12, 4))
@@ -138,7 +175,8 @@ def test_attention_par_of_the_real_7b(shared):
     from transformers import AutoConfig
 
     layer = 2 * 3584 * 3584 + 2 * 3584 * 512 + 3 * 3584 * 18944
-    assert attention_par(AutoConfig.from_pretrained(shared / "qwen2-vl-processor")) == 2 * layer / (4 * 3584)
+    config = AutoConfig.from_pretrained(shared / "qwen2-vl-processor")
+    assert attention_par(config) == 2 * layer / (4 * 3584) == 5 * attention_par(config, gpu=True)
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.token_tree import TokenTree, ancestor_mask
-from model.tree_attention import branch_mask, dense_mask, tree_attention, tree_layout
+from model.token_tree import TokenTree, ancestor_mask, batch_trees
+from model.tree_attention import branch_mask, chain_mask, dense_mask, tree_attention, tree_layout
 
 
 def tree(prefix, branches):
@@ -22,8 +22,8 @@ def row_length(rows):
 def test_layout_of_two_rows():
     rows = [[tree(2, [1, 2]), tree(1, [1])], [tree(3, [2])]]  # 5 + 2 tokens; 5 tokens and 2 of padding
     layout = tree_layout(rows, 7)
-    assert layout["prefix_index"].tolist() == [[0, 1, 0], [5, 0, 0], [7, 8, 9]] and layout["prefix_lengths"].tolist() == [2, 1, 3]
-    assert layout["branch_index"].tolist() == [[2, 0], [3, 4], [6, 0], [10, 11]] and layout["branch_tree"].tolist() == [0, 0, 1, 2]
+    assert layout["prefix_index"].tolist() == [[0, 1, 0], [5, 5, 5], [7, 8, 9]] and layout["prefix_lengths"].tolist() == [2, 1, 3]
+    assert layout["branch_index"].tolist() == [[2, 2], [3, 4], [6, 6], [10, 11]] and layout["branch_tree"].tolist() == [0, 0, 1, 2]
     # prefixes take places 0-2, 3-5, 6-8; branches 9-10, 11-12, 13-14, 15-16
     assert layout["place"].tolist() == [0, 1, 9, 11, 12, 3, 13] + [6, 7, 8, 15, 16, -1, -1]
     assert branch_mask(layout)[2, 0].int().tolist() == [[1, 0, 0, 1, 0], [1, 0, 0, 1, 1]]
@@ -40,6 +40,30 @@ def test_a_token_sees_its_ancestors_and_padding_nothing(rows):
     for number, row in enumerate(rows):
         expected[number, sum(map(len, row)) :] = False
     assert torch.equal(dense_mask(tree_layout(rows, length), len(rows)), expected)
+
+
+@given(all_rows)
+def test_the_mask_of_a_gpu_says_the_same_of_every_token_and_hides_all_of_none(rows):
+    batch = batch_trees(rows, 0)
+    mask = chain_mask(batch["depths"], batch["tree_index"], torch.bfloat16)
+    assert mask.dtype == torch.bfloat16 and mask.stride(-2) % 16 == 0 and set(mask.unique().tolist()) <= {0.0, -torch.inf}
+    real = torch.tensor([[column < sum(map(len, row)) for column in range(row_length(rows))] for row in rows])
+    assert torch.equal((mask[:, 0] == 0)[real], ancestor_mask(rows)[:, 0][real])
+    assert (mask == 0).any(-1).all()
+
+
+def test_gradients_of_a_prefix_are_summed_in_float32():
+    """1 + 256 times 1/256 is 2; added one by one in bfloat16 it stays 1."""
+    values = torch.zeros(1, 1, 258, 8, dtype=torch.bfloat16, requires_grad=True)  # keys and queries alike: a branch sees its prefix by half
+    layout = tree_layout([[tree(1, [1] * 257)]], 258)
+    layout |= {"mask": branch_mask(layout), "rows": 1}
+    weights = torch.full((1, 258, 1, 1), 2 / 256, dtype=torch.bfloat16)
+    weights[0, :2] = torch.tensor([0, 2])[:, None, None]
+    alike = torch.zeros(1, 1, 258, 8, dtype=torch.bfloat16)
+    layer = Layer()
+    layer.num_key_value_groups = 1
+    (tree_attention(layer, alike, alike, values, None, layout=layout)[0] * weights).sum().backward()
+    assert values.grad[0, 0, 0].tolist() == [2.0] * 8
 
 
 class Layer(torch.nn.Module):
