@@ -4,27 +4,53 @@ Nothing here knows about questions or models. Every file the project writes goes
 so a killed process leaves the old file or the new one, never half of one.
 """
 
+import sys
+
+if sys.excepthook is sys.__excepthook__:  # before the slower imports: Ctrl-C is a line from here on; see `say_what_is_missing`
+    sys.excepthook = lambda kind, *rest: (
+        print("interrupted", file=sys.stderr) if issubclass(kind, KeyboardInterrupt) else sys.__excepthook__(kind, *rest)
+    )
+
+# isort: split
 import errno
+import fcntl
 import glob
 import hashlib
 import json
 import math
 import os
+import reprlib
 import signal
-import sys
 import tempfile
+import time
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 if sys.version_info < (3, 11):  # noqa: UP036  who runs an older one is to read this
     sys.exit("error: Python 3.11 or newer is needed, this is {}.{}; bash run_exp1.sh finds one".format(*sys.version_info))
 
-DECODER = json.JSONDecoder()
 HERE = Path(__file__).resolve().parent
+POINTER = b"version https://git-lfs.github.com/spec/"  # what Git leaves in a large file's place
+REPEATED = 5  # seconds after which a launcher's other processes say why they end: by then they are ended where the first has said it
+_LOCKED = []  # (path, file) of what this process has locked: closed, it would be free
 
 
 class UserError(Exception):
     """A mistake the user can mend. The message is one line: which file, line or key, what is wrong, what to do."""
+
+
+def _one_of_each_key(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        seen = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise UserError(f"key {quoted(twice)} is given twice; keep one of them")
+    return values
+
+
+ON_ONE_LINE = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+DECODER = json.JSONDecoder(object_pairs_hook=_one_of_each_key)  # Python's own lets the last of two win in silence
 
 
 class Interrupted(KeyboardInterrupt):
@@ -37,9 +63,11 @@ def is_full(error):
 
 
 def say_what_is_missing(kind, error, traceback):
-    """An excepthook: a package that isn't installed, and Ctrl-C, are one line even before a script's `main` has begun."""
+    """An excepthook: a package that isn't installed, a broken table, and Ctrl-C, are one line even before a script's `main` has begun."""
     if issubclass(kind, KeyboardInterrupt):
         return print("interrupted", file=sys.stderr)
+    if issubclass(kind, UserError):  # a table of the repository that was edited
+        return print(f"error: {printable(str(error))}", file=sys.stderr)
     package = (getattr(error, "name", None) or "").split(".")[0]
     if kind is not ModuleNotFoundError or not package or (HERE / package).exists() or (HERE / f"{package}.py").exists():
         return sys.__excepthook__(kind, error, traceback)
@@ -60,11 +88,15 @@ def run_script(main):
         text = str(error)
         if text.startswith("Caught UserError in DataLoader worker"):  # it comes with that process's traceback
             text = text.rpartition("files.UserError: ")[2].rstrip("\n")
-        sys.exit(f"error: {printable(text)}")
+        _end(text)
     except KeyboardInterrupt as stop:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
         print("interrupted" + f": {printable(str(stop))}" * bool(str(stop)), file=sys.stderr)
-        sys.exit(130)
+        _leave(130)
+    except SystemExit as end:
+        if end.code == 130:  # the others of a launcher's processes, of which one speaks
+            _leave(130)
+        raise
     except BrokenPipeError:  # `… | head`: the reader has gone, which is no mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -72,12 +104,53 @@ def run_script(main):
         if error.filename is None:
             raise
         remedy = "; free some space and start again" * is_full(error)
-        sys.exit(f"error: {printable(str(error.filename))}: {error.strerror}{remedy}")
+        _end(f"{error.filename}: {error.strerror}{remedy}")
+    finally:
+        _unlock()
+
+
+def _unlock():
+    while _LOCKED:
+        path, file = _LOCKED.pop()
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def _leave(code):
+    """End; of several processes without their last words to each other, for which a launcher waits half a minute."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        sys.exit(code)
+    _unlock()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _end(text):
+    """End with an error, said once by several processes of a launcher (torchrun), which all find the same before they train."""
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(REPEATED)
+    sys.exit(f"error: {printable(text)}")
 
 
 def printable(text):
     """A text on one line, with what would break it or steer a terminal (line ends, escape codes, reversed writing) as `\\n`, `\\x1b`."""
     return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def short(text, most=80):
+    """A text of at most `most` letters, its middle left out: what a message says of a value, which may hold a whole picture."""
+    text = str(text)
+    return text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[len(text) - (most - most * 2 // 3 - 1) :]}"
+
+
+def quoted(value, most=80):
+    """A value as Python writes it, of at most `most` letters, however much it holds: `{value!r}` of a message."""
+    writer = reprlib.Repr()
+    writer.maxstring = writer.maxother = writer.maxlong = most
+    writer.maxlist = writer.maxtuple = writer.maxset = writer.maxdict = most // 3  # letters of an item, a comma and a space
+    writer.fillvalue = "…"
+    return short(writer.repr(value), most)
 
 
 def _escaped(letter):
@@ -112,6 +185,43 @@ def remove_temporaries(path):
         temporary.unlink(missing_ok=True)
 
 
+def keep_others_away(path, what):
+    """Lock the file `path` till this process ends; `run_script` removes it then. what: is done under it, "training".
+
+    The lock is the process's own (POSIX), so it is free when that ends, however it does and whoever it has forked. Raises UserError
+    where another process has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "a+", encoding="utf-8")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.seek(0)
+        since = file.read().strip() or "just now"
+        file.close()
+        raise UserError(f"{path.parent}: another {what} is writing here (since {since}); wait for its end, or stop it") from None
+    except OSError as error:  # network file systems without locks
+        print(f"note: {path} can't be locked ({error.strerror}); don't start a second {what} in its folder")
+    if not path.exists() or os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:  # its last owner ended meanwhile and took it away
+        file.close()
+        return keep_others_away(path, what)
+    file.truncate(0)
+    file.write(f"{datetime.now().astimezone().isoformat(sep=' ', timespec='seconds')}, process {os.getpid()} of {os.uname().nodename}\n")
+    file.flush()
+    _LOCKED.append((path, file))
+
+
+def refuse_pointer(path, remedy="download it again"):
+    """Raise UserError where a file is Git LFS's note about it and not the file."""
+    with open(path, "rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise UserError(f"{path}: {pointer_note(remedy)}")
+
+
+def pointer_note(remedy="download it again"):
+    return f"is a Git LFS pointer, not the file itself; run `git lfs pull` where it came from, or {remedy}"
+
+
 def json_text(value, where="this JSON"):
     """`value` as indented JSON. Raises UserError, which begins with `where`, for a number that JSON can't hold: NaN or infinity."""
     return _encoded(value, where, indent=2) + "\n"
@@ -124,10 +234,10 @@ def json_line(row, where="this row"):
 
 def _encoded(value, where, **options):
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
+        return (json.JSONEncoder(ensure_ascii=False, allow_nan=False, **options) if options else ON_ONE_LINE).encode(value)
     except ValueError:
         name, number = next(_not_finite(value), ("a key", "not finite"))
-        raise UserError(f"{where}: {name} is {number}, which JSON can't hold; give a number or null") from None
+        raise UserError(f"{where}: {short(name)} is {number}, which JSON can't hold; give a number or null") from None
 
 
 def _not_finite(value, name=""):
@@ -151,13 +261,41 @@ def write_text(path, text):
 
 
 def read_json(path):
-    """Read a JSON file. Raises UserError naming the file if it is missing or not JSON."""
+    """Read a JSON file. Raises UserError naming the file if it is missing, not JSON, or has an object that gives a key twice."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return DECODER.decode(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are both ValueErrors
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except UnicodeDecodeError:
+        line, wrong = not_utf8(path)
+        raise UserError(f"{path}: not valid JSON (line {line}: {wrong}); delete it or write it anew") from None
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply for JSON of this project; delete it or write it anew") from None
+    except ValueError as error:
+        refuse_pointer(path)
         raise UserError(f"{path}: not valid JSON ({error}); delete it or write it anew") from None
+
+
+def read_cache(path):
+    """What a JSON file of this project's own making holds, {} where it is missing, damaged or no object: it is made anew then."""
+    try:
+        value = read_json(path)
+    except UserError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def not_utf8(path):
+    """(line, what is wrong in it) of the first line of a file that isn't UTF-8 text."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return number, f"not UTF-8 text ({error.reason} at byte {error.start + 1} of the line)"
+    return 1, "not UTF-8 text"  # it has changed since it was read
 
 
 def write_jsonl(path, rows):
@@ -170,7 +308,8 @@ def write_jsonl(path, rows):
 def read_jsonl(path):
     """Yield `(line_number, row)` for every non-blank line of a JSONL file; line numbers start at 1.
 
-    Raises UserError naming file and line when the file is missing, empty, not UTF-8, or a line is not a JSON object.
+    Raises UserError naming file and line when the file is missing, empty, not UTF-8, or a line is not a JSON object or gives
+    a key twice.
     """
     rows = 0
     try:
@@ -183,8 +322,9 @@ def read_jsonl(path):
         raise UserError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder, a JSONL file is wanted") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    except UnicodeDecodeError:
+        line, wrong = not_utf8(path)
+        raise UserError(f"{path}:{line}: {wrong}; save the file as UTF-8") from None
     if not rows:
         raise UserError(f"{path}: has no rows; write one JSON object a line")
 
@@ -195,9 +335,13 @@ def _parse_row(path, number, line):
         row, end = DECODER.raw_decode(text)
         if end < len(text):
             json.loads(line)  # which says what is wrong with the rest
+    except UserError as error:
+        raise UserError(f"{path}:{number}: {error}") from None
     except RecursionError:
         raise UserError(f"{path}:{number}: is nested too deeply; write one flat JSON object a line") from None
     except ValueError as error:
+        if number == 1:
+            refuse_pointer(path)
         hint = "; the file looks like one JSON array" if number == 1 and line.lstrip().startswith("[") else ""
         raise UserError(f"{path}:{number}: not valid JSON ({error}){hint}; write one JSON object a line") from None
     if "\\u" in line and any("\ud800" <= letter <= "\udfff" for letter in json.dumps(row, ensure_ascii=False)):

@@ -13,8 +13,9 @@ and vLLM maps to its `language_model.model.layers…` when it is given --enable-
 from pathlib import Path
 
 from config import ImageConfig, argument_parser, check_transformers, load_config, near, resolve_path
-from files import UserError, read_json, run_script
-from model.on_disk import CONFIG_FILE, EXPERIMENT_FILE, check_adapter_folder, check_model_folder
+from data.contents import weights_hash
+from files import UserError, run_script
+from model.on_disk import CONFIG_FILE, adapter_facts, check_adapter_folder, check_model_folder, read_object, refuse_other_base
 from prediction.setup import adapter_folder
 
 
@@ -23,17 +24,19 @@ def as_trained(cfg, adapter):
 
     Raises UserError where that is another model, or none lies there.
     """
-    if not (adapter / EXPERIMENT_FILE).is_file():
-        raise UserError(f"adapter {near(adapter)} has no {EXPERIMENT_FILE}; train it with train_exp1.py")
-    saved, base = read_json(adapter / EXPERIMENT_FILE), read_json(adapter / CONFIG_FILE)["base_model_name_or_path"] or ""
+    saved, base = adapter_facts(adapter), read_object(adapter / CONFIG_FILE).get("base_model_name_or_path") or ""
     given = any(override.startswith("model_name=") for override in cfg.overrides)
-    moved = Path(base).is_absolute() and not Path(base).is_dir()
-    if given or moved and Path(cfg.model_name).name == saved["model_name"]:
+    there = cfg.find(base, adapter.parent)
+    a_path = Path(base).is_absolute() or Path(base).parts == (saved["model_name"],)  # not a hub id
+    if given or not there and Path(cfg.model_name).name == saved["model_name"]:
         base = cfg.model_name
-    elif moved:
+    elif there:
+        base = str(there)
+    elif a_path:
         raise UserError(f"adapter {near(adapter)} was trained on {base}, which is not there; say where it is now: model_name=PATH")
-    if Path(base).name != saved["model_name"]:
-        raise UserError(f"adapter {near(adapter)} was trained on {saved['model_name']}, not on {base}; give that: model_name=PATH")
+    check_model_folder(base)
+    for note in refuse_other_base(adapter, base, weights_hash(base)):
+        print(note)
     return cfg.model_copy(update={"model_name": base, "image": ImageConfig(**saved["image"])})
 
 
@@ -55,7 +58,6 @@ def main():
         raise UserError(f"--out {out} exists already; give a new folder")
     check_adapter_folder(adapter)
     cfg = as_trained(cfg, adapter)
-    check_model_folder(cfg.model_name)
 
     # torch and transformers take seconds: what the user mistyped is said before
     from model.load import errors_explained

@@ -3,7 +3,8 @@
     python predict_exp1.py --config config_demo.yaml                 validation split, the trained adapter
     python predict_exp1.py --split test --adapter none predict.decoding=free        the untuned model, unconstrained
     torchrun --nproc_per_node=4 predict_exp1.py                      four processes share the images
-    python predict_exp1.py --image FILE --question "Is there a polyp?"              one question; --interactive for more
+    python predict_exp1.py --image FILE --question "Is there a polyp?"              one question; --interactive for more; a clip's
+                                                                                    frames: --image FILE FILE …
 
 Reads the rows of data.<split>_jsonl and output_dir/adapter; writes output_dir/predictions.jsonl (another split or adapter:
 predictions_<split>_<adapter>.jsonl) and, beside it, a .meta.json with the ids it was asked for, how it answered and from what. A run
@@ -11,10 +12,16 @@ that was killed goes on where it was when it is started again; predictions that 
 something else are replaced with --overwrite only.
 """
 
+import re
+from pathlib import Path
+
 from config import SPLITS, argument_parser, check_transformers, load_config, near
+from data.contents import CACHE, weights_hash
 from files import run_script
-from model.on_disk import check_adapter_folder, check_model_folder
+from model.on_disk import check_adapter_folder, check_model_folder, refuse_other_base
 from prediction.setup import adapter_folder, image_file, output_path, space_of
+
+OVERRIDE = re.compile(r"[A-Za-z_.]+=")
 
 
 def parse_arguments():
@@ -26,11 +33,14 @@ def parse_arguments():
     parser.add_argument(
         "--overwrite", action="store_true", help="replace predictions that were made from something else, or make them anew"
     )
-    parser.add_argument("--image", metavar="FILE", help="ask about this image instead of a split")
+    parser.add_argument("--image", nargs="+", metavar="FILE", help="ask about this image, or these in order, instead of a split")
     parser.add_argument("--question", metavar="TEXT", help="the question about it")
     parser.add_argument("--candidates", metavar="A,B,C", help="its valid answers, by commas (default: what the answer space knows)")
     parser.add_argument("--interactive", action="store_true", help="read more questions from the terminal")
     args = parser.parse_intermixed_args()
+    keys = [name for name in args.image or () if OVERRIDE.match(name) and not Path(name).is_file()]
+    if keys:  # after a list of files overrides look like more of them
+        args.image, args.overrides = [name for name in args.image if name not in keys], [*keys, *args.overrides]
     if args.limit is not None and args.limit < 1:
         parser.error("--limit must be at least 1")
     if args.question and not args.image:
@@ -43,15 +53,16 @@ def parse_arguments():
 
 
 def check_inputs(cfg, args, adapter, asking):
-    """Raise UserError for a file or folder that is not there, or not whole; `args.image` becomes a path."""
-    if args.image:
-        args.image = image_file(cfg, args.image)
+    """Raise UserError for a file or folder that is not there, or not whole; `args.image` becomes a list of paths."""
+    args.image = [image_file(cfg, name) for name in args.image or ()]
     if not asking:
         cfg.split_path(args.split)
         cfg.image_folder()
     check_model_folder(cfg.model_name)
     if adapter:
         check_adapter_folder(adapter)
+        for note in refuse_other_base(adapter, cfg.model_name, weights_hash(cfg.model_name, cfg.output_dir / "data" / CACHE)):
+            print(note)
 
 
 def main():
@@ -76,8 +87,8 @@ def main():
     from prediction.ask import ask, split_candidates
     from prediction.run import answer_split, free_limit
 
-    if args.image:
-        check_image(args.image)
+    for path in args.image:
+        check_image(path)
     args.candidates = split_candidates(args.candidates)
     if adapter:
         check_adapter(adapter, experiment_facts(cfg, answer_rules(space, asked.load(adapter))))

@@ -15,11 +15,11 @@ import os
 from pathlib import Path
 
 from config import DEFAULT_CONFIG, argument_parser, check_transformers, load_config, near, resolve_path
-from files import UserError, read_json, run_script
+from files import UserError, keep_others_away, read_json, run_script
 from model.on_disk import EXPERIMENT_FILE, check_model_folder
 from training.gpus import PEAK_TFLOPS
-from training.origin import adapter_to_start_from
-from training.resume import Start, contents, how_to_start, is_finished, refuse_other_contents, steps_before
+from training.origin import check_init_adapter
+from training.resume import LOCK, Start, contents, finished_lines, how_to_start, is_finished, refuse_other_contents, steps_before
 
 
 def describe_step(dataset, cfg, world_size):
@@ -28,9 +28,10 @@ def describe_step(dataset, cfg, world_size):
     questions, supervised = len(dataset.encoded), sum(len(answer_ids) for _, answer_ids in dataset.encoded.values())
     shared = sum(map(dataset.count_tokens, dataset.groups))
     separate = sum(dataset.count_tokens([row]) for rows in dataset.groups for row in rows)
-    scale = images_per_step / len(dataset)
+    scale, longest = images_per_step / len(dataset), max(len(dataset.images(rows[0])) for rows in dataset.groups)
+    images = "images" if longest == 1 else f"lists of up to {longest} images"
     return (
-        f"one optimizer step: {images_per_step} images ({cfg.train.train_bs} x {cfg.train.grad_accum} accumulated x {world_size} "
+        f"one optimizer step: {images_per_step} {images} ({cfg.train.train_bs} x {cfg.train.grad_accum} accumulated x {world_size} "
         f"processes), ~{questions * scale:.0f} questions, ~{supervised * scale:.0f} answer tokens, ~{shared * scale:,.0f} tokens "
         f"in all; one question a row would be ~{separate * scale:,.0f} ({separate / shared:.1f}x)"
     )
@@ -105,10 +106,12 @@ def main():
     cfg = load_config(parsed.config, parsed.overrides)
     check_transformers()
     splits, processes = splits_to_read(cfg), int(os.environ.get("WORLD_SIZE", 1))  # which torchrun sets
+    if not parsed.dry_run and os.environ.get("RANK", "0") == "0":
+        keep_others_away(cfg.output_dir / LOCK, "training")
     start = Start() if parsed.dry_run else how_to_start(cfg, parsed.resume_from_checkpoint, parsed.overwrite, processes)
     check_model_folder(cfg.model_name, weights=not parsed.dry_run)
     if not start.goes_on:
-        adapter_to_start_from(cfg)  # says what does not fit
+        start = start._replace(notes=(*start.notes, *check_init_adapter(cfg)))  # or it says what does not fit
 
     # torch and transformers take seconds: what the user mistyped is said before
     from transformers import set_seed
@@ -139,11 +142,12 @@ def main():
     steps = cfg.train.steps(len(train_set), train_set.images_per_step)
     before = steps_before(start.record, len(train_set), train_set.images_per_step)
     if is_finished(start, cfg, steps, before):
-        say(f"finished: all {steps} steps are trained; nothing to do")
+        for line in finished_lines(start, cfg, before) if args.process_index == 0 else ():
+            say(line)
     else:
         if before and steps > before:
             say(f"note: {steps} steps now, {before} before; from here on the learning rate falls as in a run of {steps}")
-        trainer = train(cfg, args, start, ready, made_from, say)
+        trainer = train(cfg, args, start, ready, made_from, say, longer=bool(before) and steps > before)
         say(f"{trainer.speed.steps} steps in {trainer.speed.seconds:.1f} s (start-up, validation and saving excluded)")
     if args.process_index == 0:
         say(describe_adapter(cfg.output_dir / "adapter", read_json(cfg.output_dir / "adapter" / EXPERIMENT_FILE)["best"]))

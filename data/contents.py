@@ -7,22 +7,23 @@ if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from data.images import image_path
-from files import UserError, read_json, sha256, write_json
+from data.image_names import image_path, images_of
+from files import UserError, hash_of, read_cache, read_json, sha256, write_json
 
 CACHE = "hashes.json"  # in output_dir/data
 
 
 def file_hashes(paths, cache_path):
-    """{path: SHA-256 of its bytes, or None where there is no such file}; those of unchanged files come from `cache_path`."""
-    known = read_json(cache_path) if Path(cache_path).is_file() else {}
+    """{path: SHA-256 of its bytes, or None where there is no such file}; those of unchanged files come from `cache_path`, if any."""
+    known = read_cache(cache_path) if cache_path else {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing and reading run without Python's lock
         found = dict(zip(paths, pool.map(lambda path: _entry(path, known), paths)))
     present = {str(path): entry for path, entry in found.items() if entry}
-    if present.items() - known.items():
+    if cache_path and present.items() - known.items():
         write_json(cache_path, {**known, **present})
     return {path: entry and entry.split()[0] for path, entry in found.items()}
 
@@ -39,7 +40,7 @@ def _entry(path, known):
 
 def picture_hashes(rows, root, cache_path):
     """[[name, hash]] of every picture that rows name, sorted; None for one that is missing, of which the stages speak."""
-    paths = {name: _inside(root, name) for name in {row["image"] for row in rows}}
+    paths = {name: _inside(root, name) for name in {name for row in rows for name in images_of(row)}}
     hashes = file_hashes(sorted({path for path in paths.values() if path}), cache_path)
     return [[name, hashes.get(path)] for name, path in sorted(paths.items())]
 
@@ -57,3 +58,33 @@ def model_hashes(model_name, cache_path):
         return model_name
     paths = sorted(path for path in Path(model_name).iterdir() if path.is_file())
     return [[path.name, hash] for path, hash in file_hashes(paths, cache_path).items()]
+
+
+def weights_hash(model_name, cache_path=None):
+    """SHA-256 that tells a model by its weights, whatever its folder is called and whatever else lies in it.
+
+    None where a hub id's weights are not on this machine, or not all of them.
+    """
+    folder = Path(model_name) if Path(model_name).is_dir() else _snapshot(model_name)
+    index = next(iter(sorted(folder.glob("*.index.json"))), None) if folder else None
+    if index:
+        paths = [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+    else:
+        paths = folder and (sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin")))
+    if not paths or not all(path.is_file() for path in paths):
+        return None
+    named = {path: path.resolve().name for path in paths if path.is_symlink()}  # the hub's cache calls large files by their SHA-256
+    known = {path: name for path, name in named.items() if re.fullmatch("[0-9a-f]{64}", name)}
+    found = file_hashes([path for path in paths if path not in known], cache_path)
+    return hash_of([known.get(path) or found[path] for path in paths])
+
+
+def _snapshot(model_name):
+    """The folder in the hub's cache that holds a model (its id), or None."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        path = try_to_load_from_cache(model_name, "config.json")
+    except ValueError:  # not a hub id
+        return None
+    return Path(path).parent if isinstance(path, str) else None

@@ -13,14 +13,16 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 
-from files import UserError, read_json, write_json, write_text
-from model.folders import whole_folder
-from model.on_disk import EXPERIMENT_FILE, WEIGHTS_FILE, check_adapter_folder
+from config import PromptConfig
+from files import UserError, short, write_json, write_text
+from model.folders import whole_folder, write_sums
+from model.on_disk import EXPERIMENT_FILE, WEIGHTS_FILE, adapter_facts, check_adapter_folder
 
 # peft 0.21 reads an attribute that transformers 5.23 has renamed; nothing a user could do about it
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
 
 DIVERGED = "lower train.lr or raise train.warmup_ratio, and start again with --overwrite"  # the remedy
+EARLIER = {"prompt": PromptConfig().model_dump(), "max_frames": None}  # what adapters were trained with that don't say
 LANGUAGE_LAYERS = r"model\.language_model\.layers\.\d+\.\w+"  # anchored: the tower has projections of its own
 
 
@@ -88,7 +90,7 @@ def _lora_config(folder):
 
 
 def _load_tensors(model, folder):
-    expected, found = get_peft_model_state_dict(model), load_peft_weights(str(folder), device="cpu")
+    expected, found = get_peft_model_state_dict(model, save_embedding_layers=False), load_peft_weights(str(folder), device="cpu")
     wrong = sorted(set(expected) ^ set(found))
     wrong += [name for name in set(expected) & set(found) if expected[name].shape != found[name].shape]
     if wrong:
@@ -114,7 +116,9 @@ def experiment_facts(cfg, answer_rules):
         "model_name": Path(cfg.model_name).name,
         "prompt_style": cfg.prompt_style,
         "answer_prefix": cfg.answer_prefix,
+        "prompt": cfg.prompt.model_dump(),
         "image": cfg.image.model_dump(),
+        "max_frames": cfg.data.max_frames,
         "valid_answers": {"answer_space": cfg.data.answer_space, "max_listed": cfg.data.max_listed},
         "answer_rules": answer_rules,
     }
@@ -125,42 +129,44 @@ def save_adapter(model, folder, facts, beside=None):
     adapter or the new one. Raises UserError rather than keep weights that are not finite."""
     with whole_folder(folder) as staged:
         write_adapter(model, staged, facts, beside)
+        write_sums(staged)
 
 
 def write_adapter(model, folder, facts, beside=None):
     """`save_adapter` into a folder that nobody reads yet."""
-    tensors = get_peft_model_state_dict(model)
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)  # else peft looks for the base's config.json
     if broken := not_finite(tensors):
         raise UserError(f"{len(broken)} of {len(tensors)} LoRA tensors hold NaN or infinity, first {broken[0]}: not saved; {DIVERGED}")
-    model.save_pretrained(str(folder), save_embedding_layers=False)  # which else asks the hub for the base's config.json
+    model.save_pretrained(str(folder), save_embedding_layers=False)
     write_json(folder / EXPERIMENT_FILE, facts)
     for name, text in (beside or {}).items():
         write_text(folder / name, text)
 
 
 def check_adapter(folder, facts):
-    """Raise UserError when the adapter in `folder` was trained with other `experiment_facts`."""
-    path = Path(folder) / EXPERIMENT_FILE
-    if not path.is_file():
-        raise UserError(f"adapter {folder} has no {EXPERIMENT_FILE}; train it with train_exp1.py")
-    saved = read_json(path)
+    """Raise UserError when the adapter in `folder` was trained with other `experiment_facts`; of the model see `refuse_other_base`."""
+    saved = adapter_facts(folder)
     for key, value in facts.items():
-        was = saved.get(key)
-        if was == value or key == "answer_rules" and _same_rules(was, value):
+        was = saved.get(key, EARLIER.get(key))
+        if key == "model_name" or was == value or key == "answer_rules" and _same_rules(was, value):
             continue
         if key == "answer_rules" and was and was.get("space", "none") == value.get("space"):
+            other = "data/schema.py" if was.get("words") in (None, value.get("words")) else "data/schema.py or words in data/languages/"
             raise UserError(
-                f"adapter {folder} was trained with another data/schema.py: the rules give questions of its training another type or "
+                f"adapter {folder} was trained with another {other}: the rules give questions of its training another type or "
                 "other valid answers now; put the file back as it was, or train anew"
             )
         raise UserError(
-            f"adapter {folder} was trained with {key}={json.dumps(was)}, this run has {json.dumps(value)}; "
+            f"adapter {folder} was trained with {key}={short(json.dumps(was))}, this run has {short(json.dumps(value))}; "
             "use the configuration it was trained with, or train anew"
         )
 
 
 def _same_rules(was, now):
-    """The same space, and rules that say the same of the training questions, or, where one does not know these, the same file."""
+    """The same space, and rules that say the same of the training questions, or, where one does not know these, the same file; and words
+    that say the same, where both know them."""
     if not was or not now or was.get("space") != now.get("space"):
+        return False
+    if "words" in was and "words" in now and was["words"] != now["words"]:
         return False
     return was["rules"] == now["rules"] or was.get("schema", was["rules"]) == now.get("schema", now["rules"])

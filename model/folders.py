@@ -9,6 +9,10 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+from files import sha256, write_text
+
+SUMS_FILE = "SHA256SUMS"  # as `sha256sum --check` reads it
+EDITED = "README.md"  # by people, and read by nobody here
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fs.h
 
 
@@ -45,6 +49,21 @@ def remove_staged(parent):
         shutil.rmtree(path, ignore_errors=True)
 
 
+def write_sums(folder):
+    """Write the hashes of a folder's files beside them: what is read later is known to be what was written."""
+    names = sorted(path.name for path in Path(folder).iterdir() if path.is_file() and path.name not in (SUMS_FILE, EDITED))
+    write_text(Path(folder) / SUMS_FILE, "".join(f"{sha256(Path(folder) / name)}  {name}\n" for name in names))
+
+
+def read_sums(folder):
+    """{file name: SHA-256} as `write_sums` wrote it, None where older code did not."""
+    path = Path(folder) / SUMS_FILE
+    if not path.is_file():
+        return None
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
+
+
 def _settle(folder):
     """To disk, and readable by whoever may read the folder: safetensors makes private files."""
     umask = os.umask(0)
@@ -76,7 +95,7 @@ def _exchange(one, other):
 def _replace_files(staged, folder):
     """Where folders can't be swapped (NFS): file by file, so that `folder` is always there and each of its files whole; what
     describes the weights comes after them."""
-    names = sorted((path.name for path in staged.iterdir()), key=lambda name: name.endswith(".json"))
+    names = sorted((path.name for path in staged.iterdir()), key=lambda name: (name == SUMS_FILE, name.endswith(".json")))
     for path in folder.iterdir():
         if path.name not in names:
             path.unlink()

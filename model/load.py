@@ -16,6 +16,7 @@ from huggingface_hub.utils import disable_progress_bars
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging
 
+from config import PublicNames
 from files import UserError, is_full
 from model.adapter import attach_lora, load_adapter, refuse_not_finite
 from model.forward import use_tree_attention
@@ -34,6 +35,9 @@ def keep_memory_in_one_piece(environ):
 
 
 keep_memory_in_one_piece(os.environ)
+
+
+QUANTISED = ("quantization_config", "compression_config")  # keys of a config.json; the second is llm-compressor's older one
 
 
 def load_processor(cfg):
@@ -78,6 +82,7 @@ def load_base(cfg, dtype, adapter=None, **kwargs):
             "download the whole model"
         )
     refuse_not_finite(dict(model.named_parameters()), f"model_name: {cfg.model_name}", "download the model again")
+    model.name_or_path = model.config._name_or_path = PublicNames(cfg).path(cfg.model_name)  # which peft and transformers save
     return model, processor
 
 
@@ -106,14 +111,22 @@ def check_fit(config, adapter):
 def load_model_config(cfg):
     """The model's config.json, without its weights. Raises UserError where it is that of a quantised model."""
     config = from_pretrained(AutoConfig, cfg.model_name)
-    quantised = getattr(config, "quantization_config", None)
-    if quantised:
-        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+    if method := quantisation(config.to_dict()):
         raise UserError(
-            f"model_name: {cfg.model_name} is quantised ({method or 'quantization_config'}), which LoRA is not trained on "
-            "or merged into here; give the model that it was made from"
+            f"model_name: {cfg.model_name} is quantised ({method}), which LoRA is not trained on or merged into here; give the model "
+            "that it was made from"
         )
     return config
+
+
+def quantisation(config):
+    """How a config.json (a dict) says that weights are quantised, all or those of a part such as `text_config`; None where it doesn't."""
+    for key, value in config.items():
+        if key in QUANTISED and value:
+            return value.get("quant_method") or key if isinstance(value, dict) else key
+        if isinstance(value, dict) and (method := quantisation(value)):
+            return method
+    return None
 
 
 def device():
@@ -208,7 +221,9 @@ def errors_explained(lower, folder="output_dir"):
     """Turn running out of memory, shared memory, disk space or precision into one line. lower, folder: see `remedy`."""
     try:
         yield
-    except (OSError, RuntimeError, TypeError, MemoryError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # of many kinds: OSError, RuntimeError, SafetensorError, pickle's, …
         lacking = what_is_lacking(error)
         if lacking is None:
             raise

@@ -6,9 +6,8 @@ if __name__ == "__main__":
 import json
 from pathlib import Path
 
-from files import UserError, read_json
+from files import UserError, read_json, refuse_pointer
 
-POINTER = b"version https://git-lfs.github.com/spec/"  # what Git leaves in a large file's place
 DOWNLOAD = "download it again"
 CONFIG_FILE, WEIGHTS_FILE, EXPERIMENT_FILE = "adapter_config.json", "adapter_model.safetensors", "experiment.json"  # of an adapter
 # What a model's folder needs: of each line, all files of one of the alternatives.
@@ -44,12 +43,51 @@ def check_adapter_folder(folder):
         if not (folder / name).is_file():
             raise UserError(f"adapter {folder} has no {name}; train one with train_exp1.py or give --adapter none")
     _refuse_damaged(folder, "copy the adapter again, or train it anew")
-    read_json(folder / CONFIG_FILE)
+    read_object(folder / CONFIG_FILE)
+
+
+def read_object(path, remedy="copy the adapter again, or train it anew"):
+    """The dict that a JSON file holds. Raises UserError where it holds something else."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds a {type(value).__name__}, not the object that was written; {remedy}")
+    return value
+
+
+def adapter_facts(folder):
+    """What an adapter says of its training (a dict). Raises UserError where it does not."""
+    path = Path(folder) / EXPERIMENT_FILE
+    if not path.is_file():
+        raise UserError(f"adapter {folder} has no {EXPERIMENT_FILE}; train it with train_exp1.py")
+    return read_object(path)
+
+
+def refuse_other_base(folder, model_name, weights):
+    """Raise UserError where the adapter in a folder was trained on another model than `model_name`; return lines (a list) for people.
+
+    Models are told by their weights (data.contents.weights_hash; None: not known), and by name where that of one is not known.
+    """
+    saved = adapter_facts(folder)
+    name, was = saved.get("model_name"), saved.get("base_weights")
+    if was and weights:
+        if was != weights:
+            raise UserError(
+                f"adapter {folder} was trained on other weights ({name}) than those of {model_name}; give the model that it was trained "
+                "on, model_name=PATH, or train anew"
+            )
+        return []
+    if name != Path(model_name).name:
+        raise UserError(
+            f"adapter {folder} was trained with model_name={json.dumps(name)}, this run has {json.dumps(Path(model_name).name)}; "
+            "use the model it was trained with, or train anew"
+        )
+    why = "the model's are not on this machine yet" if was else "the adapter does not say which, as older code wrote it"
+    return [f"note: adapter {folder} and model are compared by name ({name}), not by weights: {why}"]
 
 
 def _weight_files(folder):
     """Names of the files that hold a model's weights: the shards of an index, what is there, or what is wanted."""
-    for index in folder.glob("*.index.json"):
+    for index in sorted(folder.glob("*.index.json")):
         return sorted(set(read_json(index)["weight_map"].values()))
     return [path.name for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern)] or ["model.safetensors"]
 
@@ -60,13 +98,6 @@ def _refuse_damaged(folder, remedy):
             refuse_pointer(path, remedy)
             if path.suffix == ".safetensors":
                 safetensors_header(path, remedy)
-
-
-def refuse_pointer(path, remedy=DOWNLOAD):
-    """Raise UserError where a file is Git LFS's note about it and not the file."""
-    with open(path, "rb") as file:
-        if file.read(len(POINTER)) == POINTER:
-            raise UserError(f"{path}: is a Git LFS pointer, not the file itself; run `git lfs pull` where it came from, or {remedy}")
 
 
 def safetensors_header(path, remedy=DOWNLOAD):

@@ -311,11 +311,10 @@ def allowed_lists(tokenizer, row, answer_prefix):
 
 
 def left_padded(leaves, batch, pad_token_id):
-    """Whole prompts as plain left-padded rows for `generate`. leaves: (item, its row in the batch, question's last token)."""
+    """Whole prompts as plain left-padded rows for `generate`, each with its own images. leaves: (item, its row in the batch, question's
+    last token)."""
     prompts = [[item["tree"].input_ids[node] for node in item["tree"].path(leaf)] for item, _, leaf in leaves]
     length = max(map(len, prompts))
-    images = [batch["image_index"][row].item() for _, row, _ in leaves]
-    patches = batch["pixel_values"].split(batch["image_grid_thw"].prod(1).tolist())
     device = batch["input_ids"].device
     input_ids = torch.tensor([[pad_token_id] * (length - len(ids)) + ids for ids in prompts], device=device)
     padding = torch.tensor([[0] * (length - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
@@ -324,6 +323,5 @@ def left_padded(leaves, batch, pad_token_id):
         "input_ids": input_ids,
         "attention_mask": padding,
         "mm_token_type_ids": (input_ids == image_token_id).int(),
-        "pixel_values": torch.cat([patches[image] for image in images]),
-        "image_grid_thw": batch["image_grid_thw"][images],
+        **{name: torch.cat([item[name] for item, _, _ in leaves]).to(device) for name in ("pixel_values", "image_grid_thw")},
     }

@@ -12,23 +12,25 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from config import code_facts, environment_facts, flat, near, save_run_info, this_python
+from config import environment_facts, launcher, near, save_run_info
 from data import answer_space
-from data.contents import CACHE, model_hashes, picture_hashes
+from data.contents import CACHE, model_hashes
 from data.preprocess import ensure_enriched
-from data.rows import read_rows
 from data.rules import ordered_types
-from dataset import encode_answer, load_dataset
+from dataset import encode_answer, load_dataset, say_what_is_thinned
 from files import hash_of, read_json, read_jsonl, sha256
 from model.adapter import EXPERIMENT_FILE
 from model.load import device, errors_explained, load_model
 from prediction.decode import answer_questions, image_batches, split_long_trees
+from prediction.setup import facts_of_files
 from prediction.streaming import PredictionStream
 
-LOWER = "lower predict.batch_size, predict.tokens_per_row or image.max_pixels"
+LOWER = (
+    "lower predict.batch_size or predict.tokens_per_row and start again, finished batches are kept; if neither is enough, lower "
+    "image.max_pixels and train anew"
+)
 TOP = 5  # candidates whose probability a row carries
 DECIMALS = 6
-DECIDING = {"model_name", "prompt_style", "answer_prefix", "image", "predict"}  # configuration beside the rows and the adapter
 
 
 def free_limit(cfg, tokenizer, adapter=None):
@@ -51,7 +53,7 @@ def prediction_row(row, answer, min_confidence=None):
     (_, confidence), (runner_up, runner_up_confidence) = [*found, [None, None], [None, None]][:2]
     mass = answer.valid_mass
     values = {"id": row["id"], "pred": answer.text, "gt": gt, "qtype": row["question_type"]}
-    values |= {"question": row["question"], "image": row["image"], "confidence": confidence}
+    values |= {"question": row["question"], "image": row["image"], "confidence": confidence}  # of several the first; then `images`, too
     values |= {"logprob": answer.logprob if answer.logprob is None else round(answer.logprob, DECIMALS)}
     values |= {"runner_up": runner_up, "runner_up_confidence": runner_up_confidence}
     values |= {"valid_mass": mass if mass is None else round(mass, DECIMALS), "decoding": answer.decoding}
@@ -62,8 +64,8 @@ def prediction_row(row, answer, min_confidence=None):
     if min_confidence is not None:
         values["abstained"] = confidence is not None and confidence < min_confidence
     values["reachable"] = answer_space.reachable(row) if gt is not None else None  # what the row's constraint allows, used or not
-    # what evaluation asks of a row: its options, by whose letters an answer may name one, its patient, its references
-    return values | {key: row[key] for key in ("options", "group", "answers") if row.get(key) is not None}
+    # what evaluation asks of a row: its options, by whose letters an answer may name one, its patient, its references, its images
+    return values | {key: row[key] for key in ("options", "group", "answers", "images") if row.get(key) is not None}
 
 
 def answer_split(cfg, args, adapter, space, max_new_tokens, model_config, processor, out):
@@ -86,14 +88,16 @@ def answer_split(cfg, args, adapter, space, max_new_tokens, model_config, proces
         dataset = load_dataset(rows, processor, cfg, model_config, supervised=False)
         split_long_trees(dataset, cfg.predict.tokens_per_row)
         if state.is_main_process:
+            say_what_is_thinned(rows, cfg)
             stream.start(args.overwrite)
-    command = shlex.join([this_python(), *sys.argv])
+    command = shlex.join([*launcher(), *sys.argv])
     with stream.interruption_explained(len(rows), command), errors_explained(LOWER, out.parent):
         model, _ = load_model(cfg, adapter)
         predict(model, dataset, cfg, max_new_tokens, stream, state)
     if state.is_main_process:
         sidecar = sidecar_facts(cfg, args, rows, len(all_rows), adapter, space, max_new_tokens, facts)
-        stream.finish(sidecar["ids"], lambda: save_run_info(out.with_suffix(".meta.json"), cfg, model.device, **sidecar))
+        vouch = lambda: save_run_info(out.with_suffix(".meta.json"), cfg, model.device, **sidecar, predictions_sha256=sha256(out))
+        stream.finish(sidecar["ids"], vouch)
         print(describe([row for _, row in read_jsonl(out)], max_new_tokens))
         print(f"wrote {len(rows):,} predictions to {near(out)}")
     return state.is_main_process
@@ -121,19 +125,11 @@ def run_facts(cfg, args, adapter, space, max_new_tokens, model_config):
 
     That includes the GPU, or the number of CPU threads: they change the order of sums, and so last digits.
     """
-    source = cfg.split_path(args.split)
-    cache = cfg.output_dir / "data" / CACHE
-    images = picture_hashes(read_rows(source, need_answer=False), cfg.image_folder(), cache)
-    train = {"train.bf16": cfg.train.bf16, "train.seed": cfg.train.seed}
-    weights = getattr(model_config, "_commit_hash", None) or hash_of(model_hashes(cfg.model_name, cache))  # of the hub, or a folder's
+    weights = hash_of(model_hashes(cfg.model_name, cfg.output_dir / "data" / CACHE))
     return {
-        "adapter": sha256(*sorted(path for path in adapter.iterdir() if path.is_file())) if adapter else "none",
-        "model files": weights,
-        "config": flat({**cfg.model_dump(mode="json", include=DECIDING), "data.max_listed": cfg.data.max_listed, **train}),
+        **facts_of_files(cfg, args.split, adapter),
+        "model files": getattr(model_config, "_commit_hash", None) or weights,  # of the hub, or a folder's
         "answer space": answer_space.fingerprint(space),
-        "data file": sha256(source),
-        "image files": hash_of(images),
-        "code": code_facts("enrich") | code_facts("predict"),
         "arguments": {"--split": args.split, "--limit": args.limit, "max_new_tokens": max_new_tokens},
         "packages": environment_facts()["versions"],
         "device": torch.cuda.get_device_name() if device().type == "cuda" else f"{device().type}, {torch.get_num_threads()} threads",
@@ -152,6 +148,7 @@ def sidecar_facts(cfg, args, rows, rows_in_split, adapter, space, max_new_tokens
     facts = {"date": datetime.now().astimezone().isoformat(timespec="seconds"), "split": args.split, "limit": args.limit}
     facts |= {"source": str(source), "source_sha256": sha256(source)}
     facts |= {"rows_in_split": rows_in_split, "ids": [row["id"] for row in rows], "adapter": str(adapter or "none")}
+    facts |= {"trained_on": read_json(adapter / EXPERIMENT_FILE).get("trained_on")} if adapter else {}
     facts |= {"decoding": cfg.predict.decoding, "max_new_tokens": max_new_tokens, "command": sys.argv}
     return facts | {"conventions": answer_space.conventions(space), "made_from": made_from}
 

@@ -3,10 +3,20 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
-from config import near, resolve_path
-from data import answer_space
+from pathlib import Path
+
+from config import PublicNames, code_facts, flat, near, resolve_path
+from data import answer_space, corrections
+from data.contents import CACHE, picture_hashes
+from data.image_names import spelled, twin, why_no_file
 from data.preprocess import training_space
-from files import UserError
+from data.rows import read_rows
+from files import UserError, hash_of, quoted, sha256, short
+
+DECIDING = dict.fromkeys(("model_name", "prompt_style", "prompt", "answer_prefix", "image", "predict"), True)
+DECIDING["data"] = {"max_listed", "max_frames"}  # configuration beside the rows and the adapter
+# Of it: how much is computed at once, which changes last digits alone, and where the model lies, whose files are compared.
+FREE = {"predict.batch_size", "predict.tokens_per_row", "model_name"}
 
 
 def adapter_folder(cfg, argument):
@@ -46,10 +56,30 @@ def space_of(cfg, adapter):
     return answer_space.load(adapter / answer_space.SPACE_FILE)
 
 
+def facts_of_files(cfg, split, adapter):
+    """Of what decides predictions (`prediction.run.run_facts`) that which files say: {name: value or {name: value}}."""
+    source = cfg.split_path(split)
+    images = picture_hashes(read_rows(source, need_answer=False), cfg.image_folder(), cfg.output_dir / "data" / CACHE)
+    settings = flat(cfg.model_dump(mode="json", include=DECIDING))
+    settings |= {"train.bf16": cfg.train.bf16, "train.seed": cfg.train.seed}
+    return {
+        "adapter": sha256(*sorted(path for path in adapter.iterdir() if path.is_file())) if adapter else "none",
+        "config": PublicNames(cfg).facts({key: value for key, value in settings.items() if key not in FREE}),
+        "data file": sha256(source),
+        **corrections.fingerprint(corrections.corrections_for(cfg.data, source)),
+        "image files": hash_of(images),
+        "code": code_facts("enrich") | code_facts("predict"),
+    }
+
+
 def image_file(cfg, name, said_by="--image"):
     """Path of an image that the user names: in the working directory, the config's folder or data.image_root, where rows find theirs."""
+    if why := why_no_file(name):
+        raise UserError(f"{said_by} {quoted(name)}: {why}")
     folders = (cfg.config_path.parent, *([cfg.data.image_root] if cfg.data.image_root else []))
     path = next((path for folder in folders if (path := resolve_path(name, folder)).is_file()), None)
     if path is None:
-        raise UserError(f"{said_by} {name}: there is no such file, neither here nor in {' or '.join(map(near, folders))}")
+        paths = [str(Path(folder).absolute() / name) for folder in (Path(), *folders)]
+        meant = next((f"; is {spelled(path, there)} meant?" for path in paths if (there := twin(path))), "")
+        raise UserError(f"{said_by} {short(name)}: there is no such file, neither here nor in {' or '.join(map(near, folders))}{meant}")
     return path

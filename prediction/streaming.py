@@ -20,7 +20,19 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from config import near
-from files import Interrupted, UserError, atomic_open, is_full, json_line, read_json, remove_temporaries, write_json
+from files import (
+    Interrupted,
+    UserError,
+    atomic_open,
+    is_full,
+    json_line,
+    quoted,
+    read_json,
+    read_jsonl,
+    remove_temporaries,
+    sha256,
+    write_json,
+)
 
 KEEP = "give --out NAME.jsonl to keep it, or --overwrite to replace it"
 
@@ -44,7 +56,7 @@ class PredictionStream:
     def is_finished(self, overwrite=False):
         """Is `out` there, made from just these facts? False with `overwrite`, and for a run that is to go on. For every process.
 
-        Raises UserError, naming what differs, where `out` was made from something else.
+        Raises UserError, naming what differs, where `out` was made from something else, or isn't what was written any more.
         """
         if overwrite or not self.out.exists() or self._differs_from(self.header) == []:
             return False
@@ -53,6 +65,8 @@ class PredictionStream:
             raise UserError(f"{near(self.out)}: is there and does not say what it was made from; {KEEP}")
         if changed:
             raise UserError(f"{near(self.out)}: is there, made with other {listed(changed)}; {KEEP}")
+        if damage := damage_since(self.out):
+            raise UserError(f"{near(self.out)}: {damage}; give --overwrite to make it anew, or --out NAME.jsonl to keep it")
         return True
 
     def _differs_from(self, path, key=None):
@@ -106,7 +120,7 @@ class PredictionStream:
 
     def append(self, rows):
         """Write a batch's rows (dicts) and wait until they are on disk. Raises UserError rather than write a NaN."""
-        data = b"".join(json_line(row, f"row {row['id']!r}: the model's arithmetic overflows").encode() for row in rows)
+        data = b"".join(json_line(row, f"row {quoted(row['id'])}: the model's arithmetic overflows").encode() for row in rows)
         with disk_errors(self.part):
             if self.file is None:
                 self.file = open(self.part, "ab", buffering=0)
@@ -136,6 +150,20 @@ class PredictionStream:
                 raise SystemExit(130) from None
             kept = sum(part.read_bytes()[: whole_length(part)].count(b"\n") for part in self.parts())
             raise Interrupted(f"{kept:,} of {rows:,} rows are kept; go on with: {command}") from None
+
+
+def damage_since(out):
+    """Why finished predictions are not those that their sidecar was written for (str), or None: by hash, or by ids where older code
+    wrote none."""
+    facts = read_json(out.with_suffix(".meta.json"))
+    if "predictions_sha256" in facts:
+        return None if sha256(out) == facts["predictions_sha256"] else "was changed or cut after it was written"
+    try:
+        ids = [row.get("id") for _, row in read_jsonl(out)]
+    except UserError:
+        return "was cut or damaged after it was written"
+    asked = facts.get("ids", ids)
+    return None if ids == asked else f"holds {len(ids):,} rows that are not the {len(asked):,} which its sidecar names"
 
 
 @contextmanager

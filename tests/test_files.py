@@ -3,6 +3,7 @@
 python -m pytest tests/test_files.py -v
 """
 
+import ast
 import errno
 import hashlib
 import json
@@ -19,14 +20,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from files import UserError, atomic_open, json_line, json_text, read_json, read_jsonl, sha256, use_color, write_json, write_jsonl
+from files import (
+    UserError,
+    atomic_open,
+    json_line,
+    json_text,
+    quoted,
+    read_json,
+    read_jsonl,
+    sha256,
+    short,
+    use_color,
+    write_json,
+    write_jsonl,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("data", "model", "training", "prediction", "evaluation", "tools")
 
 
 def run_code(code, *arguments, **options):
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, **options)
+
+
+@given(
+    st.recursive(
+        st.text(max_size=300) | st.integers() | st.floats() | st.none(), lambda some: st.lists(some) | st.dictionaries(st.text(), some)
+    )
+)
+def test_what_a_message_quotes_of_a_value_is_short(value):
+    assert len(quoted(value)) <= 80 and len(short(value)) <= 80
+    if isinstance(value, str):
+        assert quoted(value) == repr(value) or "…" in quoted(value)
+        assert short(value) == value or short(value)[:50] == value[:50] and short(value)[-20:] == value[-20:]
+
+
+def test_no_message_quotes_a_value_whole():
+    """`{value!r}` of a row once put a picture of 319,605 letters on the terminal: `quoted` it is."""
+    found = []
+    for path in [*ROOT.glob("*.py"), *(path for name in FOLDERS for path in ROOT.glob(f"{name}/**/*.py"))]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FormattedValue) and node.conversion == ord("r"):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not found
 
 
 # --- writing ---
@@ -179,7 +216,7 @@ def test_blank_lines_are_skipped_and_line_numbers_are_the_file_s(tmp_path):
         (b'{"a": 1}{"a": 2}', ":1: not valid JSON ("),
         (b'{"a": 1}\n[1]\n', ":2: is a list, not an object; write one JSON object a line"),
         (b"3", ":1: is a int, not an object; write one JSON object a line"),
-        (b'{"a": 1}\n{"a": "\xe9"}', ": not UTF-8 text ("),
+        (b'{"a": 1}\n{"a": "\xe9"}', ":2: not UTF-8 text (invalid continuation byte at byte 8 of the line)"),
     ],
 )
 def test_a_bad_jsonl_names_file_and_line(tmp_path, content, message):
@@ -215,6 +252,24 @@ def test_missing_files_and_folders(tmp_path):
         list(read_jsonl(tmp_path))
     with pytest.raises(UserError, match=r"no.json: no such file$"):
         read_json(tmp_path / "no.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"a": 1, "b": 2, "a": 1}', "key 'a' is given twice; keep one of them"),
+        ('{"x": [{"answer": "yes", "answer": "no"}]}', "key 'answer' is given twice; keep one of them"),
+        (json.dumps({"k" * 999: 1})[:-1] + ", " + json.dumps({"k" * 999: 1})[1:], "key 'kkk"),
+        ('{"a": ' + "[" * 100_000, "is nested too deeply"),
+    ],
+)
+def test_a_key_given_twice_and_deep_nesting_are_one_line(tmp_path, content, message):
+    for name, read, place in (("a.json", read_json, ""), ("a.jsonl", lambda path: list(read_jsonl(path)), ":2")):
+        (tmp_path / name).write_text('{"a": 0}\n' * bool(place) + content)
+        with pytest.raises(UserError) as error:
+            read(tmp_path / name)
+        said = str(error.value)
+        assert said.startswith(f"{tmp_path / name}{place}: {message}") and len(said) < 300 and "\n" not in said
 
 
 @pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff"])
@@ -267,6 +322,13 @@ def test_ctrl_c_is_one_line_and_the_shells_exit_code(raised, line):
     assert (done.returncode, done.stdout, done.stderr) == (130, "begun\n", f"{line}\n")
 
 
+@pytest.mark.parametrize("raised", ["KeyboardInterrupt", "SystemExit(130)"])
+def test_of_a_launchers_processes_none_waits_for_the_others(raised):
+    code = f"import atexit, files, time\natexit.register(time.sleep, 90)\ndef main():\n    print('begun')\n    raise {raised}\n"
+    done = run_code(code + "files.run_script(main)", env={**os.environ, "WORLD_SIZE": "2"})
+    assert (done.returncode, done.stdout) == (130, "begun\n") and done.stderr in ("", "interrupted\n")
+
+
 def test_ctrl_c_is_one_line_while_a_script_is_still_being_imported():
     done = run_code("import files, os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)")
     assert done.returncode in (130, -signal.SIGINT) and done.stderr == "interrupted\n"
@@ -282,6 +344,32 @@ def test_a_second_ctrl_c_ends_a_script_that_is_slow_to_end():
 def test_run_script_says_which_file_and_what_to_do(code, line):
     done = run_code(f"import errno, files\ndef main():\n    raise OSError(errno.{code}, 'gone', 'x.json')\nfiles.run_script(main)")
     assert (done.returncode, done.stderr) == (1, f"error: {line}\n")
+
+
+def test_a_launchers_processes_say_a_mistake_once():
+    """The first speaks at once and is the end of the others; one that is alone with its error still says it."""
+    program = "import files\nfiles.REPEATED = {}\ndef main():\n    raise files.UserError('x: broken')\nfiles.run_script(main)"
+    environment = lambda rank: {**os.environ, "RANK": rank, "WORLD_SIZE": "2"}
+    assert run_code(program.format(60), env=environment("0")).stderr == "error: x: broken\n"
+    assert run_code(program.format(0.1), env=environment("1")).stderr == "error: x: broken\n"
+    with pytest.raises(subprocess.TimeoutExpired) as late:
+        subprocess.run([sys.executable, "-c", program.format(60)], capture_output=True, timeout=2, cwd=ROOT, env=environment("1"))
+    assert not late.value.stderr
+
+
+def test_another_process_is_kept_away_till_this_one_ends(tmp_path):
+    """However it ends, and whatever it has forked: a killed training's workers live for seconds."""
+    path = tmp_path / "out" / ".lock"
+    lock = f"import files, os, pathlib, time\nlock = lambda: files.keep_others_away(pathlib.Path({str(path)!r}), 'training')\n"
+    works = "lock()\nprint('mine', flush=True)\nos.fork() or (time.sleep(3), os._exit(0))\ntime.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", lock + works], stdout=subprocess.PIPE, text=True, cwd=ROOT) as first:
+        assert first.stdout.readline() == "mine\n"
+        second = run_code(f"{lock}files.run_script(lock)")
+        assert second.returncode == 1 and second.stderr.startswith(f"error: {path.parent}: another training is writing here (since 20")
+        assert f", process {first.pid} of " in second.stderr and second.stderr.endswith("); wait for its end, or stop it\n")
+        first.kill()
+        first.wait()
+        assert run_code(f"{lock}files.run_script(lock)").returncode == 0 and not path.exists(), "taken, and gone with its owner"
 
 
 def test_run_script_does_not_hide_bugs():

@@ -20,14 +20,16 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import merge_adapter
 from config import load_config
+from data.contents import weights_hash
 from data.images import load_image
 from data.preprocess import answer_rules, training_space
 from dataset import load_dataset
-from files import UserError, json_text
+from files import UserError, json_text, sha256
 from model import load
-from model.adapter import experiment_facts, save_adapter
+from model.adapter import check_adapter, experiment_facts, save_adapter
 from model.load import load_model, load_processor
 from model.merge import merge
+from model.on_disk import refuse_other_base
 from prediction.decode import Plan, candidate_trie, run_searches
 from templates import prompt_parts
 
@@ -171,13 +173,57 @@ def test_a_base_that_was_moved_is_told_by_the_command_or_the_configuration(train
     (moved / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": "/elsewhere/base"}))
     with pytest.raises(UserError, match="was trained on /elsewhere/base, which is not there; say where it is now: model_name=PATH"):
         merge_script(monkeypatch, "--adapter", moved, "--out", tmp_path / "a")
-    with pytest.raises(UserError, match=f"was trained on base, not on {TINY_MODEL}; give that: model_name=PATH"):
+    with pytest.raises(UserError, match='was trained with model_name="base", this run has "tiny-qwen2-vl"; use the model it was trained'):
         merge_script(monkeypatch, "--adapter", moved, "--out", tmp_path / "a", f"model_name={TINY_MODEL}")
     (tmp_path / "c.yaml").write_text(f"model_name: {cfg.model_name}\n")
     given = load_config(tmp_path / "c.yaml")
     assert merge_adapter.as_trained(given, moved).model_name == cfg.model_name
     assert merge_adapter.as_trained(load_config(None, [f"model_name={cfg.model_name}"]), moved).model_name == cfg.model_name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "c.yaml"]
+
+
+def test_the_base_of_an_adapter_is_known_by_its_weights(trained, monkeypatch, tmp_path):
+    """Prediction and merging took any model in a folder of the same name, and refused the same one in another."""
+    cfg, _, adapter = trained
+    moved, renamed, other = (
+        shutil.copytree(source, tmp_path / name)
+        for source, name in (
+            (adapter, "adapter"),
+            (cfg.model_name, "renamed"),
+            (cfg.model_name, "other/base"),
+        )
+    )
+    facts = experiment_facts(cfg, answer_rules(training_space(cfg, say=lambda line: None)))
+    check = lambda adapter, base: refuse_other_base(adapter, str(base), weights_hash(base))
+    (moved / "experiment.json").write_text(json_text({**facts, "base_weights": weights_hash(cfg.model_name)}))
+    tensors = load_file(other / "model.safetensors")
+    save_file({name: tensor + 1 if "layers" in name else tensor for name, tensor in tensors.items()}, other / "model.safetensors")
+    (renamed / "config.json").write_text(json.dumps(json.loads((renamed / "config.json").read_text())))  # another spelling
+    assert check(moved, renamed) == [] and check_adapter(moved, facts | {"model_name": "renamed"}) is None
+    with pytest.raises(UserError, match=r"on other weights \(base\) than those of .*base; give the model that it was trained on"):
+        check(moved, other)
+    with pytest.raises(UserError, match=rf"was trained on other weights \(base\) than those of {other}; give the model"):
+        merge_script(monkeypatch, "--adapter", moved, "--out", tmp_path / "merged", f"model_name={other}")
+    given = load_config(None, [f"model_name={renamed}"])
+    assert merge_adapter.as_trained(given, moved).model_name == str(renamed) and not (tmp_path / "merged").exists()
+    (note,) = check(adapter, other)
+    assert note.endswith("compared by name (base), not by weights: the adapter does not say which, as older code wrote it")
+
+
+def test_a_model_of_the_hub_is_known_by_the_weights_in_its_cache(monkeypatch, tmp_path):
+    """There a large file is a link to one that is called by its SHA-256, and so nothing is read."""
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "0"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    source = TINY_MODEL / "model.safetensors"
+    (snapshot / "config.json").write_text("{}")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: str(snapshot / file))
+    assert weights_hash("owner/tiny") is None, "not downloaded yet"
+    (blobs / sha256(source)).write_text("not looked at")
+    (snapshot / "model.safetensors").symlink_to(blobs / sha256(source))
+    assert weights_hash("owner/tiny") == weights_hash(TINY_MODEL)
+    (snapshot / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}')
+    assert weights_hash("owner/tiny") is None, "not whole"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from config import load_config
 from data import answer_space
 from data.preprocess import training_space
 from data.rows import group_by_image
-from files import Interrupted, UserError, json_text, read_json, read_jsonl
+from files import Interrupted, UserError, json_text, read_json, read_jsonl, write_json, write_jsonl
 from model import load
 from model.adapter import experiment_facts, save_adapter
 from prediction import run, streaming
@@ -527,6 +527,50 @@ def test_the_script_finds_finished_predictions_and_refuses_to_replace_them(close
     assert read_json(out.with_suffix(".meta.json"))["made_from"]["config"]["predict.decoding"] == "free"
 
 
+def test_finished_predictions_that_were_cut_or_changed_are_not_there(closed, monkeypatch):
+    """Evaluation said to predict again, and prediction that all was there."""
+    cfg, rows = closed
+    out = cfg.output_dir / "predictions_val_none.jsonl"
+    main(cfg, monkeypatch, "--overwrite")
+    whole, sidecar = out.read_bytes(), out.with_suffix(".meta.json")
+    by_ids = {key: value for key, value in read_json(sidecar).items() if key != "predictions_sha256"}
+    remedy = "; give --overwrite to make it anew, or --out NAME.jsonl to keep it"
+    cut, torn, edited = b"".join(whole.splitlines(True)[:4]), whole[:-9], whole.replace(b'"pred": "', b'"pred": "not ', 1)
+    for damaged in (cut, torn, edited):
+        out.write_bytes(damaged)
+        with pytest.raises(UserError, match=f"predictions_val_none.jsonl: was changed or cut after it was written{remedy}"):
+            main(cfg, monkeypatch)
+    write_json(sidecar, by_ids)
+    for damaged, said in ((cut, f"holds 4 rows that are not the {len(rows)} which its sidecar names"), (torn, "was cut or damaged")):
+        out.write_bytes(damaged)
+        with pytest.raises(UserError, match=f"{said}.*{remedy}"):
+            main(cfg, monkeypatch)
+    out.write_bytes(whole)
+    main(cfg, monkeypatch)
+    assert out.read_bytes() == whole and read_json(sidecar) == by_ids, "older code's, found as before"
+
+
+def test_a_run_without_memory_goes_on_with_less_at_once(closed, monkeypatch, capsys):
+    """What the line about memory names is not what makes other predictions."""
+    cfg, rows = closed
+    out = cfg.output_dir / "less.jsonl"
+    append = PredictionStream.append
+
+    def runs_out(self, batch):
+        append(self, batch)
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PredictionStream, "append", runs_out)
+        with pytest.raises(UserError, match="^out of memory; lower predict.batch_size or predict.tokens_per_row and start again"):
+            main(cfg, monkeypatch, "--out", str(out))
+    gc.collect()
+    capsys.readouterr()
+    main(cfg, monkeypatch, "--out", str(out), "predict.batch_size=1", "predict.tokens_per_row=90")
+    assert "continuing: 4 of 5 batches are there already" in capsys.readouterr().out
+    assert [row["id"] for _, row in read_jsonl(out)] == [row["id"] for row in rows]
+
+
 def test_ctrl_c_tells_the_rows_that_are_kept_and_the_command_that_goes_on(closed, monkeypatch, capsys):
     cfg, rows = closed
     out = cfg.output_dir / "stopped.jsonl"
@@ -594,6 +638,9 @@ def test_all_that_decides_predictions_is_among_the_facts(tmp_path, monkeypatch, 
     assert changed(answer_prefix=" ") == ["config answer_prefix"]
     assert changed(train=cfg.train.model_copy(update={"seed": 7})) == ["config train.seed"]
     assert changed(predict=cfg.predict.model_copy(update={"beams": 9})) == ["config predict.beams"]
+    less_at_once = {"batch_size": 1, "tokens_per_row": 90}  # what a run without memory is told to lower
+    assert changed(predict=cfg.predict.model_copy(update=less_at_once)) == []
+    assert changed(model_name=str(shutil.copytree(model, tmp_path / "moved"))) == []
     for path, name in (
         (adapter / "adapter_model.safetensors", "adapter"),
         (model / "model.safetensors", "model files"),
@@ -640,6 +687,34 @@ def test_one_question_gives_what_the_split_gave(closed, processor, monkeypatch, 
     assert first[:3] == [row["pred"], *f"{row['confidence']:.1%}".split()] or first[:2] == [row["pred"], f"{row['confidence']:.1%}"]
 
 
+def test_questions_about_clips_in_a_split_and_from_the_terminal(closed, processor, tmp_path, monkeypatch, capsys):
+    """One of them asked alone, its files behind `--image`, by `/image`, and thinned; predictions tell the whole list."""
+    cfg, rows = closed
+    lists = [["0.png", "1.png"], ["1.png", "0.png", "1.png"], ["0.png"]]
+    rows = [{"question": rows[0]["question"], "answer": "yes", "images": images} for images in lists]
+    write_jsonl(tmp_path / "clips.jsonl", rows)
+    out = tmp_path / "p.jsonl"
+    main(cfg, monkeypatch, f"data.val_jsonl={tmp_path / 'clips.jsonl'}", "--out", str(out), "data.max_frames=2")
+    assert "note: 1 of 3 rows have more images than data.max_frames=2 (up to 3)" in capsys.readouterr().out
+    found = [row for _, row in read_jsonl(out)]
+    assert [(row["image"], row.get("images")) for row in found] == [
+        ("0.png", lists[0]), ("1.png", lists[1]), ("0.png", None)
+    ]  # fmt: skip
+    assert list(found[0])[:7] == ["id", "pred", "gt", "qtype", "question", "image", "confidence"]
+    assert len({row["confidence"] for row in found}) == 3
+    files = [[str(cfg.data.image_root / name) for name in images] for images in lists]
+    for row, (first, *more) in zip(found, files):
+        main(cfg, monkeypatch, "--question", row["question"], "--image", first, *more, "data.max_frames=2")
+        lines = capsys.readouterr().out.splitlines()
+        assert (lines[0].startswith("note: 1 of 1 rows")) == (len(more) == 2)
+        assert f"{row['confidence']:.1%}" in lines[len(more) == 2]
+    asked = iter([f"/image {files[0][0]} {files[0][1]}", row["question"], f"/image {files[2][0]}", row["question"], ""])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(asked))
+    main(cfg, monkeypatch, "--interactive")
+    bars = [line for line in capsys.readouterr().out.splitlines() if "█" in line and line.startswith(("yes", "no"))]
+    assert [f"{row['confidence']:.1%}" in bars[place] for row, place in ((found[0], 0), (found[2], 2))] == [True, True]
+
+
 def test_candidates_and_more_questions_from_the_terminal(closed, monkeypatch, capsys):
     cfg, _ = closed
     image = str(cfg.data.image_root / "0.png")
@@ -680,14 +755,14 @@ def test_a_known_question_has_the_mined_candidates(closed):
     cfg, rows = closed
     space = training_space(cfg, say=lambda line: None)
     known = next(row for row in rows if row["answer_candidates"])
-    row = question_row(space, "x.png", known["question"])
+    row = question_row(space, ["x.png"], known["question"])
     assert row["answer_candidates"] == known["answer_candidates"] == answer_space.apply(space, known)["answer_candidates"]
     assert not answer_space.says_more_than_the_rules(space, known["question"])
     other = next(row for row in rows if not row["answer_candidates"])
     assert answer_space.says_more_than_the_rules(space, other["question"]) and not answer_space.says_more_than_the_rules(
         space, "Is it raining?"
     )
-    assert question_row(space, "x.png", known["question"], split_candidates("A, b,, a"))["answer_candidates"] == ["a", "b"]
+    assert question_row(space, ["x.png"], known["question"], split_candidates("A, b,, a"))["answer_candidates"] == ["a", "b"]
     with pytest.raises(UserError, match="candidates ' , .': there is no answer in it"):
         split_candidates(" , .")
 

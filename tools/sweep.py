@@ -6,7 +6,8 @@
 
 A key with one value holds for all runs. A run is train_exp1.py and predict_exp1.py in output_dir/sweep/SETTING/seed_N, with
 their output in sweep.log there. Killed and started again, the sweep goes on where it was; what is done, by the run's own files,
-is skipped. It ends with a table, sweep.json, table.csv and chosen.yaml, the setting with the highest mean, in output_dir/sweep.
+is skipped, and what was made with other settings, files or code is refused by name, or made anew with --overwrite. It ends with
+a table, sweep.json, table.csv and chosen.yaml, the setting with the highest mean, in output_dir/sweep.
 
 With folds it is output_dir/sweep_folds. A fold's held-out rows choose nothing, not even the checkpoint: its adapter is the last.
 Its answer space and blind prior come from its own training rows. SETTING/seed_N/predictions.jsonl pools the answers to all
@@ -21,15 +22,22 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import redirect_stdout
+from io import StringIO
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import ROOT, Config, load_config, near
-from files import Interrupted, UserError, printable, read_json, run_script, sha256
+from config import ROOT, Config, code_facts, kinds_of, load_config, near
+from data.corrections import COLUMNS, read_corrections, row_ids, write_csv
+from data.preprocess import ensure_enriched
+from files import Interrupted, UserError, printable, quoted, read_json, run_script
+from prediction.setup import facts_of_files
+from prediction.streaming import damage_since, differences, listed
 from tools.sweep_table import conclude
+from training.resume import RECORD, contents, other_settings, read_record
 
 # isort: split
 import yaml
@@ -67,6 +75,7 @@ def parse_arguments():
     )
     parser.add_argument("--folds", metavar="DIR", help="fold_0, fold_1, … of `data.split --folds`, instead of the configuration's rows")
     parser.add_argument("--dry-run", action="store_true", help="list the runs and stop")
+    parser.add_argument("--overwrite", action="store_true", help="make the runs anew that were made with other settings, files or code")
     args = parser.parse_intermixed_args()
     return args if args.seeds > 0 else parser.error("--seeds must be at least 1")
 
@@ -76,18 +85,26 @@ def values_of(grid):
     found = {}
     for argument in grid:
         key, _, text = argument.partition("=")
-        try:
-            values = yaml.safe_load(f"[{text}]")
-        except yaml.YAMLError:
-            values = []
+        values = split_values(key, text)
         if not values:
-            raise UserError(f"{argument!r}: write section.key=VALUE,VALUE, for example train.lr=1e-4,2e-4")
+            raise UserError(f"{quoted(argument)}: write section.key=VALUE,VALUE, for example train.lr=1e-4,2e-4")
         if key in found:
-            raise UserError(f"{argument!r}: {key} is given twice; write its values behind one another, by commas")
+            raise UserError(f"{quoted(argument)}: {key} is given twice; write its values behind one another, by commas")
         found[key] = list(dict.fromkeys(value if isinstance(value, str) else json.dumps(value) for value in values))
         if len(found[key]) > 1 and (key in REFUSED or key.startswith("eval.")):
-            raise UserError(f"{argument!r}: {REFUSED.get(key, 'eval.* is how answers are judged, no setting of the model')}")
+            raise UserError(f"{quoted(argument)}: {REFUSED.get(key, 'eval.* is how answers are judged, no setting of the model')}")
     return found
+
+
+def split_values(key, text):
+    """The values of a key, split at commas: YAML, or paths and texts as they stand (in quotes where they hold commas); [] for none."""
+    kinds = kinds_of(key)
+    if kinds & {str, Path} and not re.search(r"[\"']", text) and not (list in kinds and "[" in text):
+        return [value.strip() for value in text.split(",") if value.strip()]
+    try:
+        return yaml.safe_load(f"[{text}]")
+    except yaml.YAMLError:
+        return []
 
 
 def fold_folders(folder):
@@ -114,11 +131,15 @@ def plan(args):
     for setting, seed, (fold, rows) in product(product(*varied), range(base.train.seed, base.train.seed + args.seeds), folds):
         kept = re.sub(r"[^\w.=+-]+", "-", "_".join(setting)) or "as_configured"  # letters that every file system has
         name = "/".join([kept, f"seed_{seed}", *([f"fold_{fold}"] if rows else [])])
-        path = lambda key, value: f"{key}={json.dumps(str(value), ensure_ascii=False)}"
+        path = lambda key, value: f"{key}={value}"
         own = [*fixed, *setting, f"train.seed={seed}", path("output_dir", folder / name), "data.test_jsonl=null"]
-        own += [path("data.train_jsonl", rows / "train.jsonl"), path("data.val_jsonl", rows / "val.jsonl")] if rows else []
         blind = ["data.val_jsonl=null", "train.early_stopping_patience=null"] if rows else []
+        if base.data.corrections:
+            own.append(path("data.corrections", folder / "corrections.csv"))
+            blind += [path("data.corrections", folder / f"corrections_fold_{fold}.csv")] if rows else []
+        own += [path("data.train_jsonl", rows / "train.jsonl"), path("data.val_jsonl", rows / "val.jsonl")] if rows else []
         runs.append(Run(name, setting, seed, fold, load_config(args.config, own + blind), load_config(args.config, own)))
+    write_corrections(base, runs)
     for run in runs:  # what the user mistyped is said before the first of them trains
         run.predicted.split_path("train"), run.predicted.split_path("val"), run.predicted.image_folder()
     if repeated := [name for name, count in Counter(run.name for run in runs).items() if count > 1]:
@@ -126,23 +147,76 @@ def plan(args):
     return base, folder, runs
 
 
-def is_done(run):
-    """By the run's own files: has this very training ended, on these rows, and has it answered all of these questions?"""
-    paths = [run.folder / name for name in ("train_run.json", "predictions.meta.json", "data/train.meta.json")]
-    if not all(path.is_file() for path in [*paths, run.folder / "predictions.jsonl"]):
-        return False
-    record, sidecar, enriched = map(read_json, paths)
-    pairs = [(record["config"], run.trained), (sidecar["config"], run.predicted)]
-    same = all({**config, "eval": None} == {**cfg.model_dump(mode="json"), "eval": None} for config, cfg in pairs)
-    rows = [(enriched["inputs"]["source"], "train"), (sidecar["source_sha256"], "val")]
-    return "finished" in record and same and all(known == sha256(run.predicted.split_path(split)) for known, split in rows)
+def write_corrections(base, runs):
+    """The files that the runs' configurations name, each with the corrections of their rows: those of the test split aren't read."""
+    found = read_corrections(base.data.corrections) if base.data.corrections else {}
+    for path, cfg in {cfg.data.corrections: cfg for run in runs for cfg in (run.trained, run.predicted)}.items():
+        if path:
+            ids = set().union(*(row_ids(cfg.split_path(split)) for split in cfg.given_splits()))
+            write_csv(path, [row for row_id, row in found.items() if row_id in ids], COLUMNS)
 
 
-def make(run, lock):
-    """Train and predict, or go on with it. Returns None, or why it failed: the last line of the script that did."""
+class State(NamedTuple):
+    """Of a run, by its own files. training, prediction: names of what it was made from that is another now."""
+
+    done: bool = False
+    training: list = []
+    prediction: list = []
+
+
+def state_of(run):
+    """Has this very training ended, and answered all of these questions; and is what is there what would be made now?"""
+    if not (run.folder / RECORD).is_file():
+        return State()
+    record = read_record(run.trained)
+    training = other_training(run, record)
+    if training or not record.get("finished"):
+        return State(training=training)
+    prediction = other_predictions(run)
+    return State(done=prediction == [], prediction=prediction or [])
+
+
+def other_training(run, record):
+    """Names of what decides a training and is another now: all that a resumed one compares, and length and code besides."""
+    cfg = run.trained
+    with redirect_stdout(StringIO()):  # rows are enriched anew where they are others
+        rows = {split: ensure_enriched(cfg, split) for split in (["train", "val"] if cfg.data.val_jsonl else ["train"])}
+    now = {**contents(cfg, rows), "code": code_facts("train")}
+    return sorted([*other_settings(record, cfg), *differences({**now, **record.get("made_from", {})}, now)])
+
+
+def other_predictions(run):
+    """Names of what decides finished predictions and is another now; None where there are none, or no adapter."""
+    out, adapter = run.folder / "predictions.jsonl", run.folder / "adapter"
+    if not (out.is_file() and out.with_suffix(".meta.json").is_file() and adapter.is_dir()):
+        return None
+    facts = read_json(out.with_suffix(".meta.json"))
+    now = {**facts_of_files(run.predicted, "val", adapter), "arguments": {"--limit": None}}
+    was = {"arguments": {"--limit": facts.get("limit")}, **{key: facts.get("made_from", {}).get(key) for key in now if key != "arguments"}}
+    names = sorted(name.removeprefix("config ") for name in differences(was, now))
+    return names or ["contents of predictions.jsonl"] * bool(damage_since(out))
+
+
+def refuse_others(runs, states, folder):
+    """Raise UserError where runs were made from something else than others will be: one table would compare them."""
+    others = {run.name: [*state.training, *state.prediction] for run, state in zip(runs, states) if state.training or state.prediction}
+    if others:
+        names = listed(sorted({name for found in others.values() for name in found}))
+        raise UserError(
+            f"{len(others)} of {len(runs)} runs in {near(folder)} were made with other {names} ({next(iter(others))}"
+            f"{', …' * (len(others) > 1)}); put that back, set another output_dir, or add --overwrite to make them anew"
+        )
+
+
+def make(run, state, lock):
+    """Train and predict, or go on with it; what is another is made anew. Returns None, or why it failed: the last line of the script."""
     run.folder.mkdir(parents=True, exist_ok=True)
     log = run.folder / "sweep.log"
-    for script, cfg, flags in (("train_exp1.py", run.trained, ["--resume_from_checkpoint"]), ("predict_exp1.py", run.predicted, [])):
+    for script, cfg in (("train_exp1.py", run.trained), ("predict_exp1.py", run.predicted)):
+        if script == "train_exp1.py":
+            flags = ["--overwrite"] if state.training else ["--resume_from_checkpoint"]
+        else:
+            flags = ["--overwrite"] if (state.training or state.prediction) and other_predictions(run) else []
         command = [sys.executable, str(ROOT / script), "--config", str(cfg.config_path), *cfg.overrides, *flags]
         with open(log, "a", encoding="utf-8") as output:
             done = subprocess.run(command, stdout=output, stderr=output, pass_fds=[lock.fileno()])
@@ -152,8 +226,8 @@ def make(run, lock):
             return f"{script} ended with exit code {done.returncode}: {printable(last)} (all of it: {near(log)})"
 
 
-def make_all(runs, folder):
-    """Make what is not done yet, a line for each run. Returns {name: why} of those that failed."""
+def make_all(runs, folder, overwrite=False):
+    """Make what is not done yet, a line for each run, and with `overwrite` what is another. Returns {name: why} of those that failed."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:  # scripts hold it with the sweep: what a killed one left ends before the next begins
         try:
@@ -161,13 +235,16 @@ def make_all(runs, folder):
         except BlockingIOError:
             print("waiting for another sweep here, or the script that a killed one left, to end", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        done, seconds, failed = [is_done(run) for run in runs], [], {}
+        states, seconds, failed = [state_of(run) for run in runs], [], {}
+        if not overwrite:
+            refuse_others(runs, states, folder)
+        done = [state.done for state in states]
         for number, run in enumerate(runs, start=1):
             print(f"run {number}/{len(runs)} {run.name}: ", end="" if not done[number - 1] else "done before\n", flush=True)
             if done[number - 1]:
                 continue
             began = time.monotonic()
-            if problem := make(run, lock):
+            if problem := make(run, states[number - 1], lock):
                 failed[run.name] = problem
             seconds.append(time.monotonic() - began)
             left = done[number:].count(False)
@@ -176,15 +253,20 @@ def make_all(runs, folder):
     return failed
 
 
+def described(state):
+    others = [*state.training, *state.prediction]
+    return "done" if state.done else f"made with other {listed(others)}" if others else "to do"
+
+
 def main():
     args = parse_arguments()
     base, folder, runs = plan(args)
     if args.dry_run:
-        done = [is_done(run) for run in runs]
-        print("\n".join(f"{run.name}: {'done' if there else 'to do'}" for run, there in zip(runs, done)))
-        return print(f"{len(runs)} runs, {done.count(True)} of them done, in {near(folder)}")
+        states = [state_of(run) for run in runs]
+        print("\n".join(f"{run.name}: {described(state)}" for run, state in zip(runs, states)))
+        return print(f"{len(runs)} runs, {sum(state.done for state in states)} of them done, in {near(folder)}")
     try:
-        failed = make_all(runs, folder)
+        failed = make_all(runs, folder, args.overwrite)
     except KeyboardInterrupt:
         raise Interrupted("the same command goes on where it was") from None
     lost = {run.setting for run in runs if run.name in failed}  # a training may diverge, and the others count all the same
@@ -192,7 +274,8 @@ def main():
         conclude(base, folder, whole)
     if failed:
         name, problem = next(iter(failed.items()))
-        raise UserError(f"{len(failed)} of {len(runs)} runs failed, so {len(lost)} settings have no score; {name}: {problem}")
+        old = "; table and chosen.yaml there are an earlier sweep's" if not whole and (folder / "chosen.yaml").exists() else ""
+        raise UserError(f"{len(failed)} of {len(runs)} runs failed, so {len(lost)} settings have no score; {name}: {problem}{old}")
 
 
 if __name__ == "__main__":

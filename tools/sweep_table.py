@@ -4,18 +4,17 @@ if __name__ == "__main__":
     raise SystemExit("not a command; run: python tools/sweep.py CONFIG")
 
 import csv
-import json
 from argparse import Namespace
 from io import StringIO
 from itertools import groupby
 
 import yaml
 
-from config import flat, load_config, near, save_run_info
+from config import PublicNames, flat, load_config, near, save_run_info
 from evaluation.compare import compare, over_seeds
 from evaluation.runs import answer_as_the_prior, load_all
 from evaluation.truth import unit_of
-from files import UserError, printable, read_jsonl, sha256, write_json, write_jsonl, write_text
+from files import UserError, printable, quoted, read_jsonl, sha256, write_json, write_jsonl, write_text
 
 DEPENDS_ON_SPACE = ("qtype", "reachable")  # of a prediction's row: what its fold's answer space says, and another one may not
 
@@ -38,15 +37,27 @@ def conclude(base, folder, runs):
     print(f"\n{table(scores)}\n{about(rows, len(by_setting[ranking[0]]), prior, folds)}\n")
     comparison = compare(by_setting[ranking[1]], by_setting[ranking[0]]) if len(ranking) > 1 else None
     print(choice(ranking, comparison))
-    report = {"config": str(base.config_path), "folds": folds, "seeds": sorted({run.seed for run in runs}), "blind_prior": prior}
+    report = {
+        "config": PublicNames(base).path(base.config_path),
+        "folds": folds,
+        "seeds": sorted({run.seed for run in runs}),
+        "blind_prior": prior,
+    }
     report |= {"settings": [{"setting": list(setting), **found} for setting, found in scores.items()]}
     write_json(folder / "sweep.json", {**report, "chosen": list(ranking[0]), "against_next": comparison})
     write_text(folder / "table.csv", as_csv(scores))
     chosen = next(run for run in runs if run.setting == ranking[0])
     write_text(folder / "chosen.yaml", chosen_yaml(base, chosen, folds))
     print(f"wrote {near(folder / 'chosen.yaml')}, sweep.json and table.csv")
-    after = load_config(folder / "chosen.yaml")
-    print(f"next: {after.command('train_exp1.py') if folds else after.command('predict_exp1.py', '--split', 'test')}")
+    print(f"next: {what_is_next(load_config(folder / 'chosen.yaml'), base, folds)}")
+
+
+def what_is_next(chosen, base, folds):
+    """After folds a training of the chosen setting; else its answers to rows that no choice has seen, where they are given."""
+    if folds:
+        return chosen.command("train_exp1.py")
+    lacking = "" if chosen.data.test_jsonl else f"set data.test_jsonl in {near(base.config_path)}, rows that no choice has seen; then: "
+    return lacking + chosen.command("predict_exp1.py", "--split", "test")
 
 
 def load_run(run):
@@ -157,10 +168,7 @@ def pool(runs, data):
         facts = {"split": "folds", "source": str(data), "source_sha256": sha256(data), "ids": [row["id"] for row in rows]}
         facts |= {"rows_in_split": len(rows), "limit": None, "adapter": f"{len(folds)}, one a fold"}
         facts |= {"decoding": folds[0].predicted.predict.decoding, "folds": [str(run.folder) for run in folds]}
-        own = [
-            *folds[0].predicted.overrides[:-2],
-            f"output_dir={json.dumps(str(out.parent), ensure_ascii=False)}",
-        ]  # without the fold's rows
+        own = [*folds[0].predicted.overrides[:-2], f"output_dir={out.parent}"]  # without the fold's rows
         save_run_info(out.with_suffix(".meta.json"), load_config(folds[0].predicted.config_path, own), **facts)
 
 
@@ -171,7 +179,7 @@ def write_pooled_rows(data, sources):
         for line, row in read_jsonl(source):
             if row.get("id") is None or str(row["id"]) in seen:
                 other = f" also that of {seen[str(row['id'])]}" if row.get("id") is not None else " missing"
-                raise UserError(f"{source}:{line}: id {row.get('id')!r} is{other}; make the folds with data.split --folds")
+                raise UserError(f"{source}:{line}: id {quoted(row.get('id'))} is{other}; make the folds with data.split --folds")
             seen[str(row["id"])] = f"{source}:{line}"
             rows.append(row)
     write_jsonl(data, rows)

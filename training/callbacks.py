@@ -9,15 +9,15 @@ from pathlib import Path
 
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers.trainer_utils import rotate_checkpoints
 
 from dataset import COUNTS
 from files import atomic_open, read_json, write_json
 from model.adapter import EXPERIMENT_FILE, save_adapter
 from model.forward import base_model, computes_all_pairs, why_rows_stay_plain
+from training.checkpoints import SELECTED, rank, score_of
 from training.cost import MicroBatch, model_flops, model_shape
 from training.gpus import device_peak_flops
-
-SELECTED = {"micro": "exact_match", "macro": "macro_exact_match"}  # train.select_by: the metric of validation that decides
 
 
 class SpeedMeter(TrainerCallback):
@@ -109,7 +109,11 @@ class ExperimentFiles(TrainerCallback):
     """
 
     def __init__(self, output_dir, facts, beside=None, select_by="micro"):
-        self.output_dir, self.facts, self.beside, self.selected = Path(output_dir), facts, beside, SELECTED[select_by]
+        self.output_dir, self.facts, self.beside, self.select_by = Path(output_dir), facts, beside, select_by
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:  # a kill after a checkpoint was saved, perhaps the last one, leaves that undone
+            rotate_checkpoints(str(self.output_dir), args.save_total_limit)
 
     def on_log(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
@@ -118,9 +122,8 @@ class ExperimentFiles(TrainerCallback):
     def on_evaluate(self, args, state, control, metrics, model, **kwargs):
         if state.is_world_process_zero:
             draw_loss_curve(state.log_history, self.output_dir / "loss_curve.png")
-            score = {"step": state.global_step, "exact_match": metrics["eval_exact_match"], "eval_loss": metrics["eval_loss"]}
-            score["macro_exact_match"] = metrics["eval_macro_exact_match"]
-            if self._rank(score) > self._rank(self._best()):
+            score = score_of(state.global_step, metrics)
+            if rank(score, self.select_by) > rank(self._best(), self.select_by):
                 save_adapter(model, self.output_dir / "adapter", {**self.facts, "best": score}, self.beside)
 
     def on_train_end(self, args, state, control, model, **kwargs):
@@ -133,10 +136,6 @@ class ExperimentFiles(TrainerCallback):
     def _best(self):
         path = self.output_dir / "adapter" / EXPERIMENT_FILE
         return read_json(path)["best"] if path.is_file() else {}
-
-    def _rank(self, score):
-        """The exact match that decides first, then the lower loss."""
-        return score.get(self.selected, -1.0), -score.get("eval_loss", float("inf"))
 
 
 class EarlyStopping(EarlyStoppingCallback):

@@ -90,7 +90,7 @@ def epoch_micro_batches(dataset, all_pairs=False):
 def _micro_batch(dataset, groups, all_pairs):
     packed = dataset.pack([{"tree": range(dataset.count_tokens(rows))} for rows in groups])  # a range is as long as its tree
     merge = patch_sizes(dataset.processor)[1] ** 2
-    patches = [(rows[0]["image"], merge * dataset.image_tokens[rows[0]["image"]]) for rows in groups]
+    patches = [(name, merge * dataset.image_tokens[name]) for rows in groups for name in dataset.images(rows[0])]
     encoded = [dataset.encoded[row["id"]] for rows in groups for row in rows]
     prefixes, branches = [dataset.prefix_length(rows[0]) for rows in groups], [len(one) + len(other) for one, other in encoded]
     return MicroBatch(
@@ -336,8 +336,12 @@ def outside_bytes(shape, batch, precision):
 
 
 def gradient_bytes(shape, batch, precision):
-    """Bytes of gradients in flight where a layer's backward is widest, at the MLP's product: its frozen and its LoRA path meet."""
-    return batch.tokens * (shape.intermediate * precision.lora_size * 2 + 2 * shape.hidden * precision.size)
+    """Bytes of gradients in flight where a layer's backward is widest, at the MLP's product: its frozen and its LoRA path meet.
+
+    By then LoRA's own copy of the product, which dropout asks for, is free again.
+    """
+    wide = shape.intermediate * precision.lora_size * (1 if precision.dropout else 2)
+    return batch.tokens * (wide + 2 * shape.hidden * precision.size)
 
 
 def vision_bytes(shape, patches, size):

@@ -59,12 +59,12 @@ def dry_run(dataset, cfg, world_size, gpu, utilisation):
 
 def describe_epoch(dataset, batches):
     """Tokens of an epoch, by kind, and what sharing an image's prefix saves."""
-    image = sum(dataset.image_tokens[rows[0]["image"]] for rows in dataset.groups)
+    image = sum(dataset.image_tokens[name] for rows in dataset.groups for name in dataset.images(rows[0]))
     unique = sum(map(dataset.count_tokens, dataset.groups))
     plain = sum(dataset.count_tokens([row]) for rows in dataset.groups for row in rows)
     padding = 1 - unique / sum(batch.tokens for batch in batches)
     return (
-        f"an epoch: {len(dataset.image_groups):,} images, {len(dataset.encoded):,} questions; {image:,} image tokens + "
+        f"an epoch: {len(dataset.sizes):,} images, {len(dataset.encoded):,} questions; {image:,} image tokens + "
         f"{unique - image:,} text tokens, and {padding:.1%} padding; sharing saves {plain - unique:,} tokens, "
         f"{1 - unique / plain:.0%} of {plain:,} with one question a row"
     )

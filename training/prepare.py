@@ -9,11 +9,12 @@ from data.answer_space import SPACE_FILE
 from data.asked import QUESTIONS_FILE, asked_questions
 from data.check import warnings_before_training
 from data.preprocess import answer_rules, ensure_enriched, training_space
-from dataset import VQADataset, first_images, load_dataset
-from files import json_text
+from dataset import VQADataset, first_images, load_dataset, say_what_is_thinned
+from files import json_text, read_json, sha256
 from model.adapter import experiment_facts
 from model.forward import why_rows_stay_plain
 from model.load import load_model_config, load_processor
+from model.on_disk import EXPERIMENT_FILE
 
 
 class Prepared(NamedTuple):
@@ -37,16 +38,31 @@ def prepare(cfg, splits, args, start, say):
         for line in warnings_before_training(cfg, splits, space) if args.process_index == 0 else ():
             say(line)
         rows = {split: ensure_enriched(cfg, split, space) for split in splits}
+        say_what_is_thinned([row for split in rows.values() for row in split], cfg, say)
         if plain := why_rows_stay_plain(model_config):
             say(f"note: {cfg.model_name} {plain}; every question is trained in a row of its own")
-        first_draw = start.record.get("first_draw", 0) if start.checkpoint else None
-        settings = {"training": True, "world_size": args.world_size, "first_draw": first_draw}
+        settings = {"training": True, "world_size": args.world_size, **drawn_before(start)}
         train_set = load_dataset(rows["train"], processor, cfg, model_config, **settings)
         val_rows = first_images(rows["val"], cfg.train.eval_images) if "val" in rows else None
         val_set = load_dataset(val_rows, processor, cfg, model_config) if val_rows else None
     asked = asked_questions(rows["train"])
     facts = {**experiment_facts(cfg, answer_rules(space, asked)), "longest_answer": longest_answer(train_set)}
+    facts |= {"trained_on": trained_on(cfg)}
     return Prepared(rows, train_set, val_set, facts, {SPACE_FILE: json_text(space), QUESTIONS_FILE: json_text(asked)})
+
+
+def drawn_before(start):
+    """What decided the order of a run's pictures, for one that goes on: another split of its steps keeps it."""
+    if not start.checkpoint:
+        return {}
+    drawn = {"first_draw": 0, "drawn_bs": start.record["config"]["train"].get("train_bs")}  # of older code
+    return {key: start.record.get(key, value) for key, value in drawn.items()}
+
+
+def trained_on(cfg):
+    """SHA-256 of the files whose rows the weights saw: this run's, and those of the adapter that it starts from."""
+    before = read_json(cfg.train.init_adapter / EXPERIMENT_FILE).get("trained_on", []) if cfg.train.init_adapter else []
+    return [*before, sha256(cfg.split_path("train"))]
 
 
 def longest_answer(dataset):

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 from transformers.integrations import INTEGRATION_TO_CALLBACK
 
-from files import UserError
+from files import UserError, quoted
 
 
 def check_report_to(report_to):
@@ -17,10 +17,12 @@ def check_report_to(report_to):
     for name in [report_to] if isinstance(report_to, str) else report_to:
         if isinstance(report_to, str) and name in ("none", "all"):
             continue
+        if name in ("none", "all"):
+            raise UserError(f"train.report_to: {name} stands alone; set train.report_to={name}, or take it out of the list")
         if name not in INTEGRATION_TO_CALLBACK:
             near = get_close_matches(name, INTEGRATION_TO_CALLBACK, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(INTEGRATION_TO_CALLBACK))}, and none"
-            raise UserError(f"train.report_to: {name!r} is unknown; {hint}")
+            raise UserError(f"train.report_to: {quoted(name)} is unknown; {hint}")
         if reason := _why_not(name):
             raise _user_error(name, reason)
 

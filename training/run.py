@@ -5,27 +5,29 @@ if __name__ == "__main__":
 
 import sys
 
-from config import near, save_run_info
+from config import code_facts, launcher, near, save_run_info
+from data.contents import CACHE, weights_hash
 from files import Interrupted
 from model.adapter import start_from
 from model.load import describe_parameters, errors_explained, load_model
 from training.callbacks import training_callbacks
 from training.checkpoints import newest_whole
 from training.report_to import reports_explained
-from training.resume import RECORD, note_finished, remove_leftovers, remove_run, resumptions
+from training.resume import RECORD, note_finished, put_in_order, remove_leftovers, remove_run, resumptions
 from training.trainer import GradientCheck, build_trainer
 
 LOWER = (
-    "lower train.train_bs (and raise train.grad_accum), image.max_pixels or train.questions_per_image, "
-    "or set train.gradient_checkpointing=true"
+    "lower train.train_bs and raise train.grad_accum as much, set train.gradient_checkpointing=true, or, if it was validation, lower "
+    "train.eval_bs, and go on with --resume_from_checkpoint; image.max_pixels and train.questions_per_image make another run: lower "
+    "them with --overwrite"
 )
 
 
-def train(cfg, args, start, ready, made_from, say):
+def train(cfg, args, start, ready, made_from, say, longer=False):
     """Train from `start` (training.resume.Start) to the last step, adapter and record written; return the trainer.
 
-    ready: training.prepare.Prepared. made_from: `training.resume.contents`. say: print, once. A run that `start` does not go on
-    with is removed when the model is loaded.
+    ready: training.prepare.Prepared. made_from: `training.resume.contents`. say: print, once. longer: see
+    `training.resume.put_in_order`. A run that `start` does not go on with is removed when the model is loaded.
     """
     with errors_explained(LOWER, cfg.output_dir):
         model, _ = load_model(cfg, phase="train")
@@ -38,10 +40,15 @@ def train(cfg, args, start, ready, made_from, say):
         if start.checkpoint is None:
             remove_run(cfg)
         command = start.record.get("command", sys.argv) if start.checkpoint else sys.argv
-        facts = {"command": command, "world_size": args.world_size, "made_from": made_from, "first_draw": ready.train_set.first_draw}
-        save_run_info(cfg.output_dir / RECORD, cfg, args.device, **facts, resumed=resumptions(start, sys.argv))
-    callbacks = [GradientCheck(), *training_callbacks(cfg, ready.facts, ready.beside)]
-    trainer = build_trainer(model, ready.train_set, ready.val_set, args, callbacks, ready.facts, ready.beside)
+        for line in put_in_order(start, cfg, longer) if start.checkpoint else ():
+            say(line)
+        record = {"command": command, "world_size": args.world_size, "made_from": {**made_from, "code": code_facts("train")}}
+        record |= {"first_draw": ready.train_set.first_draw, "drawn_bs": ready.train_set.drawn_bs}
+        save_run_info(cfg.output_dir / RECORD, cfg, args.device, **record, resumed=resumptions(start, sys.argv))
+    base = weights_hash(cfg.model_name, cfg.output_dir / "data" / CACHE) if args.process_index == 0 else None  # which alone writes them
+    facts = {**ready.facts, "base_weights": base}
+    callbacks = [GradientCheck(), *training_callbacks(cfg, facts, ready.beside)]
+    trainer = build_trainer(model, ready.train_set, ready.val_set, args, callbacks, facts, ready.beside)
     try:
         with errors_explained(LOWER, cfg.output_dir), reports_explained():
             trainer.train(resume_from_checkpoint=start.checkpoint and str(start.checkpoint))
@@ -59,4 +66,4 @@ def how_it_goes_on(cfg, step):
     """One line for Ctrl-C: where training stands and how it goes on."""
     checkpoint, _ = newest_whole(cfg.output_dir)
     kept = f"{near(checkpoint)} is kept" if checkpoint else "before the first checkpoint"
-    return f"at step {step}, {kept}; go on with: {cfg.command('train_exp1.py', '--resume_from_checkpoint')}"
+    return f"at step {step}, {kept}; go on with: {cfg.command('train_exp1.py', '--resume_from_checkpoint', start=launcher())}"

@@ -13,7 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from dataset import check_supervision, whole_prompt_ids
-from files import UserError
+from files import UserError, quoted
 from model.forward import base_model, training_inputs, why_rows_stay_plain
 from model.token_tree import IGNORE_INDEX
 
@@ -73,7 +73,8 @@ def check_forward(model, dataset, images):
     """
     items = [dataset[index] for index in range(min(images, len(dataset)))]
     if all(torch.equal(*item["pixel_values"].aminmax(dim=0)) for item in items):
-        raise UserError(f"no image reaches row {items[0]['rows'][0]['id']!r}: all patches are alike; check data/images.py and dataset.py")
+        first = quoted(items[0]["rows"][0]["id"])
+        raise UserError(f"no image reaches row {first}: all patches are alike; check data/images.py and dataset.py")
     answers = [(item, row) for packed in dataset.pack(items) for item in packed for row in item["rows"]]
     batch = dataset.collate(items)
     eos, answer = dataset.processor.tokenizer.eos_token_id, batch["labels"] != IGNORE_INDEX
@@ -86,14 +87,14 @@ def check_forward(model, dataset, images):
         without_image = as_trees(pixel_values=batch["pixel_values"] + 1)
     for (_, row), own, other in zip(answers, losses, without_question):
         if torch.equal(own, other):
-            raise UserError(f"label mask broken at row {row['id']!r}: its answer does not see its question; {FILES}")
+            raise UserError(f"label mask broken at row {quoted(row['id'])}: its answer does not see its question; {FILES}")
     for (_, row), own, other in zip(answers, losses, without_image):
         if torch.equal(own, other):
-            raise UserError(f"no image reaches row {row['id']!r}: its answer's loss is that beside another picture; {FILES}")
+            raise UserError(f"no image reaches row {quoted(row['id'])}: its answer's loss is that beside another picture; {FILES}")
     for (_, row), own, right in zip(answers, losses, alone):
         if not (own - right).abs().max() <= TOLERANCE.get(model.dtype, 0.1) * (1 + right.max()):
             both = f"{own.mean():.3f} as it is trained and {right.mean():.3f} in a row of its own"
-            raise UserError(f"label mask broken at row {row['id']!r}: its answer's loss is {both}; {FILES}")
+            raise UserError(f"label mask broken at row {quoted(row['id'])}: its answer's loss is {both}; {FILES}")
     return len(answers), max(float((own - right).abs().max()) for own, right in zip(losses, alone))
 
 

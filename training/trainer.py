@@ -16,13 +16,13 @@ from transformers.trainer_utils import rotate_checkpoints
 from config import near
 from data.rules import ordered_types
 from files import UserError, read_json
-from model.adapter import DIVERGED, EXPERIMENT_FILE, write_adapter
-from model.folders import staged_path, whole_folder
+from model.adapter import DIVERGED, EXPERIMENT_FILE, not_finite, write_adapter
+from model.folders import staged_path, whole_folder, write_sums
 from model.forward import answer_loss, training_inputs
 from model.load import compute_dtype
 from model.token_tree import IGNORE_INDEX
-from training.callbacks import SELECTED, LogLines, SpeedMeter
-from training.checkpoints import STATE_FILE, newest_whole
+from training.callbacks import LogLines, SpeedMeter
+from training.checkpoints import SELECTED, STATE_FILE, newest_whole
 
 
 class TreeTrainer(Trainer):
@@ -82,9 +82,10 @@ class TreeTrainer(Trainer):
             raise SystemExit(1)  # one process speaks
         good, _ = newest_whole(self.args.output_dir)
         good = f"the last good checkpoint is {near(good)}" if good else "there is no checkpoint before it"
-        raise UserError(
-            f"training stopped: the {name} of step {step} is {value}; {good}; {DIVERGED} (train.lr is {self.args.learning_rate:g})"
-        )
+        remedy = f"{DIVERGED} (train.lr is {self.args.learning_rate:g})"
+        if step == 1 and name in ("loss", "gradient norm"):
+            remedy = "nothing was learned yet, so the model's own numbers overflow; give another model_name (or train.init_adapter)"
+        raise UserError(f"training stopped: the {name} of step {step} is {value}; {good}; {remedy}")
 
     def _run_epoch(self, **kwargs):
         """The Trainer's, but nothing where all is trained, which would be one more step; and a log that goes on as it would have."""
@@ -105,6 +106,9 @@ class TreeTrainer(Trainer):
     def _save_checkpoint(self, model, trial):
         """As the Trainer's, but whole or not at all: written under another name, flushed, renamed, and only then are old ones removed."""
         folder, first = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}", self.is_world_process_zero()
+        states = enumerate(self.optimizer.state.values())
+        moments = {f"{index}.{name}": value for index, state in states for name, value in state.items() if torch.is_tensor(value)}
+        self._require_finite("optimizer's state", math.nan if not_finite(moments) else 0.0, self.state.global_step)
         with whole_folder(folder) if first else nullcontext(staged_path(folder)) as staged:
             self.accelerator.wait_for_everyone()
             self._save_optimizer_and_scheduler(str(staged))
@@ -117,6 +121,8 @@ class TreeTrainer(Trainer):
                 self._note_callbacks()
                 self.state.save_to_json(str(staged / STATE_FILE))
             self.accelerator.wait_for_everyone()
+            if first:
+                write_sums(staged)
         if first:
             rotate_checkpoints(str(folder.parent), self.args.save_total_limit)
         self.accelerator.wait_for_everyone()

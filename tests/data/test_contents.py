@@ -11,6 +11,7 @@ import pytest
 
 from data import contents
 from data.contents import file_hashes, model_hashes, picture_hashes
+from files import read_json
 
 
 def sha(text):
@@ -36,6 +37,14 @@ def test_a_file_is_read_once_until_its_size_or_time_changes(tmp_path, reads):
     assert file_hashes(paths, cache) == expected and reads[2:] == ["a.png"], "looked at again, and the same"
     paths[1].write_bytes(b"B.png")
     assert file_hashes(paths, cache)[paths[1]] == sha(b"B.png") and reads[3:] == ["b.png"]
+
+
+@pytest.mark.parametrize("damaged", [b'{"a.png": "0', b"[]", b"", b"\xff"])
+def test_a_damaged_cache_is_made_anew(tmp_path, damaged):
+    (tmp_path / "a.png").write_bytes(b"a.png")
+    (tmp_path / "hashes.json").write_bytes(damaged)
+    assert file_hashes([tmp_path / "a.png"], tmp_path / "hashes.json") == {tmp_path / "a.png": sha(b"a.png")}
+    assert list(read_json(tmp_path / "hashes.json")) == [str(tmp_path / "a.png")]
 
 
 def test_pictures_are_known_by_name_and_bytes_wherever_they_lie(tmp_path):

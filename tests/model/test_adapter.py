@@ -6,9 +6,11 @@ python -m pytest tests/model/test_adapter.py -v
 import json
 
 import pytest
+from conftest import ROOT
 
+from config import load_config
 from files import UserError
-from model.adapter import check_adapter
+from model.adapter import check_adapter, experiment_facts
 
 TRAINED = {"rules": "verdict", "schema": "file", "space": "s"}
 OLDER = {"rules": "file", "space": "s"}  # of code that knew the file alone
@@ -28,6 +30,8 @@ def check(folder, was, now):
         (OLDER, {"rules": "file", "schema": "file", "space": "s"}),  # no questions lie beside it: the file itself
         (OLDER, {"rules": "verdict", "schema": "file", "space": "s"}),
         (TRAINED, OLDER),
+        (TRAINED, {**TRAINED, "words": "w"}),  # of code that knew no languages
+        ({**TRAINED, "words": "w"}, {**TRAINED, "words": "w"}),
     ],
 )
 def test_what_says_the_same_is_accepted(tmp_path, was, now):
@@ -49,6 +53,24 @@ def test_another_schema_is_named_and_no_hash_shown(tmp_path, was, now):
         f"adapter {tmp_path} was trained with another data/schema.py: the rules give questions of its training another type or other "
         "valid answers now; put the file back as it was, or train anew"
     )
+
+
+def test_other_words_of_a_language_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"trained with another data/schema.py or words in data/languages/: the rules give questions"):
+        check(tmp_path, {**TRAINED, "words": "these"}, {**TRAINED, "words": "those"})
+
+
+def test_the_prompts_words_are_shared_with_training_and_older_adapters_had_the_default(tmp_path):
+    usual = load_config(ROOT / "config_demo.yaml")
+    german = load_config(ROOT / "config_demo.yaml", ["prompt.question=Frage"])
+    older = {key: value for key, value in experiment_facts(usual, TRAINED).items() if key != "prompt"}
+    for was, now, accepted in ((older, usual, True), (older, german, False), (experiment_facts(german, TRAINED), german, True)):
+        (tmp_path / "experiment.json").write_text(json.dumps(was))
+        if accepted:
+            check_adapter(tmp_path, experiment_facts(now, TRAINED))
+        else:
+            with pytest.raises(UserError, match="was trained with prompt="):
+                check_adapter(tmp_path, experiment_facts(now, TRAINED))
 
 
 @pytest.mark.parametrize("now", [{**TRAINED, "space": "another"}, {}])

@@ -14,6 +14,7 @@ import torch
 from conftest import TINY_MODEL, with_random_lora
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
@@ -76,8 +77,15 @@ def test_a_pointer_in_the_place_of_the_weights_is_known_before_all_else(base, we
 
 @pytest.mark.parametrize("loads", [load_model, load_model_config, check_base])
 def test_a_quantised_base_is_refused_by_its_config(base, weights_unread, loads):
+    config = (base[1] / "config.json").read_text()
     change_json(base[1] / "config.json", quantization_config=QUANTISED)
     assert "is quantised (gptq), " in said(loads, base[0]) and "give the model that it was made from" in said(loads, base[0])
+    (base[1] / "config.json").write_text(config)
+    change_json(base[1] / "config.json", text_config={**json.loads(config)["text_config"], "quantization_config": QUANTISED})
+    assert "is quantised (gptq), " in said(loads, base[0])
+    (base[1] / "config.json").write_text(config)
+    change_json(base[1] / "config.json", compression_config={"format": "pack-quantized"})
+    assert "is quantised (compression_config), " in said(loads, base[0])
 
 
 def test_a_missing_tokenizer_is_named(base, weights_unread):
@@ -217,6 +225,10 @@ def test_an_adapter_that_is_not_finite_is_told_before_the_weights(base, adapter,
         ),
         (RuntimeError("PytorchStreamWriter failed writing file data/7: file write failed"), "no space left on the disk of here: "),
         (OSError(errno.ENOSPC, "No space left on device"), "no space left on the disk of here: "),
+        (
+            SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+            "no space left on the disk of here: ",
+        ),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "/x/optimizer.pt"), "no space left on the disk of /x/optimizer.pt: "),
         (OSError(errno.ENOSPC, "No space left on device", "/dev/shm/torch_1"), "shared memory is too small (/dev/shm has "),
         (

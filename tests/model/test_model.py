@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import TINY_MODEL, make_experiment, random_model, with_random_lora
+from conftest import TINY_MODEL, as_clips, make_experiment, random_model, with_random_lora
 from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 
@@ -19,15 +19,17 @@ from model.adapter import attach_lora, check_adapter, experiment_facts, load_ada
 from model.forward import answer_loss, attention_par, base_model, training_inputs, why_rows_stay_plain
 from model.load import device, errors_explained, load_model, load_processor
 from model.token_tree import IGNORE_INDEX
-from templates import prompt_parts
+from templates import IMAGE_PLACEHOLDER, prompt_parts
 
 
 def plain_rows(rows, processor, cfg, image_root):
     """One row per question through the processor, as a textbook would: the independent computation."""
     ids, labels, pixels, grids = [], [], [], []
     for row in rows:
+        names = row.get("images") or [row["image"]]
         prompt = "".join(prompt_parts(row["question_type"], row["question"], row["answer_candidates"], cfg.prompt_style, processor))
-        encoded = processor(text=[prompt], images=[load_image(image_root / row["image"], cfg.image)], return_tensors="pt")
+        prompt = prompt.replace(IMAGE_PLACEHOLDER, IMAGE_PLACEHOLDER * len(names))
+        encoded = processor(text=[prompt], images=[load_image(image_root / name, cfg.image) for name in names], return_tensors="pt")
         answer = torch.tensor(encode_answer(processor.tokenizer, row["answer"]))
         ids.append(torch.cat([encoded["input_ids"][0], answer]))
         labels.append(torch.cat([torch.full_like(encoded["input_ids"][0], -100), answer]))
@@ -126,6 +128,31 @@ def test_several_images_share_a_row_exactly_in_every_family(tmp_path, processor,
     model = with_random_lora(random_model(processor, family=family), cfg.lora).train()
     batch = assert_same_objective(cfg, rows, processor, model)
     assert len(batch["input_ids"]) < len(batch["prefix_ids"]) == 4
+
+
+@pytest.mark.parametrize("style", ["plain", "chat"])
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_several_images_of_a_row_are_exact_in_every_family(tmp_path, processor, family, style, monkeypatch):
+    """Lists of one to four images of different sizes, some in several lists or twice in one, beside each other in a row."""
+    cfg, rows = make_experiment(tmp_path, questions=(4, 1, 2, 3))
+    cfg, rows = cfg.model_copy(update={"prompt_style": style}), as_clips(rows)
+    model = with_random_lora(random_model(processor, family=family), cfg.lora).train()
+    inner, seen = base_model(model).model, []
+    tower = inner.get_image_features
+    monkeypatch.setattr(inner, "get_image_features", lambda pixels, grid, **kwargs: seen.append(len(grid)) or tower(pixels, grid, **kwargs))
+    batch = assert_same_objective(cfg, rows, processor, model)
+    assert len(batch["input_ids"]) < len(batch["prefix_ids"]) == 4 and len(batch["image_index"]) == 3 + 1 + 2 + 4
+    assert seen == [4, 4 * 3 + 1 + 2 * 2 + 3 * 4], "four images in one call; the plain rows encode each of theirs"
+
+
+def test_several_images_of_a_row_are_exact_where_rows_stay_plain(experiment, processor):
+    rows = as_clips(experiment[1])
+    model = random_model(processor, family="qwen3_5", layer_types=["linear_attention", "full_attention"])
+    data = load_dataset(rows, processor, experiment[0], training=True, model_config=model.config)
+    batch = data.collate([data[index] for index in range(len(data))])
+    loss = answer_loss(model(**training_inputs(model, batch)), batch["labels"])
+    expected = model(**plain_rows(rows, processor, experiment[0], data.image_root)).loss
+    assert abs(loss - expected) / expected < 1e-5
 
 
 @pytest.mark.parametrize("cap", [1, 2])
@@ -285,6 +312,7 @@ def test_saving_replaces_an_adapter_whole(adapter):
         {"valid_answers": {"answer_space": "rules", "max_listed": 20}},
         {"prompt_style": "chat"},
         {"answer_prefix": " "},
+        {"max_frames": 8},
         {"image": {"min_pixels": 1, "max_pixels": 2}},
         {"answer_rules": {}},
     ],

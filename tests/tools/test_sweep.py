@@ -11,17 +11,18 @@ import sys
 import time
 from argparse import Namespace
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, TINY_MODEL
 from user_copy import SCENES, first_scenes, write_rows
 
 from config import load_config
 from evaluation.compare import compare
 from files import UserError, read_json
 from tools import sweep
-from tools.sweep_table import as_csv, choice, chosen_yaml, setting_scores, table, write_pooled_rows
+from tools.sweep_table import as_csv, choice, chosen_yaml, setting_scores, table, what_is_next, write_pooled_rows
 
 SETTINGS = {"extends": str(ROOT / "config_demo.yaml"), "output_dir": "outputs"}
 # 12 held-out answers of each of two patients; what one says most often is what the other says least often.
@@ -86,6 +87,22 @@ def test_values_are_split_at_commas_and_kept_as_they_are_spelt():
         "train.bf16": ["true", "false"],
         "train.max_steps": ["null", "5"],
     }
+
+
+def test_paths_and_texts_are_swept_as_they_stand():
+    found = sweep.values_of(["data.train_jsonl=a [1] #2/b.jsonl,0010", "output_dir=Über #1", "answer_prefix='a, b',off"])
+    assert found["data.train_jsonl"] == ["a [1] #2/b.jsonl", "0010"] and found["output_dir"] == ["Über #1"]
+    assert sweep.values_of(["data.language=[de, en],zh"]) == {"data.language": ['["de", "en"]', "zh"]}
+
+
+def test_without_a_test_split_the_next_step_is_to_set_one(experiment):
+    base = load_config(experiment / "my.yaml", ["data.test_jsonl=null"])
+    said = what_is_next(base, base, folds=False)
+    assert (
+        said.startswith("set data.test_jsonl in ")
+        and ", rows that no choice has seen; then: " in said
+        and said.endswith("data.test_jsonl=null")
+    )
 
 
 @pytest.mark.parametrize(
@@ -265,6 +282,7 @@ def test_the_table_is_that_of_the_predictions(killed):
         assert report["blind_prior"] == metrics["blind_prior"]["micro"]
     chosen = max(report["settings"], key=lambda item: item["overall"]["mean"])["setting"]
     assert report["chosen"] == chosen and f"\nchosen: {chosen[0]}\n" in output
+    assert output.splitlines()[-1].startswith("next: python") and output.endswith(" --split test\n")
     assert load_config(folder / "outputs" / "sweep" / "chosen.yaml").lora.r == int(chosen[0].removeprefix("lora.r="))
 
 
@@ -273,7 +291,7 @@ def test_done_is_what_the_runs_own_files_say(killed, tmp_path):
     shutil.copytree(killed[0], folder)
     for path in folder.glob("outputs/sweep/*/*/*.json"):
         path.write_text(path.read_text().replace(str(killed[0]), str(folder)))
-    done = lambda *grid: [sweep.is_done(run) for run in sweep.plan(arguments(folder, *grid))[2]]
+    done = lambda *grid: [state.done for state in states(folder, *grid)]
     assert done("lora.r=4,8") == [True, True] == done("lora.r=4,8", "eval.count_abs_tol=1")
     assert done("lora.r=4,8,16") == [True, True, False] and done("lora.r=4,8", "train.lr=1e-5") == [False, False]
     first = folder / "outputs" / "sweep" / "lora.r=4" / "seed_42"
@@ -293,6 +311,104 @@ def test_done_is_what_the_runs_own_files_say(killed, tmp_path):
     assert done("lora.r=4,8") == [True, True]
 
 
+@pytest.fixture
+def copied(killed, tmp_path):
+    """(folder, its grid): a finished sweep with a model and pictures of its own, elsewhere than where it was made."""
+    folder = shutil.copytree(killed[0], tmp_path / "copy")
+    for path in folder.glob("outputs/sweep/*/*/*.json"):
+        path.write_text(path.read_text().replace(str(killed[0]), str(folder)))
+    shutil.copytree(TINY_MODEL, folder / "moved")
+    for path in sorted(SCENES.glob("train/000[0-3].jpg")) + sorted(SCENES.glob("val/000[0-1].jpg")):
+        (folder / "pictures" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / "pictures" / path.parent.name)
+    return folder, ["lora.r=4,8", f"model_name={folder / 'moved'}", f"data.image_root={folder / 'pictures'}"]
+
+
+def states(folder, *grid):
+    return [sweep.state_of(run) for run in sweep.plan(arguments(folder, *grid))[2]]
+
+
+def touch_up(path):
+    """Change the last byte of a file."""
+    path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "training", "prediction"),
+    [
+        ("train.logging_steps=3", [], []),  # which tell and keep, or compute less at once
+        ("train.eval_bs=1", [], []),
+        ("predict.batch_size=1", [], []),
+        ("train.weight_decay=0.1", ["train.weight_decay"], []),
+        ("train.max_steps=3", ["train.max_steps"], []),
+        ("predict.beams=9", [], ["predict.beams"]),
+    ],
+)
+def test_a_run_of_other_settings_is_told_by_their_names(copied, setting, training, prediction):
+    folder, grid = copied
+    for state in states(folder, *grid, setting):
+        assert (state.done, state.training, state.prediction) == (not training + prediction, training, prediction)
+
+
+@pytest.mark.parametrize(
+    ("changed", "training", "prediction"),
+    [
+        ("moved/model.safetensors", ["model_name"], []),
+        ("pictures/train/0001.jpg", ["data.image_root"], []),
+        ("pictures/val/0001.jpg", ["data.image_root"], []),
+        ("outputs/sweep/lora.r=4/seed_42/adapter/adapter_model.safetensors", [], ["adapter"]),
+        ("outputs/sweep/lora.r=4/seed_42/predictions.jsonl", [], ["contents of predictions.jsonl"]),
+    ],
+)
+def test_a_run_of_other_files_is_told_by_their_names(copied, changed, training, prediction):
+    """A new model under the old name was compared with the old one's runs, in one table."""
+    folder, grid = copied
+    before = states(folder, *grid)
+    assert [state.done for state in before] == [True, True], "where files lie is not what they are"
+    touch_up(folder / changed)
+    first, second = states(folder, *grid)
+    assert (first.done, first.training, first.prediction) == (False, training, prediction)
+    assert second.training == training and second.prediction == []
+
+
+def test_a_sweep_does_not_mix_what_was_made_by_other_code(copied, monkeypatch):
+    folder, grid = copied
+    code = {**sweep.code_facts("train"), "templates.py": "edited"}
+    monkeypatch.setattr(sweep, "code_facts", lambda stage: code)
+    runs = sweep.plan(arguments(folder, *grid, "lora.alpha=32"))[2]
+    with pytest.raises(UserError) as error:
+        sweep.make_all(runs, folder / "outputs" / "sweep")
+    assert str(error.value).endswith(
+        "were made with other code templates.py (lora.r=4/seed_42, …); put that back, set another output_dir, or add --overwrite to "
+        "make them anew"
+    ) and str(error.value).startswith("2 of 2 runs in ")
+    assert (folder / "outputs" / "sweep" / "chosen.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("setting", "flags"),
+    [
+        ("train.weight_decay=0.1", ["--overwrite", "--overwrite"]),
+        ("predict.beams=9", ["--resume_from_checkpoint", "--overwrite"]),
+        ("train.logging_steps=3", []),
+    ],
+)
+def test_what_is_another_is_made_anew_when_told(copied, monkeypatch, setting, flags):
+    folder, grid = copied
+    runs, commands = sweep.plan(arguments(folder, *grid, setting))[2], []
+
+    def run(command, **_):
+        commands.append(command)
+        if command[1].endswith("train_exp1.py") and "--overwrite" in command:
+            folder = next(text for text in command if text.startswith("output_dir=")).removeprefix("output_dir=")
+            touch_up(Path(folder) / "adapter" / "adapter_model.safetensors")
+        return Namespace(returncode=0)
+
+    monkeypatch.setattr(sweep.subprocess, "run", run)
+    assert sweep.make_all(runs, folder / "outputs" / "sweep", overwrite=True) == {}
+    assert [command[-1] for command in commands] == flags * 2
+
+
 def test_a_dry_run_lists_the_runs(killed):
     output, _ = finish(start(killed[0], "lora.r=4,16", "--dry-run"))
     assert output.splitlines() == [
@@ -303,10 +419,13 @@ def test_a_dry_run_lists_the_runs(killed):
 
 
 def test_a_run_that_fails_is_one_line_with_its_reason(experiment):
+    (experiment / "outputs" / "sweep").mkdir(parents=True)
+    (experiment / "outputs" / "sweep" / "chosen.yaml").write_text("")
     _, errors = finish(start(experiment, "train.max_seq_len=20"), expect=1)
     assert len(errors.splitlines()) == 1 and "Traceback" not in errors
     assert errors.startswith("error: 1 of 1 runs failed, so 1 settings have no score; as_configured/seed_42: train_exp1.py ended with exit")
-    assert "over train.max_seq_len=20" in errors and "sweep.log)" in errors
+    assert "over train.max_seq_len=20" in errors
+    assert errors.endswith("sweep.log); table and chosen.yaml there are an earlier sweep's\n")
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +446,7 @@ def test_every_row_is_answered_by_a_model_that_has_not_seen_its_patient(folded):
     pooled = read(folder / "predictions.jsonl")
     assert [row["id"] for row in pooled] == [f"{patient} {number}" for patient in ANSWERS for number in range(12)]
     runs = sweep.plan(arguments(folded[0], folds=folded[0] / "folds"))[2]
-    assert all(map(sweep.is_done, runs)), "trained without the held-out rows, answered with them"
+    assert all(sweep.state_of(run).done for run in runs), "trained without the held-out rows, answered with them"
     data = read(folder.parents[1] / "out_of_fold.jsonl")
     assert data == [row for fold in (0, 1) for row in read(folded[0] / "folds" / f"fold_{fold}" / "val.jsonl")]
 

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from conftest import ROOT, make_experiment, random_model, with_random_lora
+from conftest import ROOT, as_clips, make_experiment, random_model, with_random_lora
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,7 +18,7 @@ from config import LoraConfig
 from dataset import load_dataset
 from model.forward import answer_loss, base_model, image_features, training_inputs, why_rows_stay_plain
 from templates import prompt_parts
-from train_exp1 import parse_arguments
+from train_exp1 import describe_step, parse_arguments
 from training.cost import (
     MicroBatch,
     Precision,
@@ -31,6 +31,7 @@ from training.cost import (
     step_memory,
     vision_flops,
 )
+from training.dry_run import describe_epoch
 from training.gpus import PEAK_TFLOPS, device_peak_flops
 
 
@@ -175,17 +176,22 @@ def test_the_model_on_meta_has_the_shape_of_the_real_one(processor, family):
 def test_micro_batches_known_beforehand_are_those_collated(tmp_path, processor, questions, tokens_per_row):
     changes = {"train.questions_per_image": questions, "train.tokens_per_row": tokens_per_row, "train.train_bs": 3}
     cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9), **changes)
-    data = load_dataset(rows, processor, cfg, training=True)
-    items = [data[index] for index in range(len(data))]
-    assert epoch_micro_batches(data) == [MicroBatch.of(data.collate(items[at : at + 3])) for at in range(0, len(items), 3)]
+    for of_rows in (rows, as_clips(rows)):
+        data = load_dataset(of_rows, processor, cfg, training=True)
+        items = [data[index] for index in range(len(data))]
+        assert epoch_micro_batches(data) == [MicroBatch.of(data.collate(items[at : at + 3])) for at in range(0, len(items), 3)]
+    assert describe_epoch(data, epoch_micro_batches(data)).startswith("an epoch: 4 images, 18 questions; ")
+    assert "one optimizer step: 6 lists of up to 4 images (3 x 2 accumulated x 1 processes)" in describe_step(data, cfg, 1)
 
 
 def test_micro_batches_of_rows_that_stay_plain(experiment, processor):
     config = base_model(random_model(processor, family="qwen3_5")).config
     assert why_rows_stay_plain(config)
-    data = load_dataset(experiment[1], processor, experiment[0], config, training=True)
-    items = [data[index] for index in range(len(data))]
-    expected = [MicroBatch.of(data.collate(items[at : at + 4]), shared=False) for at in range(0, len(items), 4)]
+    for rows in (as_clips(experiment[1]), experiment[1]):
+        data = load_dataset(rows, processor, experiment[0], config, training=True)
+        items = [data[index] for index in range(len(data))]
+        expected = [MicroBatch.of(data.collate(items[at : at + 4]), shared=False) for at in range(0, len(items), 4)]
+        assert epoch_micro_batches(data) == expected
     assert epoch_micro_batches(data) == expected and expected[0].pairs == 4 * expected[0].length ** 2
 
 

@@ -19,7 +19,7 @@ def test_nobody_and_whoever_is_there_are_always_to_be_had(report_to):
         ("wndb", "train.report_to: 'wndb' is unknown; did you mean wandb?"),
         (["tensorbord"], "train.report_to: 'tensorbord' is unknown; did you mean tensorboard?"),
         ("", "train.report_to: '' is unknown; known are azure_ml, "),
-        (["none"], "train.report_to: 'none' is unknown; known are azure_ml, "),
+        (["none", "wandb"], "train.report_to: none stands alone; set train.report_to=none, or take it out of the list"),
     ],
 )
 def test_a_misspelt_name_is_told_with_the_nearest(report_to, message):

@@ -9,17 +9,21 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_checkpoints import cut, make
+from test_checkpoints import cut, make, make_adapter
 
 from config import load_config, save_run_info
+from data.contents import weights_hash
 from files import UserError, read_json, write_jsonl
-from training.origin import adapter_to_start_from
+from training.origin import check_init_adapter
+from training.prepare import drawn_before
 from training.resume import (
     Start,
     contents,
+    finished_lines,
     how_to_start,
     is_finished,
     note_finished,
+    put_in_order,
     refuse_other_contents,
     remove_leftovers,
     remove_run,
@@ -117,8 +121,7 @@ def test_a_path_is_a_whole_checkpoint_of_this_run(cfg, tmp_path):
 
 def test_finished_is_finished_and_more_steps_may_follow(cfg):
     begin(with_changes(cfg, "train.max_steps=4"), steps=(2, 4))
-    (cfg.output_dir / "adapter").mkdir()
-    (cfg.output_dir / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
+    make_adapter(cfg.output_dir, 4)
     start = how_to_start(with_changes(cfg, "train.max_steps=4"), "newest", False, 1)
     assert not is_finished(start, cfg, steps=4, before=4), "the last checkpoint is there, but what comes after it may not be"
     note_finished(cfg.output_dir, 4)
@@ -133,9 +136,67 @@ def test_finished_is_finished_and_more_steps_may_follow(cfg):
         is_finished(start, cfg, steps=3, before=4)
     with pytest.raises(UserError, match="has no checkpoint to go on from"):
         is_finished(start._replace(checkpoint=None), cfg, steps=9, before=4)
-    shutil.rmtree(cfg.output_dir / "adapter")
-    with pytest.raises(UserError, match="is finished, but its adapter is gone"):
-        is_finished(start, cfg, steps=4, before=4)
+    assert finished_lines(start, cfg, before=4) == ["finished: all 4 steps are trained; nothing to do"]
+
+
+def test_a_finished_run_without_its_adapter_has_it_again_or_is_not_finished(cfg):
+    """It said `nothing to do` beside weights of 4,000 bytes."""
+    two, four = begin(cfg, steps=(2, 4))
+    adapter = make_adapter(cfg.output_dir, 4)
+    note_finished(cfg.output_dir, 4)
+    cut(adapter / "adapter_model.safetensors")
+    start = how_to_start(cfg, "newest", False, 1)
+    assert is_finished(start, cfg, steps=4, before=4)
+    mended, finished = finished_lines(start, cfg, before=4)
+    assert "is written anew from checkpoint-4" in mended and finished.startswith("finished: all 4 steps are trained")
+    shutil.rmtree(adapter)
+    shutil.rmtree(four)
+    assert not is_finished(how_to_start(cfg, "newest", False, 1), cfg, steps=4, before=4), "trained again from checkpoint-2"
+    shutil.rmtree(two)
+    with pytest.raises(
+        UserError, match=r"is finished, but its adapter is not whole \(it is gone\) and no checkpoint has it; start again with"
+    ):
+        finished_lines(how_to_start(cfg, "newest", False, 1), cfg, before=4)
+
+
+def test_a_run_that_its_patience_ended_says_so_whatever_steps_are_asked_for(cfg):
+    """It said `all 20 steps are trained`, and with more of them `0 steps`."""
+    patient = with_changes(cfg, "train.early_stopping_patience=2", "train.max_steps=20")
+    begin(patient, steps=(2, 4))
+    make_adapter(cfg.output_dir, 4)
+    note_finished(cfg.output_dir, 4)
+    for steps in (20, 30):
+        start = how_to_start(with_changes(patient, *patient.overrides[1:], f"train.max_steps={steps}"), "newest", False, 1)
+        assert is_finished(start, patient, steps=steps, before=20)
+        (line,) = finished_lines(start, patient, before=20)
+        assert line.startswith(
+            "finished: train.early_stopping_patience=2 ended it at step 4 of 20, and would again; nothing to do. To train on"
+        )
+
+
+def test_from_an_earlier_checkpoint_what_follows_it_is_abandoned(cfg):
+    """Killed at step 3 it went on from checkpoint-6, of the course that it had left, whose best adapter competed too."""
+    two, *_ = begin(cfg, steps=(2, 4, 6))
+    adapter = make_adapter(cfg.output_dir, 4)
+    note_finished(cfg.output_dir, 6)
+    start = how_to_start(cfg, str(two), False, 1)
+    assert start.back and not how_to_start(cfg, str(cfg.output_dir / "checkpoint-6"), False, 1).back
+    mended, moved = put_in_order(start, cfg, longer=False)
+    assert "is written anew from checkpoint-2" in mended and "checkpoint-6, checkpoint-4 moved to" in moved
+    assert read_json(adapter / "experiment.json")["best"]["step"] == 2
+    killed = how_to_start(cfg, "newest", False, 1)
+    assert killed.checkpoint == two and not killed.record.get("finished"), "whatever comes first, a kill or the new record"
+
+
+def test_a_damaged_newer_checkpoint_is_set_aside_or_it_would_outlive_those_to_come(cfg):
+    two, four = begin(cfg, steps=(2, 4))
+    make_adapter(cfg.output_dir, 4)
+    cut(four / "optimizer.pt")
+    start = how_to_start(cfg, "newest", False, 1)
+    assert not start.back
+    (moved,) = put_in_order(start, cfg, longer=False)
+    assert "checkpoint-4 moved to" in moved and (cfg.output_dir / "adapter").exists(), "of a step that comes again"
+    assert "is written anew from checkpoint-2" in put_in_order(start, cfg, longer=True)[0], "of another course"
 
 
 @pytest.mark.parametrize(
@@ -155,13 +216,11 @@ def test_steps_of_a_run(cfg, settings, images, per_step, steps):
         ("train.lr=2e-4", "train.lr=0.0001, not 0.0002"),
         ("train.seed=7", "train.seed=42, not 7"),
         ("train.train_bs=2", "train.train_bs=4, not 2"),
-        ("train.eval_bs=2", "train.eval_bs=4, not 2"),
         ("train.grad_accum=1", "train.grad_accum=2, not 1"),
         ("train.weight_decay=0.1", "train.weight_decay=0.0, not 0.1"),
         ("train.warmup_ratio=0.1", "train.warmup_ratio=0.05, not 0.1"),
         ("train.questions_per_image=1", 'train.questions_per_image="all", not 1'),
         ("train.tokens_per_row=100", "train.tokens_per_row=4096, not 100"),
-        ("train.gradient_checkpointing=false", "train.gradient_checkpointing=true, not false"),
         ("train.early_stopping_patience=3", "train.early_stopping_patience=null, not 3"),
         ("train.eval_images=3", "train.eval_images=64, not 3"),
         ("train.select_by=macro", 'train.select_by="micro", not "macro"'),
@@ -188,6 +247,8 @@ def test_what_decides_a_run_is_refused_by_name(cfg, override, said):
     "override",
     [
         "train.logging_steps=1",
+        "train.eval_bs=1",
+        "train.gradient_checkpointing=false",
         "train.num_workers=0",
         "train.report_to=tensorboard",
         "train.save_total_limit=1",
@@ -229,6 +290,29 @@ def test_fewer_processes_go_on_where_the_step_keeps_its_images(cfg):
     assert "train.grad_accum=2, not 4" in refusal(with_changes(cfg, "train.grad_accum=4"), processes=8)
 
 
+def test_smaller_micro_batches_go_on_where_the_step_keeps_its_images(cfg):
+    """What a run that is out of memory is told to do."""
+    begin(cfg, steps=(2,))
+    text = refusal(with_changes(cfg, "train.train_bs=2"))
+    assert "train.train_bs=4, not 2 (with train.train_bs=2 train.grad_accum=4 keeps its steps); go on with" in text
+    assert "(with train.train_bs=3 none keeps its steps)" in refusal(with_changes(cfg, "train.train_bs=3"))
+    start = how_to_start(with_changes(cfg, "train.train_bs=2", "train.grad_accum=4"), "newest", False, 1)
+    assert start.checkpoint and start.notes == (
+        "note: train.train_bs=2 train.grad_accum=4: a step keeps its images, its sums are the same up to rounding, and dropout is drawn "
+        "anew",
+    )
+    assert drawn_before(start) == {"first_draw": 0, "drawn_bs": 4}
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", '{"config": {}}', '{"config": null}', '{"config": {"image": {}, "lora": {}, "train": {}, "data": {}}}', "3"]
+)
+def test_a_record_that_says_nothing_is_one_line(cfg, text):
+    begin(cfg, steps=(2,))
+    (cfg.output_dir / "train_run.json").write_text(text)
+    assert "train_run.json: does not say what its run was started with (config, world_size); put it back, or start again" in refusal(cfg)
+
+
 def test_rows_pictures_and_model_are_compared_by_what_they_hold(cfg, tmp_path):
     for split in ("train", "val"):
         write_jsonl(cfg.output_dir / "data" / f"{split}.jsonl", [ROW])
@@ -259,7 +343,7 @@ def test_rows_pictures_and_model_are_compared_by_what_they_hold(cfg, tmp_path):
 def test_a_replaced_run_leaves_nothing_and_leftovers_of_kills_go(cfg):
     begin(cfg, steps=(2, 10))
     out = cfg.output_dir
-    for name in ("adapter", "data", ".checkpoint-12.new", ".adapter.new"):
+    for name in ("adapter", "abandoned", "data", ".checkpoint-12.new", ".adapter.new"):
         (out / name).mkdir()
         (out / name / "file").write_text("")
     for name in ("trainer_state.json", ".trainer_state.json.ab1_2xyz", ".train_run.json.ab1_2xyz", "predictions.jsonl"):
@@ -294,8 +378,10 @@ def trained(tmp_path):
 
 
 def test_an_adapter_to_start_from_has_to_fit(cfg, trained):
-    start = lambda *overrides: adapter_to_start_from(with_changes(cfg, f"train.init_adapter={trained}", *overrides))
-    assert adapter_to_start_from(cfg) is None and start() == trained
+    start = lambda *overrides: check_init_adapter(with_changes(cfg, f"train.init_adapter={trained}", *overrides))
+    assert check_init_adapter(cfg) == []
+    (note,) = start()
+    assert note.endswith("are compared by name (tiny), not by weights: the adapter does not say which, as older code wrote it")
     assert start("lora.dropout=0.5", "data.max_listed=3", "lora.target_modules=[down_proj,up_proj,gate_proj,o_proj,v_proj,k_proj,q_proj]")
     for override, said in (
         ("lora.r=8", "lora.r=16, this run has 8; use the same lora.r"),
@@ -306,15 +392,46 @@ def test_an_adapter_to_start_from_has_to_fit(cfg, trained):
         ("image.max_pixels=10000", "image.max_pixels=200704, this run has 10000"),
         ("model_name=other/model", 'model_name="tiny", this run has "model"'),
     ):
-        with pytest.raises(UserError, match=f"train.init_adapter: {trained} was trained with .*{said}"):
+        with pytest.raises(UserError, match=f"{trained} was trained with .*{said}"):
             start(override)
+
+
+def test_the_model_of_an_adapter_is_told_by_its_weights(cfg, trained, tmp_path):
+    """Any other model in a folder of the same name was taken, and the same one in another was not."""
+    save_file({"a": torch.zeros(3)}, tmp_path / "tiny" / "model.safetensors")
+    facts = {**read_json(trained / "experiment.json"), "base_weights": weights_hash(tmp_path / "tiny")}
+    (trained / "experiment.json").write_text(json.dumps(facts))
+    start = lambda model: check_init_adapter(with_changes(cfg, f"train.init_adapter={trained}", f"model_name={model}"))
+    renamed, other = (shutil.copytree(tmp_path / "tiny", tmp_path / name) for name in ("renamed", "other/tiny"))
+    (renamed / "README.md").write_text("another file beside the weights")
+    assert start(tmp_path / "tiny") == start(renamed) == []
+    save_file({"a": torch.ones(3)}, other / "model.safetensors")
+    with pytest.raises(UserError, match=f"was trained on other weights \\(tiny\\) than those of {other}; give the model that it was"):
+        start(other)
+    assert "the model's are not on this machine yet" in start("hub/tiny")[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "adapter_config.json: has no lora_alpha; copy the adapter again"),
+        ([], "adapter_config.json: holds a list, not the object that was written"),
+        ({"r": 16, "lora_alpha": 32, "target_modules": 5}, "adapter_config.json: has target_modules=5, which is not trained here"),
+        ({"r": 16, "lora_alpha": 32, "target_modules": ["q_proj"], "use_rslora": True}, "has use_rslora=true, which is not trained here"),
+        ({"r": 16, "lora_alpha": 32, "target_modules": ["q_proj"], "bias": "all"}, 'has bias="all", which is not trained here'),
+    ],
+)
+def test_a_kind_of_adapter_that_is_not_trained_here_is_one_line(cfg, trained, settings, said):
+    (trained / "adapter_config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=said):
+        check_init_adapter(with_changes(cfg, f"train.init_adapter={trained}"))
 
 
 def test_an_adapter_to_start_from_is_one_and_is_not_replaced(cfg, trained):
     with pytest.raises(UserError, match="is no folder; give that of a trained adapter"):
-        adapter_to_start_from(with_changes(cfg, "train.init_adapter=/nowhere"))
+        check_init_adapter(with_changes(cfg, "train.init_adapter=/nowhere"))
     with pytest.raises(UserError, match="lies in output_dir, whose run would be replaced; set another output_dir"):
-        adapter_to_start_from(with_changes(cfg, f"train.init_adapter={shutil.copytree(trained, cfg.output_dir / 'adapter')}"))
+        check_init_adapter(with_changes(cfg, f"train.init_adapter={shutil.copytree(trained, cfg.output_dir / 'adapter')}"))
     (trained / "experiment.json").unlink()
-    with pytest.raises(UserError, match="experiment.json: no such file"):
-        adapter_to_start_from(with_changes(cfg, f"train.init_adapter={trained}"))
+    with pytest.raises(UserError, match="has no experiment.json; train it with train_exp1.py"):
+        check_init_adapter(with_changes(cfg, f"train.init_adapter={trained}"))

@@ -6,6 +6,7 @@ python -m pytest tests/training/test_trainer.py -v
 import json
 import math
 import re
+import shutil
 from collections import Counter
 from types import SimpleNamespace
 
@@ -25,8 +26,8 @@ from model.adapter import attach_lora, load_adapter, save_adapter
 from model.forward import answer_loss, base_model, training_inputs
 from model.load import errors_explained
 from templates import prompt_parts
-from training.callbacks import SELECTED, ExperimentFiles, LogLines, SpeedMeter, duration, training_callbacks
-from training.checkpoints import newest_whole
+from training.callbacks import ExperimentFiles, LogLines, SpeedMeter, duration, training_callbacks
+from training.checkpoints import best_score, mend_adapter, newest_whole
 from training.cost import MicroBatch, model_flops, model_shape
 from training.trainer import (
     GradientCheck,
@@ -268,13 +269,13 @@ def test_teacher_forced_exact_match_equals_free_greedy_when_right(tmp_path, proc
 # ---- ends, stops, resumptions
 
 
-def trainer_of(folder, processor, resume=None, also=(), **changes):
+def trainer_of(folder, processor, resume=None, also=(), drawn_bs=None, **changes):
     """A Trainer of a random model on four images that validates and saves every second step; resumed where a checkpoint is given."""
     settings = {"train.train_bs": 1, "train.grad_accum": 1, "train.epochs": 2, "train.eval_steps": 2, "train.save_steps": 2}
     cfg, rows = make_experiment(folder, (1, 3, 5, 9), **{**settings, "train.logging_steps": 3, "train.save_total_limit": 20, **changes})
     set_seed(0)
     model = attach_lora(random_model(processor), cfg.lora)
-    train_set, val_set = load_dataset(rows, processor, cfg, training=True), load_dataset(rows, processor, cfg)
+    train_set, val_set = load_dataset(rows, processor, cfg, training=True, drawn_bs=drawn_bs), load_dataset(rows, processor, cfg)
     args = training_arguments(cfg, cfg.output_dir, **validation_arguments(cfg))
     trainer = build_trainer(model, train_set, val_set, args, [*training_callbacks(cfg, {}, {}), *also])
     trainer.train(resume_from_checkpoint=resume and str(cfg.output_dir / resume))
@@ -305,6 +306,43 @@ def test_a_resumed_run_has_the_weights_and_the_log_of_an_uninterrupted_one(tmp_p
     assert sorted(path.name for path in (tmp_path / "outputs").glob("checkpoint-*")) == before, "and removes none"
 
 
+def test_what_saves_memory_may_change_at_a_resume_and_changes_no_weight(tmp_path, processor):
+    """With dropout: recomputation draws the same again."""
+    settings = {"lora.dropout": 0.3, "train.train_bs": 2}
+    weights = lora_weights(trainer_of(tmp_path, processor, **settings))
+    smaller = {"train.eval_bs": 1, "train.gradient_checkpointing": "true"}
+    resumed = trainer_of(tmp_path, processor, resume="checkpoint-2", **settings, **smaller)
+    assert all(torch.equal(weight, weights[name]) for name, weight in lora_weights(resumed).items())
+
+
+def test_a_step_that_is_split_in_another_way_at_a_resume_has_the_same_images_and_sums(tmp_path, processor):
+    """From within an epoch; the order, which depends on micro-batches, stays that of the run's beginning."""
+    whole = trainer_of(tmp_path, processor, **{"train.train_bs": 2, "train.save_steps": 1})
+    weights, other = lora_weights(whole), {"train.train_bs": 1, "train.grad_accum": 2}
+    resumed = trainer_of(tmp_path, processor, resume="checkpoint-1", drawn_bs=2, **other)
+    assert resumed.speed.steps == 3 == whole.state.global_step - 1
+    assert all(torch.allclose(weight, weights[name], atol=1e-6) for name, weight in lora_weights(resumed).items())
+
+
+def test_a_lost_best_adapter_is_written_again_to_the_byte(tmp_path, processor):
+    trainer_of(tmp_path, processor)
+    out = tmp_path / "outputs"
+    before = {path.name: path.read_bytes() for path in (out / "adapter").iterdir()}
+    shutil.rmtree(out / "adapter")
+    assert mend_adapter(out, out / "checkpoint-8", best_score(out / "checkpoint-8", "micro"))
+    assert {path.name: path.read_bytes() for path in (out / "adapter").iterdir()} == before
+
+
+def test_an_optimizer_that_is_not_finite_is_not_saved(tmp_path, processor):
+    class Overflow(TrainerCallback):
+        def on_step_end(self, args, state, control, optimizer, **kwargs):
+            next(iter(optimizer.state.values()))["exp_avg_sq"][0, 0] = float("inf")
+
+    with pytest.raises(UserError, match="training stopped: the optimizer's state of step 2 is nan; there is no checkpoint before it"):
+        trainer_of(tmp_path, processor, also=[Overflow()])
+    assert not list((tmp_path / "outputs").glob("*checkpoint*"))
+
+
 @pytest.mark.parametrize("checkpoint", ["checkpoint-4", "checkpoint-6"])
 def test_early_stopping_keeps_its_patience_at_a_resume(tmp_path, processor, checkpoint):
     """A rate of nearly 0 improves nothing: the first validation is the best, and two more end the run at step 6."""
@@ -322,6 +360,13 @@ def test_only_the_newest_checkpoints_are_kept_each_an_adapter_of_its_own(tmp_pat
     loaded = dict(load_adapter(random_model(processor), out / "checkpoint-8").named_parameters())
     assert all(torch.equal(loaded[name], weight) for name, weight in lora_weights(trainer).items())
     assert read_json(out / "checkpoint-8" / "experiment.json")["best"] == {"step": 8}
+
+
+def test_checkpoints_that_a_kill_left_over_go_though_no_step_follows(tmp_path, processor):
+    """Between the saving of the last one and the removal of an old one: all is trained, and none is saved any more."""
+    trainer_of(tmp_path, processor)
+    trainer_of(tmp_path, processor, resume="checkpoint-8", **{"train.save_total_limit": 2})
+    assert sorted(path.name for path in (tmp_path / "outputs").glob("checkpoint-*")) == ["checkpoint-6", "checkpoint-8"]
 
 
 def test_a_rate_that_diverges_ends_the_run_before_the_weights_do(tmp_path, processor):
@@ -345,6 +390,9 @@ class Poison(TrainerCallback):
     def __init__(self, step):
         self.step = step
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.on_step_end(args, state, control, **kwargs)
+
     def on_step_end(self, args, state, control, model, **kwargs):
         if state.global_step == self.step:
             with torch.no_grad():
@@ -363,6 +411,13 @@ def test_the_first_number_that_is_not_finite_ends_the_run(tmp_path, processor, a
     log = json.loads((out / "trainer_state.json").read_text())["log_history"] if after == 3 else []
     assert [entry["step"] for entry in log] == [2, 3] * (after == 3)
     assert all(math.isfinite(value) for entry in log for value in entry.values())
+
+
+def test_what_overflows_before_anything_was_learned_is_not_the_rates_fault(tmp_path, processor):
+    with pytest.raises(
+        UserError, match="the loss of step 1 is nan; .*; nothing was learned yet, so the model's own numbers overflow; give"
+    ):
+        trainer_of(tmp_path, processor, also=[Poison(0)])
 
 
 def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path, processor, experiment):
@@ -400,7 +455,7 @@ def test_files_follow_the_run(tmp_path, model, experiment):
     assert evaluated(20, 0.5, 1.0) == 20
     assert evaluated(30, 0.4, 0.1) == 20, "exact match decides"
     assert evaluated(40, 0.5, 0.9) == 40, "loss breaks ties"
-    files.selected = SELECTED["macro"]  # here the opposite of micro
+    files.select_by = "macro"  # here the opposite of micro
     assert evaluated(50, 0.6, 0.1) == 40 and evaluated(60, 0.4, 2.0) == 60, "train.select_by decides"
     assert json.loads((tmp_path / "adapter" / "answer_space.json").read_text()) == {"mode": "rules"}
     assert (tmp_path / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
