@@ -7,38 +7,41 @@ come on top. Paths in a file are relative to the file in which they stand, paths
 if absent there, to the file's folder. `model_name` is such a path where a folder lies there, and else a hub id.
 """
 
+from files import UserError, not_utf8, quoted, sha256, short, write_json  # first: from here on Ctrl-C and a missing package are one line
+
+# isort: split
 import argparse
 import difflib
 import math
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
-from files import UserError, sha256, write_json  # first: from here on a missing package is one line
-
-# isort: split
 import yaml
 from packaging.version import Version
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 ROOT = Path(__file__).resolve().parent
 DEFAULT_CONFIG = ROOT / "config_exp1.yaml"
 SPLITS = ("train", "val", "test")
+LANGUAGES = tuple(sorted(path.stem for path in (ROOT / "data" / "languages").glob("*.yaml")))
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 REPORTED_PACKAGES = ("torch", "transformers", "peft", "accelerate", "qwen-vl-utils", "tokenizers", "numpy", "pillow")
 # The code that decides what a stage writes, for hashes that tell whether it is to be done again. Stages meet at files: enrichment
 # counts in the later ones by the rows that it wrote, so an edit of data/ that changes no row makes nobody train again.
-_SHARED = ("config.py", "files.py", "templates.py", "dataset.py", "constraints.py", "data/images.py", "model/*.py")
+_SHARED = ("config.py", "files.py", "templates.py", "dataset.py", "constraints.py", "data/images.py", "data/image_names.py", "model/*.py")
 CODE = {
-    "enrich": ("files.py", "data/*.py", "data/*.yaml"),
+    "enrich": ("files.py", "data/*.py", "data/*.yaml", "data/languages/*.yaml"),
     "train": (*_SHARED, "training/*.py", "train_exp1.py"),
     "predict": (*_SHARED, "data/*.py", "prediction/*.py", "predict_exp1.py"),
-    "evaluate": ("data/*.py", "data/*.yaml", "evaluation/*.*", "eval_exp1.py"),
+    "evaluate": ("data/*.py", "data/*.yaml", "data/languages/*.yaml", "evaluation/*.*", "eval_exp1.py"),
 }
 # What decides nothing that a stage writes.
 TELLS = ("model/merge.py", "model/on_disk.py", *(f"training/{name}.py" for name in ("cost", "dry_run", "report_to", "sanity")))
@@ -56,8 +59,44 @@ Count = Annotated[Integer, Field(ge=1)]
 NonNegative = Annotated[Float, Field(ge=0)]
 
 
+def _language(value):
+    if value not in LANGUAGES:  # a file that a user adds is one, too
+        raise ValueError(f"one of {', '.join(LANGUAGES)} is wanted, or a list of them, as data/languages/ has them")
+    return value
+
+
+def _prompt_text(value):
+    if isinstance(value, str) and (not value.strip() or "<|" in value):
+        raise ValueError("a text without special tokens is wanted")
+    return value
+
+
+def _field_name(value):
+    if isinstance(value, str) and "\n" in value:
+        raise ValueError("a name on one line is wanted")
+    return _prompt_text(value)
+
+
+def _reporters(value):
+    value = value[0] if isinstance(value, list) and value in (["none"], ["all"], [None]) else value
+    return "none" if value in (None, "null") else value
+
+
+Language = Annotated[str, AfterValidator(_language)]
+PromptText = Annotated[str, AfterValidator(_prompt_text)]
+FieldName = Annotated[str, AfterValidator(_field_name)]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PromptConfig(Section):
+    system: PromptText = "You are a surgical VQA assistant. Answer concisely with only the final answer."
+    question_type: FieldName = "Question type"
+    question: FieldName = "Question"
+    valid_answers: FieldName = "Valid answers"
+    answer: FieldName = "Answer"
 
 
 class ImageConfig(Section):
@@ -102,7 +141,7 @@ class TrainConfig(Section):
     select_by: Literal["micro", "macro"] = "micro"
     init_adapter: Path | None = None
     num_workers: Annotated[Integer, Field(ge=0)] = 2
-    report_to: str | list[str] = "none"
+    report_to: Annotated[str | list[str], BeforeValidator(_reporters)] = "none"
 
     def steps(self, images, images_per_step):
         """Optimizer steps of a training whose epochs have so many images (groups of questions)."""
@@ -114,10 +153,19 @@ class DataConfig(Section):
     val_jsonl: Path | None = None
     test_jsonl: Path | None = None
     image_root: Path | None = None
+    corrections: Path | None = None
     answer_space: Literal["mined", "rules"] = "mined"
     max_unseen: Annotated[Float, Field(gt=0, le=1)] = 0.01
     count_margin: Annotated[Integer, Field(ge=0)] = 5
+    min_groups: Count = 2
+    language: Language | Annotated[list[Language], Field(min_length=1)] = "en"
     max_listed: Annotated[Integer, Field(ge=0)] = 20
+    max_frames: Count | None = None
+
+    @property
+    def languages(self):
+        """The data's languages (tuple of str), the first being the one that decides where two disagree."""
+        return (self.language,) if isinstance(self.language, str) else tuple(dict.fromkeys(self.language))
 
 
 class PredictConfig(Section):
@@ -145,6 +193,7 @@ class Config(Section):
     output_dir: Path = Path("outputs")
     prompt_style: Literal["plain", "chat"] = "plain"
     answer_prefix: str = ""
+    prompt: PromptConfig = PromptConfig()
     image: ImageConfig = ImageConfig()
     lora: LoraConfig = LoraConfig()
     train: TrainConfig = TrainConfig()
@@ -154,10 +203,10 @@ class Config(Section):
     config_path: Annotated[Path, Field(exclude=True)] = DEFAULT_CONFIG  # where it was read; not a key of the file
     overrides: Annotated[tuple[str, ...], Field(exclude=True)] = ()  # as they were given
 
-    def command(self, script, *arguments):
-        """How to run another script with this configuration from this shell, for the hints that scripts print."""
+    def command(self, script, *arguments, start=()):
+        """How to run a script with this configuration from this shell, for the hints that scripts print. start: see `launcher`."""
         config = [] if self.config_path == DEFAULT_CONFIG else ["--config", near(self.config_path)]
-        return shlex.join([this_python(), near(ROOT / script), *config, *map(str, arguments), *self.overrides])
+        return shlex.join([*(start or [this_python()]), near(ROOT / script), *config, *map(str, arguments), *self.overrides])
 
     def split_path(self, split):
         """Path of a split's rows. Raises UserError that names the key when it isn't set or the file is missing."""
@@ -173,6 +222,12 @@ class Config(Section):
         """The splits that the file names; train always is one of them."""
         return [split for split in SPLITS if split == "train" or getattr(self.data, f"{split}_jsonl")]
 
+    def find(self, name, *folders):
+        """The file or folder that a run's file names (see PublicNames): an absolute path as it is, or the first that is there of the
+        configuration's folder, the repository's and `folders`; None where none is, or `name` is None."""
+        paths = [folder / name for folder in (self.config_path.parent, ROOT, *folders)] if name else []
+        return next((path for path in paths if path.exists()), None)
+
     def image_folder(self):
         """The folder that image names are relative to: `data.image_root`, or that of the config file."""
         folder = self.data.image_root or self.config_path.parent
@@ -181,7 +236,77 @@ class Config(Section):
         return folder
 
 
-PATH_KEYS = ("output_dir", "data.train_jsonl", "data.val_jsonl", "data.test_jsonl", "data.image_root", "train.init_adapter")
+PATH_KEYS = ("output_dir", "train.init_adapter")
+PATH_KEYS += tuple(f"data.{name}" for name in ("train_jsonl", "val_jsonl", "test_jsonl", "image_root", "corrections"))
+HOMES = ("home", "Users")  # what lies in them are people
+START = r"file:/{2,3}|~[\w.-]*[/\\]|[A-Za-z]:[/\\]|\\\\|(?:\.\.[/\\])+|/"  # of a path that says where somebody's files lie
+WHOLE_PATH = re.compile(rf"(?:{START}).+", re.DOTALL)
+PATH_IN_TEXT = re.compile(rf"(?<![\w./\\<-])(?<!https:)(?<!http:)(?:{START})[^\s:;,'\"()<>]+")
+HUB_CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
+# Facts of a run's files that name a file or a command.
+PATH_FACTS = {
+    "model_name",
+    "base_model_name_or_path",
+    "source",
+    "adapter",
+    "command",
+    "folds",
+    "predictions",
+    "against",
+    "no_prior",
+    "file",
+}
+PATH_FACTS |= {key.rpartition(".")[2] for key in PATH_KEYS}
+
+
+class PublicNames:
+    """Names of a run's files without the folders that they lie in.
+
+    A path inside the configuration's folder or the repository is relative to it, another its last part; a cached model its hub id.
+    cfg: of the run at hand. sidecar: facts of predictions, whose paths may be another machine's.
+    """
+
+    def __init__(self, cfg, sidecar=None):
+        used = Path(((sidecar or {}).get("config") or {}).get("output_dir") or "").parent
+        folders = ((cfg.config_path.parent, 1), (ROOT, 1), (used, 2))  # `/scratch`, say, holds other people's, too
+        self.folders = [folder for folder, least in folders if len(folder.parts) > least and folder.name not in HOMES]
+
+    def path(self, value):
+        """A text that is a path or not (str or Path, or None): relative to a folder of the run, else the last part of an absolute one."""
+        text = str(value or "")
+        if found := HUB_CACHE.search(text):
+            return "/".join(found.groups())
+        for folder in self.folders:
+            if Path(text).is_relative_to(folder):
+                return os.path.relpath(text, folder)
+        return re.split(r"[/\\]", text.rstrip("/\\"))[-1] if WHOLE_PATH.fullmatch(text) else text
+
+    def text(self, line, *known):
+        """A line in which paths may stand, those of `known` even if they hold spaces."""
+        for path in sorted(map(str, filter(None, known)), key=len, reverse=True):
+            for form in (path, os.path.relpath(path)):
+                if WHOLE_PATH.fullmatch(form):
+                    line = line.replace(form, self.path(path))
+        return PATH_IN_TEXT.sub(lambda found: self.path(found[0]), line)
+
+    def values(self, value):
+        """Nested settings with every path made public."""
+        if isinstance(value, dict):
+            return {key: self.values(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.values(item) for item in value]
+        if not isinstance(value, str):
+            return value
+        key, sign, rest = value.partition("=")  # an override, `data.train_jsonl=/home/…`
+        return f"{key}={self.values(rest)}" if sign and "/" not in key else self.text(self.path(value))
+
+    def facts(self, value, key=None):
+        """Nested facts with the paths of those that name files made public; other texts, which may be anybody's answers, stay."""
+        if isinstance(value, dict):
+            return {name: self.facts(item, str(name).rpartition(".")[2]) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.facts(item, key) for item in value]
+        return self.values(value) if isinstance(value, str) and key in PATH_FACTS else value
 
 
 def load_config(path=None, overrides=()):
@@ -201,7 +326,7 @@ def load_config(path=None, overrides=()):
         cfg = Config(**values, config_path=path.resolve(), overrides=tuple(overrides))
     except ValidationError as error:
         raise UserError("; ".join(f"{_where(item, chain)}: {_explain(item)}" for item in error.errors())) from None
-    except TypeError as error:  # a key that isn't text, or `config_path` itself
+    except TypeError as error:  # `config_path` itself
         raise UserError(f"{path}: {error}") from None
     if os.path.isabs(cfg.model_name) and not (Path(cfg.model_name) / "config.json").is_file():
         raise UserError(f"model_name: {cfg.model_name} is no model folder, with a config.json; give a model folder or a hub id")
@@ -224,10 +349,10 @@ def _read_chain(path, below=()):
     if base is None:
         return [(path, values)]
     if not isinstance(base, str):
-        raise UserError(f"{path}: extends is {base!r}; give one file, such as extends: config_exp1.yaml")
+        raise UserError(f"{path}: extends is {quoted(base)}; give one file, such as extends: config_exp1.yaml")
     base = _from(folder, base)
     if not base.is_file():
-        raise UserError(f"{path}: extends {base}, which does not exist; paths in a file are relative to that file")
+        raise UserError(f"{path}: extends {short(base, 500)}, which does not exist; paths in a file are relative to that file")
     return [*_read_chain(base, (*below, path.resolve())), (path, values)]
 
 
@@ -278,6 +403,18 @@ def this_python():
     return near(sys.executable)
 
 
+def launcher():
+    """How the running script is started again as it was: by Python, or by torchrun with as many processes on this machine.
+
+    Several machines are named with their number; where they meet is for their user to say.
+    """
+    processes, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if processes == 1:
+        return [this_python()]
+    machines = [f"--nnodes={processes // here}"] if processes > here else []
+    return [this_python(), "-m", "torch.distributed.run", *machines, f"--nproc_per_node={here}"]
+
+
 def resolve_path(path, folder, writing=False):
     """Resolve a path from the command line: in the working directory, or else, if absent there, in `folder`.
 
@@ -288,16 +425,54 @@ def resolve_path(path, folder, writing=False):
     return path.absolute() if path.is_absolute() or path.exists() or wanted.exists() else Path(folder) / path
 
 
+class _OneOfEachKey(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """YAML whose keys are given once: PyYAML lets the last of two win in silence. (A key of `<<` may be given anew.)"""
+
+    def construct_mapping(self, node, deep=False):
+        seen = {}
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            key, line = key_node.value, key_node.start_mark.line + 1
+            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != "tag:yaml.org,2002:merge":
+                if (key_node.tag, key) in seen:
+                    raise UserError(f"line {line}: {short(key)} is given twice, first in line {seen[key_node.tag, key]}; keep one")
+                seen[key_node.tag, key] = line
+        return super().construct_mapping(node, deep)
+
+
+def yaml_file(path):
+    """What a YAML file holds. Raises UserError naming file and line for what is no YAML, isn't UTF-8 or gives a key twice."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEachKey)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except UnicodeDecodeError:
+        line, wrong = not_utf8(path)
+        raise UserError(f"{path}: not a YAML file (line {line}: {wrong})") from None
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply; write it flat") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from None
+
+
 def _read_yaml(path):
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml_file(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file; give another with --config") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
-        raise UserError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from None
+    except OSError as error:
+        raise UserError(f"{path}: not a YAML file ({error})") from None
     if not isinstance(values or {}, dict):
         raise UserError(f"{path}: holds a {type(values).__name__}, not `key: value` lines")
+    for key in _keys(values or {}):
+        if not isinstance(key, str):  # `no:` and `1:` are none to YAML
+            raise UserError(f"{path}: the key {quoted(key)} is no text; correct it, or put it in quotes if it is meant")
     return values or {}
+
+
+def _keys(values):
+    for key, value in values.items():
+        yield key
+        yield from _keys(value) if isinstance(value, dict) else ()
 
 
 def _change(values, dotted_key, change):
@@ -314,23 +489,65 @@ def _change(values, dotted_key, change):
 def _apply_override(values, override, folder):
     dotted_key, separator, text = override.partition("=")
     if not separator:
-        raise UserError(f"override {override!r}: write section.key=value, for example train.lr=2e-4")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"override {override!r}: {text!r} is not a YAML value") from None
+        raise UserError(f"override {quoted(override)}: write section.key=value, for example train.lr=2e-4")
+    value = _override_value(override, dotted_key, text)
     if isinstance(value, dict):
-        raise UserError(f"override {override!r}: give one key at a time, such as {dotted_key}.{next(iter(value), 'key')}=…")
+        raise UserError(f"override {quoted(override)}: give one key at a time, such as {dotted_key}.{next(iter(value), 'key')}=…")
     if dotted_key in PATH_KEYS and value is not None:
-        value = str(resolve_path(str(value), folder, writing=dotted_key == "output_dir"))
+        if not value:
+            raise UserError(f"override {quoted(override)}: give a path")
+        value = str(resolve_path(value, folder, writing=dotted_key == "output_dir"))
     if dotted_key == "model_name":
         value = _model_folder(value, Path.cwd(), folder)
     *sections, key = dotted_key.split(".")
     for section in sections:
         if not isinstance(values.setdefault(section, {}), dict):
-            raise UserError(f"override {override!r}: {section} is not a section")
+            raise UserError(f"override {quoted(override)}: {section} is not a section")
         values = values[section]
     values[key] = value
+
+
+def _override_value(override, dotted_key, text):
+    """What an override gives its key: YAML, but a path or a text as it stands; a shell has taken its quotes off already.
+
+    A text that is in quotes all the same is what YAML makes of it, as it is in a file.
+    """
+    kinds, stripped = kinds_of(dotted_key), text.strip()
+    in_quotes = len(stripped) > 1 and stripped[0] == stripped[-1] and stripped[0] in "'\""
+    as_it_stands = kinds & {str, Path} and not (in_quotes or (list in kinds and stripped.startswith("[")))
+    if as_it_stands:
+        nothing = NoneType in kinds and text in ("", "~", "null", "Null", "NULL")
+        return None if nothing else text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        if kinds & {str, Path}:
+            return text
+        raise UserError(f"override {quoted(override)}: {quoted(text)} is not a YAML value") from None
+
+
+def kinds_of(dotted_key):
+    """The types that a key takes ({str, Path, NoneType, list, int, …}), empty for an unknown one. A key that takes numbers or truth
+    beside texts (`questions_per_image: all`) is none of texts: those kinds alone are left."""
+    model, *parts = Config, *dotted_key.split(".")
+    for part in parts:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return set()
+        model = field.annotation
+    kinds = _kinds(model)
+    return kinds if kinds <= {str, Path, NoneType, list} else kinds - {str, Path}
+
+
+def _kinds(annotation):
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kinds(args[0])
+    if origin in (Union, UnionType):
+        return set().union(*map(_kinds, args))
+    if origin is Literal:
+        return set(map(type, args))
+    return {origin or annotation}
 
 
 def _model_folder(value, *folders):
@@ -356,11 +573,11 @@ def _explain(error):
     if error["type"] != "extra_forbidden":
         prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
         key = next((prefix for prefix in prefixes if prefix in known), parts[0])  # what follows tells a union's member
-        return f"{key}: {error['msg']}, not {error['input']!r}"
+        return f"{key}: {error['msg']}, not {quoted(error['input'])}"
     key = ".".join(parts)
     near = [name for name in known if name.rsplit(".")[-1] == key.rsplit(".")[-1]]
     near = near or difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
-    return f"unknown key {key}" + (f" (did you mean {near[0]}?)" if near else "")
+    return f"unknown key {short(key)}" + (f" (did you mean {near[0]}?)" if near else "")
 
 
 def argument_parser(description, **kwargs):
@@ -384,8 +601,9 @@ def check_transformers(minimum="5.23"):
 
 
 def save_run_info(path, cfg, device="cpu", **facts):
-    """Write the resolved configuration, library versions, git commit and device of a run beside its output."""
-    write_json(path, {**facts, "config": cfg.model_dump(mode="json"), **environment_facts(), "device": str(device)})
+    """Write the resolved configuration, library versions, git commit and device of a run beside its output, without absolute paths."""
+    facts |= {"config": cfg.model_dump(mode="json"), **environment_facts(), "device": str(device)}
+    write_json(path, PublicNames(cfg).facts(facts))
 
 
 def code_facts(stage):

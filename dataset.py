@@ -9,18 +9,19 @@ answer's tokens and EOS elsewhere.
 import random
 import sys
 from functools import lru_cache
-from itertools import chain, combinations
+from itertools import chain, combinations, groupby
 
-from files import UserError, run_script, use_color  # first: from here on a missing package is one line
+from files import UserError, quoted, run_script, short, use_color  # first: from here on a missing package is one line
 
 # isort: split
 import torch
 from torch.utils.data import Dataset
 
-from config import SPLITS, argument_parser, check_transformers, load_config
+from config import SPLITS, PromptConfig, argument_parser, check_transformers, load_config
 from constraints import LabelSetGrammar
 from data.answer_space import EXCLUSIVE
-from data.images import check_images, image_path, image_token_count, load_image
+from data.image_names import image_path, images_of
+from data.images import check_images, image_token_count, load_image
 from data.preprocess import ensure_enriched
 from data.rows import group_by_image
 from model.forward import attention_par, why_rows_stay_plain
@@ -69,17 +70,17 @@ def label_set_grammar(tokenizer, labels, answer_prefix=""):
         try:
             grammar.after(ids)
         except KeyError:
-            names = ", ".join(some)
+            names = short(", ".join(some))
             raise UserError(f"the labels {names} can't be told apart in a list; rename them in the data") from None
     return grammar
 
 
-def encode_prompt(processor, row, style="plain", max_listed=None):
-    """Return `(prefix_ids, branch_ids)` of a row's prompt; the prefix holds one unexpanded image token.
+def encode_prompt(processor, row, style="plain", max_listed=None, words=PromptConfig(), images=1):
+    """Return `(prefix_ids, branch_ids)` of a row's prompt; the prefix holds one unexpanded image token for each of its `images`.
 
-    Encoding the two apart gives the ids of the whole prompt, because the cut follows a special token.
+    Encoding the two apart gives the ids of the whole prompt, because the cut follows a special token. images: their number.
     """
-    prefix, branch = prompt_parts(*prompt_fields(row, max_listed), style, processor)
+    prefix, branch = prompt_parts(*prompt_fields(row, max_listed), style, processor, words, images)
     encode = lambda text: processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     return encode(prefix), encode(branch)
 
@@ -91,10 +92,10 @@ def prompt_fields(row, max_listed=None):
     return row["question_type"], row["question"], candidates if listed else None
 
 
-def expand_image_token(prefix_ids, image_token_id, count):
-    """Repeat the prefix's one image token `count` times."""
-    at = prefix_ids.index(image_token_id)
-    return prefix_ids[:at] + [image_token_id] * count + prefix_ids[at + 1 :]
+def expand_image_tokens(prefix_ids, image_token_id, counts):
+    """Repeat each of the prefix's image tokens as often as `counts` (a number for each image, in order) says."""
+    counts = iter(counts)
+    return [token for token in prefix_ids for _ in range(next(counts, 1) if token == image_token_id else 1)]
 
 
 def split_groups(groups, questions_per_image, rng):
@@ -137,7 +138,7 @@ def heaviest_micro_batch(lengths, micro_batch):
 
 
 class VQADataset(Dataset):
-    """Images with their questions as token trees.
+    """Images with their questions as token trees. What is said of an image is true of a row's list of images, which is one item.
 
     rows: enriched rows (dicts). sizes: `{image name: (width, height)}` from `images.check_images`. supervised=False
     leaves the answers out (prediction). training=True groups and orders the images anew each epoch (`set_epoch`) and
@@ -146,10 +147,13 @@ class VQADataset(Dataset):
     question. Every row is encoded here, so a row longer than max_seq_len is an error now and not in the middle of a run.
 
     first_draw: the draw that the first epoch takes; default: of all epochs' the one with the heaviest micro-batch, so that the
-    first step of a training needs the most memory. A run that is resumed keeps its own.
+    first step of a training needs the most memory. drawn_bs: the train.train_bs by whose micro-batches that was chosen. A run that is
+    resumed keeps its own of both.
     """
 
-    def __init__(self, rows, processor, cfg, sizes, model_config, supervised=True, training=False, world_size=1, first_draw=None):
+    def __init__(
+        self, rows, processor, cfg, sizes, model_config, supervised=True, training=False, world_size=1, first_draw=None, drawn_bs=None
+    ):
         self.processor, self.cfg, self.supervised, self.training = processor, cfg, supervised, training
         self.shared, self.attention_par = why_rows_stay_plain(model_config) is None, attention_par(model_config)
         self.images_per_step = cfg.train.train_bs * cfg.train.grad_accum * world_size
@@ -157,8 +161,9 @@ class VQADataset(Dataset):
         self.special_tokens = list(processor.tokenizer.get_added_vocab())
         self.sizes, self.image_groups = sizes, group_by_image(rows)
         self.image_tokens = {name: self._count_tokens(name, size) for name, size in sizes.items()}
-        self.prefix_ids = encode_prompt(processor, rows[0], cfg.prompt_style, cfg.data.max_listed)[0]
+        self.prefixes = {}  # of so many images -> prefix ids
         self.encoded = {row["id"]: self._encode_row(row) for row in rows}
+        self.drawn_bs = drawn_bs or cfg.train.train_bs
         self.first_draw = self._heaviest_draw() if training and first_draw is None else first_draw or 0
         self.set_epoch(0)
 
@@ -167,12 +172,12 @@ class VQADataset(Dataset):
         self.groups = self._draw({0: self.first_draw, self.first_draw: 0}.get(epoch, epoch))
 
     def _draw(self, number):
-        rng, train = random.Random(f"{self.cfg.train.seed}:{number}"), self.cfg.train
+        rng = random.Random(f"{self.cfg.train.seed}:{number}")
         groups = split_groups(self.image_groups, self._cap(), rng)
         if not self.training:
             return groups
         lengths = list(map(self.count_tokens, groups))
-        return [groups[index] for index in order_by_step(lengths, self.images_per_step, rng, train.train_bs)]
+        return [groups[index] for index in order_by_step(lengths, self.images_per_step, rng, self.drawn_bs)]
 
     def _cap(self):
         """Most questions of a group."""
@@ -182,33 +187,50 @@ class VQADataset(Dataset):
         groups = len(split_groups(self.image_groups, self._cap(), random.Random(0)))
         epochs = -(-self.cfg.train.steps(groups, self.images_per_step) // -(-groups // self.images_per_step))
         first_step = lambda number: [self.count_tokens(rows) for rows in self._draw(number)[: self.images_per_step]]
-        return max(range(epochs), key=lambda number: heaviest_micro_batch(first_step(number), self.cfg.train.train_bs))
+        return max(range(epochs), key=lambda number: heaviest_micro_batch(first_step(number), self.drawn_bs))
 
     def count_tokens(self, rows):
         """Tokens of one image's tree."""
         return self.prefix_length(rows[0]) + sum(map(len, chain.from_iterable(self.encoded[row["id"]] for row in rows)))
 
+    def images(self, row):
+        """Names of the images that are read for a row."""
+        return images_of(row, self.cfg.data.max_frames)
+
     def prefix_length(self, row):
-        return len(self.prefix_ids) - 1 + self.image_tokens[row["image"]]
+        names = self.images(row)
+        return len(self._prefix_ids(row, len(names))) + sum(self.image_tokens[name] - 1 for name in names)
+
+    def _prefix_ids(self, row, images):
+        """The ids before every question about so many images, one token an image; any row has the same."""
+        if images not in self.prefixes:
+            self.prefixes[images] = self._encode_prompt(row, images)[0]
+        return self.prefixes[images]
+
+    def _encode_prompt(self, row, images):
+        cfg = self.cfg
+        return encode_prompt(self.processor, row, cfg.prompt_style, cfg.data.max_listed, cfg.prompt, images)
 
     def _count_tokens(self, name, size):
         try:
             return image_token_count(size, self.cfg.image, *patch_sizes(self.processor))
         except UserError as error:
-            raise UserError(f"image {name}: {error}") from None
+            raise UserError(f"image {short(name)}: {error}") from None
 
     def _encode_row(self, row):
         """Return (branch_ids, answer_ids); answer_ids is empty without supervision."""
         self._refuse_special_tokens(row)
         if self.supervised and row.get("answer") is None:
-            raise UserError(f"row {row['id']!r}: has no answer; training and validation need one")
-        branch_ids = encode_prompt(self.processor, row, self.cfg.prompt_style, self.cfg.data.max_listed)[1]
+            raise UserError(f"row {quoted(row['id'])}: has no answer; training and validation need one")
+        images = len(self.images(row))
+        branch_ids = self._encode_prompt(row, images)[1]
         answer_ids = encode_answer(self.processor.tokenizer, row["answer"], self.cfg.answer_prefix) if self.supervised else []
         length = self.prefix_length(row) + len(branch_ids) + len(answer_ids)
         if length > self.cfg.train.max_seq_len:
+            others = f"image.max_pixels or data.max_frames (it has {images} images)" if images > 1 else "image.max_pixels"
             raise UserError(
-                f"row {row['id']!r}: is {length} tokens long, over train.max_seq_len={self.cfg.train.max_seq_len}; "
-                "raise it, lower image.max_pixels or shorten the row (rows are never cut)"
+                f"row {quoted(row['id'])}: is {length} tokens long, over train.max_seq_len={self.cfg.train.max_seq_len}; "
+                f"raise it, lower {others} or shorten the row (rows are never cut)"
             )
         return branch_ids, answer_ids
 
@@ -218,15 +240,16 @@ class VQADataset(Dataset):
         for field, values in texts.items():
             found = [token for token in self.special_tokens if any(token in value for value in values)]
             if found:
-                raise UserError(f"row {row['id']!r}: the {field} contains {found[0]!r}; remove it")
+                raise UserError(f"row {quoted(row['id'])}: the {field} contains {quoted(found[0])}; remove it")
 
     def __len__(self):
         return len(self.groups)
 
     def tree(self, rows):
         """Token tree of one image's rows, and the index of each question's last token."""
-        image_tokens = self.image_tokens[rows[0]["image"]]
-        tree = TokenTree(expand_image_token(self.prefix_ids, self.processor.image_token_id, image_tokens))
+        names = self.images(rows[0])
+        counts = [self.image_tokens[name] for name in names]
+        tree = TokenTree(expand_image_tokens(self._prefix_ids(rows[0], len(names)), self.processor.image_token_id, counts))
         leaves = []
         for row in rows:
             branch_ids, answer_ids = self.encoded[row["id"]]
@@ -235,15 +258,17 @@ class VQADataset(Dataset):
         return tree, leaves
 
     def __getitem__(self, index):
-        """One image: its rows, tree, and the processor's `pixel_values` (patches, 1176) and `image_grid_thw` (1, 3)."""
+        """One image, or list of k: its rows, tree, and the processor's `pixel_values` (patches, 1176) and `image_grid_thw` (k, 3)."""
         rows = self.groups[index]
-        image = load_image(image_path(self.image_root, rows[0]["image"]), self.cfg.image, patch_sizes(self.processor)[0])
-        pixels = self.processor.image_processor(images=[image], do_resize=False, return_tensors="pt")
+        names, (patch_size, merge_size) = self.images(rows[0]), patch_sizes(self.processor)
+        loaded = [load_image(image_path(self.image_root, name), self.cfg.image, patch_size) for name in names]
+        pixels = self.processor.image_processor(images=loaded, do_resize=False, return_tensors="pt")
         tree, leaves = self.tree(rows)
         input_ids, labels = tree.input_ids, tree.labels
-        if input_ids.count(self.processor.image_token_id) != pixels["image_grid_thw"].prod() // patch_sizes(self.processor)[1] ** 2:
-            raise UserError(f"image {rows[0]['image']}: changed on disk while it was used; start again")
-        return {"rows": rows, "tree": tree, "leaves": leaves, "input_ids": input_ids, "labels": labels, **pixels}
+        for name, patches in zip(names, pixels["image_grid_thw"].prod(1).tolist(), strict=True):
+            if patches != self.image_tokens[name] * merge_size**2:
+                raise UserError(f"image {short(name)}: changed on disk while it was used; start again")
+        return {"rows": rows, "images": names, "tree": tree, "leaves": leaves, "input_ids": input_ids, "labels": labels, **pixels}
 
     def pack(self, items):
         """Lists of the items that share a row of the batch: in training several images up to train.tokens_per_row tokens."""
@@ -258,29 +283,48 @@ class VQADataset(Dataset):
         Supervised trees come with their `tree_attention.tree_layout`; others, whose branches will fork, with `attention_mask`.
 
         pixel_values: (patches of all images, 1176) float32, each image once. image_grid_thw: (images, 3) int64.
-        image_index: (N,) int64, the image of each tree. mm_token_type_ids: (B, T), 1 at image tokens. counts: (4,) int64,
-        see COUNTS.
+        image_index: (N,) int64, the image of each tree; more than N where trees have several, tree by tree. mm_token_type_ids:
+        (B, T), 1 at image tokens. counts: (4,) int64, see COUNTS.
         """
         rows = self.pack(items)
         items = [item for row in rows for item in row]
         trees = [[item["tree"] for item in row] for row in rows]
         batch = batch_trees(trees, self.processor.tokenizer.pad_token_id)
         batch |= tree_layout(trees, batch["input_ids"].shape[1]) if self.supervised else {"attention_mask": ancestor_mask(trees)}
-        images = {item["rows"][0]["image"]: item for item in items}
+        images, seen = _images_once(items)
         batch["mm_token_type_ids"] = (batch["input_ids"] == self.processor.image_token_id).int()
-        batch["pixel_values"] = torch.cat([item["pixel_values"] for item in images.values()])
-        batch["image_grid_thw"] = torch.cat([item["image_grid_thw"] for item in images.values()])
-        batch["image_index"] = torch.tensor([list(images).index(item["rows"][0]["image"]) for item in items])
+        batch["pixel_values"] = torch.cat([patches for patches, _ in images.values()])
+        batch["image_grid_thw"] = torch.stack([grid for _, grid in images.values()])
+        batch["image_index"] = torch.tensor([list(images).index(name) for name in seen])
         plain = sum(self.count_tokens([row]) for item in items for row in item["rows"])
         unique = sum(len(item["tree"]) for item in items)
         batch["counts"] = torch.tensor([sum(len(item["rows"]) for item in items), unique, batch["input_ids"].numel(), plain])
         return batch
 
 
+def _images_once(items):
+    """({image name: its patches and grid}, names of the items' images in order)."""
+    found, seen = {}, []
+    for item in items:
+        grids = item["image_grid_thw"]
+        found |= dict(zip(item["images"], zip(item["pixel_values"].split(grids.prod(1).tolist()), grids)))
+        seen += item["images"]
+    return found, seen
+
+
 def load_dataset(rows, processor, cfg, model_config=None, **kwargs):
     """A VQADataset of enriched rows, after every image has been checked; by default for the configured model. kwargs go to VQADataset."""
-    sizes = check_images(rows, cfg.image_folder(), cfg.output_dir / "data" / "images.json")
+    sizes = check_images(rows, cfg.image_folder(), cfg.output_dir / "data" / "images.json", cfg.data.max_frames)
     return VQADataset(rows, processor, cfg, sizes, model_config or load_model_config(cfg), **kwargs)
+
+
+def say_what_is_thinned(rows, cfg, say=print):
+    """One line if rows have more images than `data.max_frames`."""
+    most = cfg.data.max_frames
+    longer = [len(images_of(row)) for row in rows if most and len(images_of(row)) > most]
+    if longer:
+        how = "so many are read, evenly spaced, the first and the last among them" if most > 1 else "the middle one is read"
+        say(f"note: {len(longer):,} of {len(rows):,} rows have more images than data.max_frames={most} (up to {max(longer)}); {how}")
 
 
 def first_images(rows, count):
@@ -321,15 +365,17 @@ def check_supervision(batch, groups, processor, cfg):
 
 
 def whole_prompt_ids(processor, row, cfg, like_ids):
-    """Ids of a row's prompt encoded in one piece, with as many image tokens as `like_ids` has."""
-    prompt = "".join(prompt_parts(*prompt_fields(row, cfg.data.max_listed), cfg.prompt_style, processor))
+    """Ids of a row's prompt encoded in one piece, with as many tokens of each image as `like_ids` has."""
+    images = len(images_of(row, cfg.data.max_frames))
+    prompt = "".join(prompt_parts(*prompt_fields(row, cfg.data.max_listed), cfg.prompt_style, processor, cfg.prompt, images))
     prompt_ids = processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    return expand_image_token(prompt_ids, processor.image_token_id, like_ids.count(processor.image_token_id))
+    counts = [len(list(run)) for token, run in groupby(like_ids) if token == processor.image_token_id]
+    return expand_image_tokens(prompt_ids, processor.image_token_id, counts)
 
 
 def _require(condition, row, problem):
     if not condition:
-        raise UserError(f"label mask broken at row {row['id']!r}: {problem}; check dataset.py and model/token_tree.py")
+        raise UserError(f"label mask broken at row {quoted(row['id'])}: {problem}; check dataset.py and model/token_tree.py")
 
 
 def show_item(item, processor, color=True):
@@ -348,7 +394,7 @@ def show_item(item, processor, color=True):
             kind = BLUE if token == processor.image_token_id else DIM if tree.labels[node] == IGNORE_INDEX else GREEN
             spans = spans if spans[-1][0] == kind else [*spans, (kind, [])]
             spans[-1][1].append(token)
-        lines.append(f"row {row['id']}  image {row['image']}  {len(path)} tokens")
+        lines.append(f"row {row['id']}  image {', '.join(item['images'])}  {len(path)} tokens")
         lines.append("".join(_span_text(kind, ids, tokenizer, color) for kind, ids in spans[1:]))
         lines.append(f"supervised ids: {[tree.labels[node] for node in path if tree.labels[node] != IGNORE_INDEX]}\n")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ import sys
 from itertools import chain
 
 from config import argument_parser, check_transformers, load_config, near, save_run_info
+from data.image_names import images_of
 from data.matching import normalize_answer, question_key
 from data.preprocess import ensure_enriched
 from data.rows import group_by_image
@@ -27,10 +28,10 @@ BYTES_PER_TOKEN = 2.5  # of UTF-8, at least, where a tokenizer knows the words: 
 
 def choose_rows(rows, count):
     """The first `count` rows, image by image, without those that contradict another on the same image and question."""
-    answers = {}
+    answers, key = {}, lambda row: (*images_of(row), question_key(row["question"]))
     for row in rows:
-        answers.setdefault((row["image"], question_key(row["question"])), set()).add(row["answer"])
-    agreeing = [row for row in rows if len(answers[row["image"], question_key(row["question"])]) == 1]
+        answers.setdefault(key(row), set()).add(row["answer"])
+    agreeing = [row for row in rows if len(answers[key(row)]) == 1]
     return [row for group in group_by_image(agreeing) for row in group][:count]
 
 
@@ -124,7 +125,7 @@ def main():
     # torch and transformers take seconds: what the user mistyped is said before
     from transformers import set_seed
 
-    from dataset import load_dataset, show_item
+    from dataset import load_dataset, say_what_is_thinned, show_item
     from model.load import errors_explained, load_model, load_processor
     from prediction.decode import answer_questions
     from training.sanity import UntilKnown, check_forward, check_labels, evaluating, share_teacher_forced
@@ -133,6 +134,7 @@ def main():
     set_seed(cfg.train.seed)
     output_dir = cfg.output_dir / "sanity"
     rows = choose_rows(ensure_enriched(cfg, "train"), SAMPLES)
+    say_what_is_thinned(rows, cfg)
     processor = load_processor(cfg)
     dataset = load_dataset(rows, processor, cfg, training=True)
     prompts = load_dataset(rows, processor, cfg, supervised=False)

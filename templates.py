@@ -1,25 +1,23 @@
 """The prompt: its text, and where the image goes.
 
 Everything up to the image's end is the same for every question about an image (the shared prefix);
-everything after it belongs to one question (its branch).
+everything after it belongs to one question (its branch). Its words are the `prompt` section of the configuration, by default as here.
 """
 
-SYSTEM_TEXT = "You are a surgical VQA assistant. Answer concisely with only the final answer."
+from config import PromptConfig
+
 IMAGE_PLACEHOLDER = "<|vision_start|><|image_pad|><|vision_end|>"
 
-PLAIN_HEAD = f"System: {SYSTEM_TEXT}\nUser:\n"
-PLAIN_TAIL = "\nAssistant: Answer:"
 
-
-def question_block(question_type, question, answer_candidates=None):
-    """The lines that tell one question from another, without a final newline."""
-    lines = [f"Question type: {question_type}", f"Question: {question}"]
+def question_block(question_type, question, answer_candidates=None, words=PromptConfig()):
+    """The lines that tell one question from another, without a final newline. words: the prompt section of a configuration."""
+    lines = [f"{words.question_type}: {question_type}", f"{words.question}: {question}"]
     if answer_candidates:
-        lines.append("Valid answers: " + ", ".join(answer_candidates))
+        lines.append(f"{words.valid_answers}: " + ", ".join(answer_candidates))
     return "\n".join(lines)
 
 
-def prompt_block(question_type, question, answer_candidates=None):
+def prompt_block(question_type, question, answer_candidates=None, words=PromptConfig()):
     """The plain prompt without its image, for example
 
     System: You are a surgical VQA assistant. Answer concisely with only the final answer.
@@ -29,23 +27,29 @@ def prompt_block(question_type, question, answer_candidates=None):
     Valid answers: yes, no
     Assistant: Answer:
     """
-    return PLAIN_HEAD + question_block(question_type, question, answer_candidates) + PLAIN_TAIL
+    return _plain_head(words) + question_block(question_type, question, answer_candidates, words) + f"\nAssistant: {words.answer}:"
 
 
-def prompt_parts(question_type, question, answer_candidates=None, style="plain", processor=None):
-    """Return `(prefix, branch)`: the prompt up to the image placeholder's end, and the rest.
+def _plain_head(words):
+    return f"System: {words.system}\nUser:\n"
 
-    `prefix + branch` with the placeholder taken out is `prompt_block(...)` in the plain style. The chat style
+
+def prompt_parts(question_type, question, answer_candidates=None, style="plain", processor=None, words=PromptConfig(), images=1):
+    """Return `(prefix, branch)`: the prompt up to the image placeholder's end, and the rest. images: placeholders, one behind another.
+
+    `prefix + branch` with the placeholders taken out is `prompt_block(...)` in the plain style. The chat style
     puts the same fields through `processor.apply_chat_template` and needs a processor.
     """
     if style == "plain":
-        prompt = PLAIN_HEAD + IMAGE_PLACEHOLDER + prompt_block(question_type, question, answer_candidates).removeprefix(PLAIN_HEAD)
+        head = _plain_head(words)
+        prompt = head + IMAGE_PLACEHOLDER * images + prompt_block(question_type, question, answer_candidates, words).removeprefix(head)
     else:
-        user = [{"type": "image"}, {"type": "text", "text": question_block(question_type, question, answer_candidates)}]
-        messages = [{"role": "system", "content": [{"type": "text", "text": SYSTEM_TEXT}]}, {"role": "user", "content": user}]
+        block = question_block(question_type, question, answer_candidates, words)
+        user = [*[{"type": "image"}] * images, {"type": "text", "text": block}]
+        messages = [{"role": "system", "content": [{"type": "text", "text": words.system}]}, {"role": "user", "content": user}]
         prompt = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    head, branch = prompt.split(IMAGE_PLACEHOLDER, 1)  # the image comes first, so a question can't split the prompt
-    return head + IMAGE_PLACEHOLDER, branch
+    branch = prompt.split(IMAGE_PLACEHOLDER, images)[images]  # the images come first, so a question can't split the prompt
+    return prompt.removesuffix(branch), branch
 
 
 if __name__ == "__main__":

@@ -17,13 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from config import SPLITS, argument_parser, load_config
+from data.image_names import images_of
 from data.rows import read_rows
 from files import read_json, run_script, write_jsonl
 
 
 def swap_images(rows):
     """The rows with the questions of each image moved to the next one of another group, the last one's to the first."""
-    groups = {row["image"]: row.get("group", row["image"]) for row in rows}
+    groups = {tuple(images_of(row)): row.get("group", row["image"]) for row in rows}
     images = list(groups)
 
     def following(place):
@@ -31,7 +32,7 @@ def swap_images(rows):
         return next((image for image in others if groups[image] != groups[images[place]]), (others or images)[0])
 
     moved = {image: following(place) for place, image in enumerate(images)}
-    return [{**row, "image": moved[row["image"]]} for row in rows]
+    return [{**row, "image": moved[tuple(images_of(row))][0], "images": [*moved[tuple(images_of(row))]]} for row in rows]
 
 
 def main():

@@ -10,13 +10,12 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
-
+from config import yaml_file
 from data.text import clean
 
 ALIASES_FILE = Path(__file__).with_name("aliases.yaml")
 NOTHING = {"labels": {}, "labels_where_seen": {}, "separators": [], "question_words": {}, "junk": []}
-ALIASES = yaml.safe_load(ALIASES_FILE.read_text(encoding="utf-8")) if ALIASES_FILE.is_file() else NOTHING
+ALIASES = yaml_file(ALIASES_FILE) if ALIASES_FILE.is_file() else NOTHING
 
 PREFIX = re.compile(r"^(?:\s*\[[^\[\]]{1,40}\])+\s*(?=\S)")  # `[Stage-2] Is there text?`
 # Punctuation, but for the point of 1.5 and the hyphen of 5-10; `<5mm` and `>5mm` differ.
@@ -28,7 +27,7 @@ TIGHT_LIST = re.compile(r";(?! )(?=.*\w)")
 
 def strip_prefix(question):
     """The question without a prefix such as `[Stage-2]`."""
-    return PREFIX.sub("", question)
+    return PREFIX.sub("", question) if "[" in question else question
 
 
 @lru_cache(1 << 16)

@@ -4,23 +4,27 @@ Rules that read the question alone mislabel real data: "Is this finding easy to 
 The space is mined from training rows only and applied unchanged to every split. It is saved beside the adapter, so that
 prediction uses the one that training saw. With `data.answer_space: rules` it holds the rules' verdict instead.
 
-A question's answers are closed when the next one is unlikely to be new. The probability of an unseen kind is about the
-number of kinds seen once, N1, over that of all answers, N (Good 1953, "The population frequencies of species and the
-estimation of population parameters", after Turing). For label lists the kinds are labels, not whole lists.
+A question's answers are closed when the next patient's are unlikely to be new. The probability of an unseen kind is about the
+number of kinds seen once, N1, over that of all observations, N (Good 1953, "The population frequencies of species and the
+estimation of population parameters", after Turing). Observations have to be independent, and a patient's frames aren't: what
+counts is in how many groups a kind was seen, or in how many images where no group is given. For label lists the kinds are
+labels, not whole lists. Leaving out one group after the other shows what that is worth: docs/method.md.
 """
 
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
+import gc
 import re
 from collections import Counter
+from contextlib import contextmanager
 from itertools import combinations
 
 from config import DataConfig
 from data.aliases import ALIASES, TIGHT_LIST, fold_label, question_template, spellings_where_seen
+from data.image_copies import join_by_rows
+from data.language import EXCLUSIVE, NO, YES, yes_no_answers
 from data.matching import (
-    EXCLUSIVE,
-    YES_NO,
     are_labels,
     chosen_options,
     is_junk,
@@ -30,14 +34,27 @@ from data.matching import (
     separators_in,
     split_labels,
 )
-from data.rules import BUILT_IN, CLOSED_TYPES, as_the_rules_say, enrich_row, given_candidates, mine_verdict, rule_candidates, rule_type
-from files import UserError, hash_of, read_json, write_json
+from data.rules import (
+    BUILT_IN,
+    CLOSED_TYPES,
+    Reading,
+    as_the_rules_say,
+    enrich_row,
+    given_candidates,
+    is_choice,
+    may_name_one_thing,
+    mine_verdict,
+    read_question,
+    rule_type,
+)
+from data.text import clean
+from files import UserError, hash_of, read_json, short, write_json
 
 TIGHT = "; without a space"
 SPACE_FILE = "answer_space.json"
-MIN_ROWS = 30  # fewer training rows never close a question
+MIN_ROWS = 30  # fewer training rows never close a question, nor fewer images where no group is given
+MIN_GROUPS = 5  # nor fewer groups
 LARGEST_COUNT = 100  # answers to "how many" beyond this are no range to be filled
-SHOWN = 100  # labels whose counts an open question's entry lists
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -47,46 +64,138 @@ SHOWN = 100  # labels whose counts an open question's entry lists
 def mine(train_rows, settings=DataConfig()):
     """Return the answer space of training rows (an iterable of checked rows), a dict that JSON can hold.
 
-    settings: `answer_space`, `max_unseen`, `count_margin` of the configuration's data section. `questions` has an entry
-    for every question template whose training rows say more than the rules do; the others are only counted. `given` has
-    one for every template whose candidates come from the rows' options or from a type that users added to schema.py.
+    settings: the data section of a configuration. `questions` has an entry for every question template whose training rows say more
+    than the rules do, `given` one for those with given candidates that are answered with lists. It holds no answers but the labels
+    that may be said, each seen in `min_groups` groups, and no counts of them: it lies beside an adapter that people publish.
+    `found` is for `describe` alone and is taken out before a space is kept.
     """
     if settings.answer_space == "rules":
-        return {"mode": "rules", **mine_verdict(train_rows)}
-    asked, given, tight = {}, {}, Counter()
-    for row in train_rows:
-        if is_junk(row["answer"]):
-            continue
-        question_type = rule_type(row)
-        candidates = given_candidates(question_type, row)
-        if candidates:
-            _note_given(given, question_type, candidates, row)
-        else:
-            key = question_template(row["question"])
-            asked.setdefault(key, (question_type, Counter()))[1][normalize_answer(row["answer"])] += 1
-            tight[key] += TIGHT_LIST.search(row["answer"]) is not None
-    questions, others = {}, Counter()
+        return {"mode": "rules", **mine_verdict(train_rows), "found": {}}
+    with _no_search_for_circles():
+        return _mined(train_rows, settings)
+
+
+@contextmanager
+def _no_search_for_circles():
+    """Leave Python's search for unreachable circles out: millions of small objects are made here, none in a circle."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _mined(train_rows, settings):
+    asked, given = _gather(train_rows, settings.languages)
+    reading = Reading(settings.languages, _yes_no_forms(asked, settings))
+    questions, others, folded, known = {}, Counter(), Counter(), {}
     for key in sorted(asked):
-        question_type, answers = asked.pop(key)
-        entry = _describe_question(key, question_type, answers, Counter({TIGHT: tight[key]}), settings)
-        if _says_what_the_rules_say(key, entry):  # nothing to keep; a data set may ask each of its questions once
-            others.update(questions=1, rows=answers.total())
+        question = asked.pop(key)
+        asked_type = "yes_no" if question.form in reading.yes_no_forms else question.type
+        rules = as_the_rules_say(asked_type, key, reading)
+        if rules["candidates"] is None and asked_type != "yes_no" and _is_one_plain_answer(question.answers):
+            others.update(questions=1, rows=1)
+            continue
+        is_yes_no = question.form is not None or asked_type == "yes_no" and rules["candidates"] is not None
+        is_yes_no |= may_name_one_thing(key, reading.languages)
+        case = asked_type, is_yes_no, question.grouped, question.tight, _small(question.answers)
+        entry, own_folded = known.get(case) or _describe_question(asked_type, is_yes_no, question, settings)
+        if case[-1] is not None:  # a data set that asks each of its questions once has few such cases
+            known[case] = entry, own_folded
+        if not own_folded and not entry["closed"] and all(entry[name] == rules[name] for name in rules):  # nothing to keep
+            others.update(questions=1, rows=entry["rows"])
         else:
             questions[key] = entry
-    mined, chosen = sum(entry["rows"] for entry in questions.values()), sum(entry["rows"] for entry in given.values())
+            folded.update(own_folded)
     return {
         "mode": "mined",
-        "rows": mined + chosen + others["rows"],
+        "languages": list(reading.languages),
+        "yes_no_forms": reading.yes_no_forms,
+        "rows": sum(entry["rows"] for entry in [*questions.values(), *given.values()]) + others["rows"],
         "questions": questions,
-        "given": dict(sorted(given.items())),
+        "given": {key: _kept_of_given(entry) for key, entry in sorted(given.items()) if entry["label_lists"]},
         "as_the_rules_say": {"questions": others["questions"], "rows": others["rows"]},
+        # of options, enrichment counts the rows that it leaves out
+        "found": {
+            "folded": dict(folded),
+            "outside": {key: entry for key, entry in sorted(given.items()) if entry["outside"] and entry["type"] != "mcq"},
+        },
     }
 
 
-def _note_given(given, question_type, candidates, row):
+def _kept_of_given(entry):
+    return {name: entry[name] for name in ("label_lists", "separators") if name in entry}
+
+
+class _Asked:
+    """What training rows answer to a question template: {normalised answer: [the group of each row, as a number]}."""
+
+    __slots__ = ("type", "form", "answers", "tight", "grouped")
+
+    def __init__(self, question_type, form):
+        self.type, self.form, self.answers, self.tight, self.grouped = question_type, form, {}, 0, False
+
+
+def _is_one_plain_answer(answers):
+    """Was a question answered once, with no yes or no, no list and nothing to fold? That says nothing beside the rules."""
+    if len(answers) > 1:
+        return False
+    ((answer, groups),) = answers.items()
+    odd = answer in YES or answer in NO or answer in ALIASES["labels"] or answer in ALIASES["labels_where_seen"].values()
+    return len(groups) == 1 and not odd and not any(sign in answer for sign in _signs())
+
+
+def _signs():
+    return [";", *map(clean, ALIASES["separators"])]
+
+
+def _small(answers, most=4):
+    """The answers of a question that was asked a few times, as a key: whose groups are which is told, but not who they are."""
+    if sum(map(len, answers.values())) > most:
+        return None
+    places = {}
+    return tuple((answer, *(places.setdefault(group, len(places)) for group in groups)) for answer, groups in answers.items())
+
+
+def _gather(train_rows, languages):
+    """({template: _Asked}, {template: what is said of its given candidates}) of training rows."""
+    asked, given, groups, clips = {}, {}, {}, []
+    for row in train_rows:
+        if is_junk(row["answer"]):
+            continue
+        key, question_type, form = read_question(row["question"], languages)
+        if row.get("options"):
+            question_type, form = rule_type(row), None
+        candidates = given_candidates(question_type, row)
+        if candidates:
+            _note_given(given, key, question_type, candidates, row)
+            continue
+        question, group = asked.get(key), row.get("group")
+        if question is None:
+            question = asked[key] = _Asked(question_type, form)
+        question.grouped |= group is not None
+        name = ("image", row.get("image")) if group is None else ("group", str(group))
+        question.answers.setdefault(normalize_answer(row["answer"]), []).append(groups.setdefault(name, len(groups)))
+        question.tight += TIGHT_LIST.search(row["answer"]) is not None
+        if group is None and row.get("images"):
+            clips.append({"images": row["images"]})
+    _join_groups(asked, groups, clips)
+    return asked, given
+
+
+def _join_groups(asked, groups, clips):
+    """Count as one the groups ({("image", name): number}) of rows that share an image with one another (clips: dicts with `images`)."""
+    joined, first = join_by_rows(clips), {}
+    number = {own: first.setdefault(joined.get(name, name), own) for (kind, name), own in groups.items() if kind == "image"}
+    for question in asked.values() if joined else ():
+        question.answers = {answer: [number.get(own, own) for own in found] for answer, found in question.answers.items()}
+
+
+def _note_given(given, key, question_type, candidates, row):
     empty = {"type": question_type, "rows": 0, "label_lists": 0, "outside": 0, "example_outside": None}
-    entry = given.setdefault(question_template(row["question"]), empty)
-    answer = _given_answer(row, candidates)
+    entry, answer = given.setdefault(key, empty), _given_answer(row, candidates)
     entry["rows"] += 1
     if "; " in answer and not row.get("options"):
         entry["label_lists"] += 1
@@ -95,6 +204,22 @@ def _note_given(given, question_type, candidates, row):
     if answer not in candidates:
         entry["outside"] += 1
         entry["example_outside"] = entry["example_outside"] or answer
+
+
+def _yes_no_forms(asked, settings):
+    """{form: its yes and no} of the forms of yes/no questions (`does`) that training rows answer so, unlikely to be answered otherwise."""
+    answers = {}
+    for question in asked.values():
+        if question.form:
+            said = answers.setdefault(question.form, Counter())
+            for answer, groups in question.answers.items():
+                said[answer] += len(groups)
+    forms = {}
+    for form, said in answers.items():
+        words = Counter({answer: rows for answer, rows in said.items() if answer in YES or answer in NO})
+        if said.total() - words.total() < settings.max_unseen * said.total():
+            forms[form] = yes_no_answers(words, settings.languages)
+    return {form: words for form, words in sorted(forms.items()) if words}
 
 
 def _given_answer(row, candidates):
@@ -112,12 +237,14 @@ def _given_answer(row, candidates):
 
 
 def list_separators(answers):
-    """The separators beside `;` by which a question's answers (Counter of normalised texts) are lists of labels.
+    """The separators beside `;` by which a question's answers ({normalised text: rows}) are lists of labels.
 
     Commas stand in prose and in names, too, so the answers have to bear it out. Of the labels that lists with a separator would
     have, most have to recur in another answer, and a third to be free: alone in some answer, or once first and once later.
     `Smith, John` and `Smith, Anna` have none that is free; `red, slightly swollen` beside `red` has one that recurs.
     """
+    if len(answers) < 2 or not any(sign in answer for sign in _signs() for answer in answers):
+        return []  # a label of one answer alone recurs nowhere
     items = {answer: list(filter(None, map(normalize_answer, split_labels(answer, ALIASES["separators"])))) for answer in answers}
     answers_with = Counter(label for labels in items.values() for label in set(labels))
     first = {labels[0] for labels in items.values() if len(labels) > 1}
@@ -133,46 +260,57 @@ def list_separators(answers):
     return [sign for sign in ALIASES["separators"] if 2 * recur[sign] > found[sign] and 3 * move[sign] >= found[sign]]
 
 
-def _describe_question(key, asked_type, answers, folded, settings):
-    """The entry of one question template.
-
-    answers: its normalised answers and how often each was given (Counter). folded: foldings counted so far (Counter).
-    """
-    separators = list_separators(answers)
-    spellings = spellings_where_seen({label for answer in answers for label in split_labels(answer, separators)})
-    counts = Counter()
-    for answer, rows in answers.items():
-        counts[tuple(dict.fromkeys(_folded_labels(answer, spellings, separators, folded, rows)))] += rows
-    kinds = Counter()
-    for labels, rows in counts.items():
-        kinds.update(dict.fromkeys(labels, rows))
-    is_yes_no = set(kinds) <= {*YES_NO, *EXCLUSIVE} and not kinds.keys().isdisjoint(YES_NO)
-    multi_label = not is_yes_no and _are_label_lists(counts)
-    if not multi_label:
-        kinds = Counter({"; ".join(labels): rows for labels, rows in counts.items()})
+def _describe_question(asked_type, is_yes_no, question, settings):
+    """(entry, foldings counted) of a question template. asked_type: what it asks for by its wording; is_yes_no: for a yes or a no, by
+    that. question: its _Asked."""
+    rows_of = {answer: len(groups) for answer, groups in question.answers.items()}
+    separators, folded = list_separators(rows_of), Counter({TIGHT: question.tight} if question.tight else ())
+    spellings = spellings_where_seen({label for answer in rows_of for label in split_labels(answer, separators)})
+    counts, seen = Counter(), {}
+    for answer, rows in rows_of.items():
+        labels = tuple(dict.fromkeys(_folded_labels(answer, spellings, separators, folded, rows)))
+        counts[labels] += rows
+        seen.setdefault(labels, set()).update(question.answers[answer])
+    groups = len(set().union(*seen.values()))
+    yes_no = yes_no_answers(Counter(label for labels in counts for label in labels), settings.languages)
+    multi_label = not yes_no and _are_label_lists(counts)
+    kinds = _groups_of_kinds(seen, multi_label)
     numbers = _count_range(kinds, settings.count_margin) if asked_type == "count_numeric" and not multi_label else []
-    unseen = unseen_mass(kinds, YES_NO if is_yes_no else numbers[: -settings.count_margin - 1])
-    closed = counts.total() >= MIN_ROWS and unseen < settings.max_unseen
-    entry = {"type": _corrected_type(asked_type, is_yes_no, kinds, closed or multi_label), "rule_type": asked_type}
-    entry |= {"rows": counts.total(), "multi_label": multi_label, "closed": closed, "unseen_mass": round(unseen, 5)}
-    entry["label_lists"] = sum(rows for labels, rows in counts.items() if multi_label and len(labels) > 1)
+    unseen = unseen_mass(kinds, yes_no or numbers[: -settings.count_margin - 1])
+    enough = counts.total() >= MIN_ROWS and groups >= (MIN_GROUPS if question.grouped else MIN_ROWS)
+    closed = enough and unseen < settings.max_unseen
+    entry = {"type": _corrected_type(asked_type, yes_no, kinds, closed or multi_label)}
+    entry |= {"rows": counts.total(), "groups": groups, "multi_label": multi_label, "closed": closed, "unseen_mass": round(unseen, 5)}
     entry["candidates"] = None
     if closed:
-        singles = {*kinds, *numbers, *(YES_NO * is_yes_no)}
-        entry["candidates"] = label_order(counts) if multi_label else _in_order(singles)
-    elif asked_type == "yes_no" and kinds and set(kinds) <= set(YES_NO):
-        entry["candidates"] = rule_candidates(asked_type, key)
-    entry |= {"counts": dict(kinds.most_common(None if closed else SHOWN)), "kinds": len(kinds), "spellings": spellings}
-    entry |= {"separators": separators} if separators else {}
-    return {**entry, "folded": dict(+folded)}
+        known = {*yes_no, *numbers}
+        kept = {kind for kind, found in kinds.items() if found >= settings.min_groups or kind in known or kind in EXCLUSIVE}
+        candidates = [label for label in label_order(counts) if label in kept] if multi_label else _in_order(kept | known)
+        entry["candidates"] = candidates if is_choice(candidates) else None
+    elif is_yes_no and kinds.keys() <= set(yes_no):
+        entry["candidates"] = yes_no
+    entry["spellings"] = spellings
+    return entry | ({"separators": separators} if separators else {}), +folded
+
+
+def _groups_of_kinds(seen, multi_label):
+    """In how many groups each kind was seen (Counter): each label of lists, or else each whole answer. seen: {labels: their groups}."""
+    if not multi_label:
+        return Counter({"; ".join(labels): len(found) for labels, found in seen.items()})
+    groups = {}
+    for labels, found in seen.items():
+        for kind in labels:
+            groups.setdefault(kind, set()).update(found)
+    return Counter({kind: len(found) for kind, found in groups.items()})
 
 
 def unseen_mass(kinds, known=()):
     """Good-Turing: the probability that the next answer is of a kind not seen yet, N1 / N.
 
-    kinds: Counter. known: kinds that are valid whether seen or not, and whose being seen once tells nothing.
+    kinds: in how many groups each was seen (Counter). known: kinds that are valid whether seen or not, and whose being seen once
+    tells nothing.
     """
-    return sum(rows == 1 and kind not in known for kind, rows in kinds.items()) / max(kinds.total(), 1)
+    return sum(groups == 1 and kind not in known for kind, groups in kinds.items()) / max(kinds.total(), 1)
 
 
 def _are_label_lists(counts):
@@ -188,21 +326,23 @@ def _count_range(kinds, margin):
     return list(map(str, range(max(seen) + margin + 1))) if seen and max(seen) <= LARGEST_COUNT else []
 
 
-def _corrected_type(asked_type, is_yes_no, kinds, has_labels):
+def _corrected_type(asked_type, yes_no, kinds, has_labels):
     if asked_type not in BUILT_IN:
         return asked_type
-    if is_yes_no:
+    if yes_no:
         return "yes_no"
     if has_labels:
         return asked_type if asked_type in CLOSED_TYPES else "mcq"
-    contradicted = asked_type == "yes_no" and not set(kinds) <= {*YES_NO, *EXCLUSIVE}
+    contradicted = asked_type == "yes_no" and not set(kinds) <= {*YES, *NO, *EXCLUSIVE}
     return "open_ended" if contradicted else asked_type
 
 
 def _in_order(labels):
     """Single answers for people to read: yes and no, then by number or alphabet, then none and not relevant."""
-    ordered = sorted(set(labels) - {*YES_NO, *EXCLUSIVE}, key=_natural)
-    return [*filter(labels.__contains__, YES_NO), *ordered, *filter(labels.__contains__, EXCLUSIVE)]
+    labels = set(labels)
+    yes, no = sorted(labels & YES - {*EXCLUSIVE}), sorted(labels & NO - {*EXCLUSIVE})
+    ordered = sorted(labels - {*yes, *no, *EXCLUSIVE}, key=_natural)
+    return [*yes, *no, *ordered, *filter(labels.__contains__, EXCLUSIVE)]
 
 
 def _natural(label):
@@ -248,14 +388,15 @@ def apply(space, row, folded=None):
     if space["mode"] == "rules":
         return enrich_row(row, space)
     folded = Counter() if folded is None else folded
-    key, question_type = question_template(row["question"]), rule_type(row)
+    reading = reading_of(space)
+    key, question_type = read_question(row["question"], reading.languages).key, rule_type(row, reading)
     candidates = given_candidates(question_type, row)
     if candidates:
         multi_label = _has_given_lists(space, key, row)
         answer = None if row.get("answer") is None else _given_answer(row, candidates)
-        order, candidates = [], None if multi_label else candidates
+        order, candidates = [], candidates if is_choice(candidates) and not multi_label else None
     else:
-        entry = space["questions"].get(key) or as_the_rules_say(question_type, key)
+        entry = space["questions"].get(key) or as_the_rules_say(question_type, key, reading)
         question_type, candidates, multi_label = entry["type"], entry["candidates"], entry["multi_label"]
         answer, order = _folded_answer(row, entry, folded), candidates or []
     enriched = {**row, "question_type": question_type, "multi_label": multi_label, "answer_candidates": candidates}
@@ -263,6 +404,11 @@ def apply(space, row, folded=None):
         answer = _in_canonical_order(answer, order) if multi_label else answer
         enriched |= {"answer": answer, "answer_raw": row["answer"]}
     return enriched
+
+
+def reading_of(space):
+    """How the rules read a question for a space: its languages, and what its training rows say of yes/no questions."""
+    return Reading(tuple(space.get("languages", ())), space.get("yes_no_forms", {}))
 
 
 def says_more_than_the_rules(space, question):
@@ -284,8 +430,10 @@ def _folded_answer(row, entry, folded):
 
 def _folded_labels(answer, spellings, separators, folded, rows):
     """The labels of a normalised answer in the spelling that is kept; counts each change in `folded` as `>20 → >20mm`."""
-    folded.update({f"{sign} → ;": rows for sign in separators if sign in separators_in(answer)})
-    labels = [normalize_answer(label) for label in split_labels(answer, separators)]
+    if separators:
+        folded.update({f"{sign} → ;": rows for sign in separators if sign in separators_in(answer)})
+    single = not separators and ";" not in answer  # by far the commonest
+    labels = [answer] if single and answer else [normalize_answer(label) for label in split_labels(answer, separators)]
     kept = [fold_label(label, spellings) for label in labels if label]
     for label, other in zip(labels, kept):
         if label != other:
@@ -297,12 +445,6 @@ def _in_canonical_order(answer, order):
     """A label list without repeats, in the vocabulary's order; labels that it lacks come last, by the alphabet."""
     place = {label: index for index, label in enumerate(order)}
     return "; ".join(sorted(set(answer.split("; ")), key=lambda label: (place.get(label, len(place)), label)))
-
-
-def _says_what_the_rules_say(key, entry):
-    rules = as_the_rules_say(entry["rule_type"], key)
-    same = all(entry[name] == rules[name] for name in rules)
-    return same and not entry["closed"] and not entry["folded"]
 
 
 def reachable(enriched):
@@ -353,7 +495,7 @@ def _is_space(space):
     if not isinstance(space, dict):
         return False
     if space.get("mode") == "rules":
-        return isinstance(space.get("unconstrained"), dict) and isinstance(space.get("multi_label"), list)
+        return isinstance(space.get("unconstrained"), dict | list) and isinstance(space.get("multi_label"), list)
     questions, given = space.get("questions"), space.get("given")
     if space.get("mode") != "mined" or not isinstance(questions, dict) or not isinstance(given, dict):
         return False
@@ -372,9 +514,11 @@ def fingerprint(space):
 def conventions(space):
     """What holds for one question template only: `{template: {"spellings": {">20": ">20mm"}, "separators": [","]}}`, or less.
 
-    Only what data/aliases.yaml has: a space can't make other words the same.
+    What holds for all is at "": `{"languages": ["de"]}`, where it isn't English. Only what data/aliases.yaml has: a space can't make
+    other words the same.
     """
-    named = {}
+    languages = space.get("languages", ["en"])
+    named = {"": {"languages": languages}} if languages != ["en"] else {}
     for key, entry in {**space.get("given", {}), **space.get("questions", {})}.items():
         spellings = {said: kept for said, kept in entry.get("spellings", {}).items() if ALIASES["labels_where_seen"].get(said) == kept}
         separators = [sign for sign in entry.get("separators") or () if sign in ALIASES["separators"]]
@@ -384,25 +528,22 @@ def conventions(space):
 
 
 def describe(space):
-    """Lines for people: what was mined, spellings folded, and answers that lie outside given candidates."""
+    """Lines for people: what `mine` found, spellings folded, and answers that lie outside given candidates."""
     if space["mode"] == "rules":
         return ["answer space: the rules of data/schema.py"]
-    entries, folded = space["questions"].values(), Counter()
-    for entry in entries:
-        folded.update(entry["folded"])
+    entries, found = space["questions"].values(), space["found"]
     closed = [entry for entry in entries if entry["closed"]]
     lists = sum(entry["multi_label"] for entry in closed)
     line = f"answer space of {space['rows']} training rows: {len(closed)} questions closed"
     line += f" ({lists} of them label lists), {len(entries) - len(closed)} open"
     line += f", {space['as_the_rules_say']['questions']} as the rules say"
-    lines = [line + folding_note(folded)]
-    for key, entry in space["given"].items():
-        if entry["outside"] and entry["type"] != "mcq":  # of options, enrichment counts the rows that it leaves out
-            lines.append(
-                f"WARNING: {entry['outside']} of {entry['rows']} training answers to '{key}' lie outside the "
-                f"candidates given for {entry['type']}, first '{entry['example_outside']}'; "
-                "correct them or data/schema.py"
-            )
+    lines = [line + folding_note(found["folded"])]
+    for key, entry in found["outside"].items():
+        lines.append(
+            f"WARNING: {entry['outside']} of {entry['rows']} training answers to '{short(key)}' lie outside the "
+            f"candidates given for {entry['type']}, first '{short(entry['example_outside'])}'; "
+            "correct them or data/schema.py"
+        )
     return lines
 
 

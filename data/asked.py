@@ -8,7 +8,8 @@ if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
 from data import schema
-from data.aliases import strip_prefix
+from data.aliases import question_template, strip_prefix
+from data.rules import rule_candidates, rule_type
 from files import hash_of, read_json
 
 QUESTIONS_FILE = "questions.json"  # beside an adapter
@@ -25,6 +26,16 @@ def asked_questions(rows):
 def rules_verdict(asked):
     """Hash of the type and the candidates that data/schema.py gives to each question, as it is and without its `[Stage-…]` prefix."""
     return hash_of([[text, has_options, _say(text, has_options), _say(strip_prefix(text), has_options)] for text, has_options in asked])
+
+
+def words_verdict(asked, reading):
+    """Hash of the type and the candidates of each question without options, as the tables of the languages correct the rules."""
+    verdicts = []
+    for text, has_options in asked:
+        if not has_options:
+            question_type = rule_type({"question": text}, reading)
+            verdicts.append([text, question_type, rule_candidates(question_type, question_template(text), reading)])
+    return hash_of(verdicts)
 
 
 def _say(text, has_options):

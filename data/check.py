@@ -2,10 +2,12 @@
 
     python -m data.check --config config_exp1.yaml [--no-images] [--strict] [--fix DIR]
     python -m data.check --train train.jsonl [--val val.jsonl] [--test test.jsonl] [--image_root DIR]
+    python -m data.check --config my.yaml --suspects PREDICTIONS          labels that are probably wrong: data/suspects.py
 
 prints the report and writes output_dir/data/check.json. A WARNING is a finding that silently corrupts a result: splits
 that share images or groups, more than 1 % junk, more than 5 % duplicates, answers that constraints can't reach (below
-95 %), files that changed after they were split; also what training refuses: repeated ids, images missing or broken.
+95 %), files that changed after they were split, what looks like a person (data/personal.yaml); also what training refuses:
+repeated ids, images missing or broken.
 --strict makes warnings exit code 1. --fix writes cleaned files to another folder: junk removed, conflicts resolved by
 majority (of a tie, all rows are removed), the first of each duplicate kept. train_exp1.py makes the same report,
 without opening images, when it starts.
@@ -29,11 +31,14 @@ from typing import NamedTuple
 if __package__ in (None, ""):  # run as `python data/check.py`
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import SPLITS, Config, argument_parser, load_config
-from data import answer_space
+from config import SPLITS, Config, PublicNames, argument_parser, load_config, near, resolve_path
+from data import answer_space, personal
 from data.aliases import ALIASES, question_template
 from data.blind_prior import answer_blindly, blind_prior
-from data.image_copies import BITS, MAX_DISTANCE, look_at_images, near_pairs, same_pictures
+from data.corrections import corrected, corrections_for
+from data.foreign import refuse_foreign
+from data.image_copies import BITS, MAX_DISTANCE, join_by_rows, look_at_images, near_pairs, same_pictures
+from data.image_names import images_of
 from data.images import image_token_count
 from data.matching import (
     chosen_options,
@@ -46,12 +51,16 @@ from data.matching import (
     split_labels,
 )
 from data.preprocess import rules_hash
-from data.rows import junk_reason
+from data.rows import is_group, junk_reason, with_pictures
 from data.rules import ordered_types
 from data.split import SPLIT_FILE, split_hash
-from files import UserError, read_json, run_script, sha256, use_color, write_json, write_jsonl
+from data.suspects import suspects_of, write_suspects
+from data.text import strip_placeholders
+from files import DECODER, UserError, not_utf8, quoted, read_json, run_script, sha256, short, use_color, write_json, write_jsonl
 
 REPORT = "check.json"
+PROBLEMS = 5  # pictures that training refuses, named one by one
+FEW = f"fewer than {answer_space.MIN_ROWS} training rows or {answer_space.MIN_GROUPS} groups"
 MAX_JUNK, MAX_DUPLICATES, MIN_REACHABLE = 0.01, 0.05, 0.95
 YELLOW, RESET = "\033[1;33m", "\033[0m"
 WARNING, NOTE = "WARNING", "note"
@@ -63,7 +72,7 @@ class Row(NamedTuple):
     line: int
     row: dict
     junk: str | None
-    image: str | None = None
+    images: tuple = ()
     pair: tuple | None = None
     answer: tuple | None = None
 
@@ -72,45 +81,64 @@ class Row(NamedTuple):
 # Reading
 
 
-def read_raw(path):
-    """Every non-blank line of a file as a list of Rows, whatever is wrong with it.
+def read_raw(path, corrections=None):
+    """Every non-blank line of a file as a list of Rows, whatever is wrong with it. corrections: {id: answer}, which replace the rows' own.
 
-    Raises UserError only where the file is missing, isn't UTF-8 text, or has no lines.
+    Raises UserError only where the file is missing, is of another format, isn't UTF-8 text, or has no lines.
     """
+    refuse_foreign(path)
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
-    rows = [_raw_row(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    except UnicodeDecodeError:
+        number, wrong = not_utf8(path)
+        raise UserError(f"{path}:{number}: {wrong}; save the file as UTF-8") from None
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    rows = [_raw_row(number, line, place, corrections or {}) for place, (number, line) in enumerate(lines)]
     if not rows:
         raise UserError(f"{path}: has no rows; write one JSON object a line")
     return rows
 
 
-def _raw_row(number, line):
+def _raw_row(number, line, place, corrections):
     try:
-        row = json.loads(line)
+        row = DECODER.decode(line)
         if "\\u" in line:
             json.dumps(row, ensure_ascii=False).encode()  # half a character, which no file can hold, is a ValueError
+    except UserError:
+        return Row(number, {}, "with a key given twice")
     except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):
         return Row(number, {}, "not a JSON object")
-    image = row.get("image_filename") if row.get("image") is None else row["image"]
+    if isinstance(row.get("question"), str):
+        row["question"] = strip_placeholders(row["question"])
+    row_id = str(place if row.get("id") is None else row["id"])
+    row = corrected({**row, "id": row_id}, corrections) if row_id in corrections else row
     question, answer = row.get("question"), row.get("answer")
     junk = junk_reason(question, answer)
-    if not isinstance(image, str) or not image.strip():
-        image, junk = None, junk or "without an image"
+    try:
+        images = tuple(images_of(with_pictures(row, "")))
+    except UserError:
+        images, junk = (), junk or _why_no_image(row)
     texts = [text if isinstance(text, str) else "" if text is None else json.dumps(text) for text in (question, answer)]
     if not junk and (texts != [question, answer] or not normalize_answer(answer)):
         junk = "without an answer" if isinstance(answer, str) else "with a value that isn't text"
     options = row.get("options")
     if not junk and options is not None and not _are_options(options):
         junk = "with options that aren't a list of different texts"
-    pair = (image, question_key(texts[0]), json.dumps(options) if options else "")
-    return Row(number, row, junk, image, pair, _labels(texts[1], tuple(options or ()) if not junk else ()))
+    if not junk and not is_group(row.get("group")):
+        junk = "with a group that isn't one name"
+    pair = (images, question_key(texts[0]), json.dumps(options) if options else "")
+    return Row(number, row, junk, images, pair, _labels(texts[1], tuple(options or ()) if not junk else ()))
+
+
+def _why_no_image(row):
+    if row.get("images") is not None:
+        return "with images that aren't a list of files, or another image than the first of them"
+    image = row.get("image_filename") if row.get("image") is None else row["image"]
+    return "with an image that is no file" if isinstance(image, str) and image.strip() else "without an image"
 
 
 def _are_options(options):
@@ -131,7 +159,7 @@ def usable(rows):
     for index, item in enumerate(rows):
         if not item.junk:
             row_id = item.row.get("id")
-            yield {**item.row, "id": str(index if row_id is None else row_id), "image": item.image}
+            yield with_pictures({**item.row, "id": str(index if row_id is None else row_id)}, "")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -148,7 +176,7 @@ def count_rows(rows):
     ids = Counter(str(index if item.row.get("id") is None else item.row["id"]) for index, item in enumerate(rows))
     return {
         "rows": len(rows),
-        "images": len({item.image for item in rows if item.image}),
+        "images": len({name for item in rows for name in item.images}),
         "groups": len({str(item.row["group"]) for item in rows if item.row.get("group") is not None}),
         "questions_per_image": _spread(questions.values()),
         "distinct_triples": len(triples),
@@ -226,6 +254,8 @@ def check_answers(rows, cfg, space=None):
         "types": {split: {name: types[split][name] for name in ordered_types(types[split])} for split in rows},
         "constrained": {split: sum(row["answer_candidates"] is not None for row in enriched[split]) for split in rows},
         "spellings_folded": {split: dict(+folded[split]) for split in rows},
+        "free": _why_free(enriched["train"]),
+        "languages": ", ".join(cfg.data.languages),
     }
     conventions = answer_space.conventions(space)
     report["lists"] = {split: _count_lists(enriched[split], conventions) for split in rows}
@@ -235,6 +265,24 @@ def check_answers(rows, cfg, space=None):
         report["reachable"] = _reachability(enriched["val"])
         report["blind_prior"] = _blind_scores(enriched, cfg, conventions)
     return report, enriched
+
+
+def _why_free(enriched):
+    """How many training rows go without a constraint: `few` of questions asked too seldom to close one, `varied` of the others."""
+    asked, joined = defaultdict(lambda: (Counter(), Counter())), join_by_rows(enriched)
+    for row in enriched:
+        for seen, name in zip(asked[question_template(row["question"])], (joined.get(row["image"], row["image"]), row.get("group"))):
+            seen[name] += 1
+    free = [question_template(row["question"]) for row in enriched if row["answer_candidates"] is None]
+    few = sum(_asked_seldom(*asked[question]) for question in free)
+    return {"rows": len(free), "few": few, "varied": len(free) - few}
+
+
+def _asked_seldom(images, groups):
+    """Are there too few rows, groups or, where no group is given, images for answers to be closed? (Counters of the question's rows.)"""
+    named = {group for group in groups if group is not None}
+    independent = len(named) < answer_space.MIN_GROUPS if named else len(images) < answer_space.MIN_ROWS
+    return images.total() < answer_space.MIN_ROWS or independent
 
 
 def _count_lists(enriched, conventions):
@@ -328,13 +376,12 @@ def shared_between(rows, pictures=None):
     found = {}
     for one, other in combinations(rows, 2):
         groups = {str(item.row["group"]) for item in rows[one] if item.row.get("group") is not None}
-        images = {item.image for item in rows[one]} - {None}
-        theirs = {item.image for item in rows[other]} - {None}
+        images, theirs = ({name for item in rows[split] for name in item.images} for split in (one, other))
         names = images & theirs
         shared_groups = groups & {str(item.row["group"]) for item in rows[other] if item.row.get("group") is not None}
         copies, near = _lookalikes(images, theirs - names, pictures or {})
         leaked = names | copies | near
-        touched = [item for item in rows[other] if item.image in leaked or str(item.row.get("group")) in shared_groups]
+        touched = [item for item in rows[other] if leaked & set(item.images) or str(item.row.get("group")) in shared_groups]
         facts = {"names": len(names), "groups": len(shared_groups)}
         if pictures is not None:
             facts |= {"copies": len(copies), "near_duplicates": len(near)}
@@ -354,23 +401,29 @@ def _lookalikes(images, others, pictures):
 
 def check_pictures(pictures, cfg):
     """Counts over all image files. pictures: `{name: Picture}`."""
-    sizes = Counter(picture.size for picture in pictures.values() if picture.size)
-    problems, tokens = (
-        {name: picture.problem for name, picture in sorted(pictures.items()) if picture.problem},
-        Counter(),
-    )
-    for size, count in sizes.items():
+    problems, sizes, tokens = {}, Counter(), Counter()
+    for name, picture in sorted(pictures.items()):
         try:
-            tokens[image_token_count(size, cfg.image)] += count
-        except (UserError, ValueError) as error:
-            name = next(name for name, picture in sorted(pictures.items()) if picture.size == size)
+            if picture.size:
+                sizes[picture.size] += 1
+                tokens[image_token_count(picture.size, cfg.image)] += 1
+            else:
+                problems[name] = picture.problem
+        except UserError as error:
             problems[name] = f"unusable ({error})"
+    misspelled = {name: pictures[name].there for name in problems if pictures[name].there}
+    flat = [name for name, picture in sorted(pictures.items()) if picture.size and picture.dhash is None]
     pairs = list(same_pictures({name: picture for name, picture in pictures.items() if not picture.problem}))
     return {
         "read": sizes.total(),
         "missing": sum(problem == "missing" for problem in problems.values()),
         "unreadable": sum(problem != "missing" for problem in problems.values()),
-        "problems": dict(list(problems.items())[:20]),
+        "problems": dict(_one_of_a_kind_first(problems)[:20]),
+        "misspelled": len(misspelled),
+        "misspelled_first": [list(map(short, pair)) for pair in list(misspelled.items())[:1]],
+        "turned": sum(picture.turned for picture in pictures.values()),
+        "without_contrast": len(flat),
+        "without_contrast_first": list(map(short, flat[:3])),
         "sizes": {f"{width}x{height}": count for (width, height), count in sizes.most_common(10)},
         "kinds_of_size": len(sizes),
         "megapixels": _spread(round(w * h / 1e6, 3) for (w, h), count in sizes.items() for _ in range(count)),
@@ -380,15 +433,27 @@ def check_pictures(pictures, cfg):
     }
 
 
+def _one_of_a_kind_first(problems):
+    """(name, problem) of images: first one of each kind of problem, then the second of each."""
+    seen, ranked = Counter(), []
+    for name, problem in problems.items():
+        kind = problem.partition(" (")[0]
+        seen[kind] += 1
+        ranked.append((seen[kind], short(name), problem))
+    return [(name, problem) for _, name, problem in sorted(ranked)]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The report
 
 
 def check(paths, cfg, image_root=None, space=None, tokens=True):
     """Return the report on files (`{split: path}`, train among them). Images are opened if `image_root` is given."""
-    rows = {split: read_raw(path) for split, path in paths.items()}
+    corrections = corrections_of(paths, cfg)
+    rows = {split: read_raw(path, corrections[split]) for split, path in paths.items()}
     report = {"made_from": inputs(paths, cfg, image_root is not None)}
     report["splits"] = {split: {"file": str(paths[split]), **count_rows(rows[split])} for split in rows}
+    report["corrected"] = {split: len(corrections[split]) for split in rows}
     report["recorded_split"] = {split: recorded_split(path) for split, path in paths.items()}
     if not any(not item.junk for item in rows["train"]):
         junk = f"{len(rows['train'])} are junk ({_reasons(report['splits']['train'])})"
@@ -397,24 +462,48 @@ def check(paths, cfg, image_root=None, space=None, tokens=True):
     report["answer_tokens"] = answer_lengths(enriched, cfg) if tokens else "not counted"
     pictures = None
     if image_root is not None:
-        names = {item.image for items in rows.values() for item in items if item.image}
+        names = {name for items in rows.values() for item in items for name in item.images}
         pictures = look_at_images(image_root, names)
     report["images"] = pictures and check_pictures(pictures, cfg)
     report["between"] = shared_between(rows, pictures)
+    beside = {name: picture.personal for name, picture in (pictures or {}).items()}
+    report["personal"] = {split: personal.count(personal_rows(rows[split]), beside) for split in rows}
     report["findings"] = [{"severity": severity, "text": text} for severity, text in findings(report)]
     return report
+
+
+def corrections_of(paths, cfg):
+    """{split: {id: corrected answer}} of files ({split: path})."""
+    return {split: corrections_for(cfg.data, path, *paths.values()) for split, path in paths.items()}
+
+
+def personal_rows(rows):
+    """Rows as `personal.count` takes them, junk included."""
+    for place, item in enumerate(rows):
+        row_id = str(place if item.row.get("id") is None else item.row["id"])
+        yield {**item.row, "id": row_id, "images": list(item.images), "image": ""}
 
 
 def inputs(paths, cfg, images):
     """What decides a report, but for the images' contents: a report of the same files need not be made again."""
     settings = cfg.model_dump(mode="json", include={"model_name", "answer_prefix", "data", "image", "predict", "eval"})
     files = {split: sha256(path) for split, path in paths.items()}
-    return {"files": files, "rules": rules_hash(), "settings": settings, "images": images}
+    if cfg.data.corrections:
+        files["corrections"] = sha256(cfg.data.corrections)
+    return PublicNames(cfg).facts({"files": files, "rules": rules_hash(), "settings": settings, "images": images})
 
 
 def findings(report):
     """Yield `(severity, line)` of what should be mended: warnings first."""
-    found = [*_split_findings(report), *_leaks(report), *_answer_findings(report), *_list_findings(report), *_picture_findings(report)]
+    found = [
+        *_split_findings(report),
+        *_leaks(report),
+        *_free_findings(report),
+        *_answer_findings(report),
+        *_list_findings(report),
+        *_picture_findings(report),
+    ]
+    found += _personal_findings(report)
     return sorted(found, key=lambda finding: finding[0] != WARNING)
 
 
@@ -437,7 +526,7 @@ def _split_findings(report):
             yield WARNING, f"{text}; give every row its own"
         if facts["constant_questions"]:
             text = f"{_of_rows(split, facts['constant_rows'], rows)} ask questions that have one answer only"
-            yield NOTE, f"{text}, so accuracy on them says nothing, such as '{facts['constant_example']}'"
+            yield NOTE, f"{text}, so accuracy on them says nothing, such as '{short(facts['constant_example'])}'"
         record = report["recorded_split"][split]
         if record and not record["intact"]:
             yield WARNING, f"{split}: {facts['file']} has changed since data.split wrote it; split anew"
@@ -462,7 +551,7 @@ def _leaks(report):
         shared = ", ".join(f"{facts[key]} {word}" for key, word in words.items() if facts.get(key))
         if shared:
             text = f"{pair} share {shared} ({facts['rows']} rows of {pair.split(' and ')[1]})"
-            yield WARNING, f"{text}, such as {facts['example']}; split anew with data.split"
+            yield WARNING, f"{text}, such as {short(facts['example'])}; split anew with data.split"
 
 
 def _list_findings(report):
@@ -470,7 +559,21 @@ def _list_findings(report):
         for sign, facts in lists.items():
             if facts["example"]:
                 text = f"{split}: {facts['rows'] - facts['as_lists']} answers look like lists with '{sign}' but compare as text"
-                yield NOTE, f"{text}, such as '{facts['example']}': training answers don't bear it out; write '; ' if they are lists"
+                yield NOTE, f"{text}, such as '{short(facts['example'])}': training answers don't bear it out; write '; ' if they are lists"
+
+
+def _free_findings(report):
+    """Rows that may be answered with anything: how many, why, and what helps; and a data set too small for any claim."""
+    free, types, rows = report["answers"]["free"], report["answers"]["types"]["train"], sum(report["answers"]["types"]["train"].values())
+    if rows < answer_space.MIN_ROWS:
+        yield WARNING, f"train: {rows} usable rows are too few to learn from, and no score will say anything; get more"
+    understood = set(types) != {"open_ended"} or free["rows"] < rows
+    if free["few"] or not understood:
+        why = f"{free['few']} of them ask questions with {FEW}, {free['varied']} are answered freely"
+        helps = "get more rows of these, or list their answers (question types of your own, in README)"
+        text = f"{_of_rows('train', free['rows'], rows)} are unconstrained: {why}; {helps}"
+        unread = f"; no question's type was understood, from words of {report['answers']['languages']}: see data.language"
+        yield (NOTE, text) if understood else (WARNING, text + unread)
 
 
 def _answer_findings(report):
@@ -480,26 +583,42 @@ def _answer_findings(report):
         text = f"{_of_rows('train', count, rows)} have an answer that their options or constraint forbid"
         yield (
             WARNING if count > MAX_JUNK * rows else NOTE,
-            f"{text}, and aren't trained on, first '{answer}' (id {row_id!r}); correct them",
+            f"{text}, and aren't trained on, first '{short(answer)}' (id {quoted(row_id)}); correct them",
         )
     for name, facts in report["answers"].get("reachable", {"per_type": {}})["per_type"].items():
         if facts["share"] < MIN_REACHABLE:
             share = f"{facts['reachable']} of {facts['rows']} answers ({facts['share']:.1%})"
             yield WARNING, f"val: the constraints reach {share} of type {name}; no model can score more"
     lengths = report["answer_tokens"]
-    for split, longer in () if isinstance(lengths, str) else lengths["longer"].items():
-        if longer:
-            free = lengths["longer_unconstrained"][split]
-            text = f"{split}: {longer} answers need more than predict.max_new_tokens={lengths['max_new_tokens']} tokens"
-            yield NOTE, f"{text}, {free} of them unconstrained, which will be cut"
+    for split in () if isinstance(lengths, str) else lengths["longer"]:
+        if free := lengths["longer_unconstrained"][split]:
+            limit, longest = lengths["max_new_tokens"], lengths["tokens"][split]["max"]
+            text = f"{split}: {free} unconstrained answers need more than predict.max_new_tokens={limit} tokens and will be cut, so wrong"
+            remedy = "auto (the longest training answer)" if longest <= lengths["tokens"]["train"]["max"] else longest
+            yield WARNING, f"{text}; set predict.max_new_tokens={remedy}"
 
 
 def _picture_findings(report):
     facts = report["images"]
     if facts and facts["missing"] + facts["unreadable"]:
-        name, problem = next(iter(facts["problems"].items()))
-        text = f"{facts['missing']} images missing, {facts['unreadable']} unreadable, such as {name}: {problem}"
+        shown = "; ".join(f"{name}: {problem}" for name, problem in list(facts["problems"].items())[:PROBLEMS])
+        text = f"{facts['missing']} images missing, {facts['unreadable']} unreadable or unusable, such as {shown}"
         yield WARNING, f"{text}; training refuses them"
+    if facts and facts["misspelled"]:
+        ((name, there),) = facts["misspelled_first"]
+        text = f"{facts['misspelled']} of the missing images are there under another spelling, such as {name}, which is {there}"
+        yield WARNING, f"{text}; correct the rows, or rename the files"
+    if facts and facts["without_contrast"]:
+        text = f"{facts['without_contrast']} images have no contrast (black, white or one colour), such as"
+        yield NOTE, f"{text} {', '.join(facts['without_contrast_first'])}; nothing can be seen on them"
+
+
+def _personal_findings(report):
+    for split, places in report["personal"].items():
+        for where, facts in places.items():
+            kinds = ", ".join(f"{kind} in {count} row{'s' * (count > 1)}" for kind, count in facts["rows"].items())
+            text = f"{split}: {where} hold what looks like personal data ({kinds}; first id {quoted(facts['first'][0][0])})"
+            yield WARNING, f"{text}; look, and take it out before anything goes out (data/personal.yaml says what is looked for)"
 
 
 def describe(report):
@@ -521,8 +640,15 @@ def describe(report):
         yield f"  questions {facts['questions']}, seen once {once}, with one answer only {constant}"
         yield "  types " + ", ".join(f"{name} {count}" for name, count in answers["types"][split].items())
         yield f"  rows with a constraint {answers['constrained'][split]}"
+        if split == "train" and (free := answers["free"])["rows"]:
+            why = f"{free['few']} of questions with {FEW}, {free['varied']} of questions answered freely"
+            yield f"  rows without one {free['rows']} ({why})"
         folded = answers["spellings_folded"][split]
         yield f"  spellings folded {sum(folded.values())}" + (f" ({_counts(folded)})" if folded else "")
+        if report["corrected"][split]:
+            yield f"  answers corrected {report['corrected'][split]}"
+        for where, facts in report["personal"][split].items():
+            yield f"  like personal data, {where}: " + ", ".join(f"{kind} '{text}' (id {row_id})" for row_id, kind, text in facts["first"])
         if lists := answers["lists"][split]:
             kinds = ", ".join(f"{kind['rows']} with '{sign}' ({kind['as_lists']} taken as lists)" for sign, kind in lists.items())
             yield f"  answers that look like lists: {kinds}"
@@ -531,6 +657,7 @@ def describe(report):
             yield f"  answer tokens {spread['min']}-{spread['max']} (median {spread['median']:g}), {over}"
     if isinstance(lengths, str):
         yield f"answer tokens: {lengths}"
+    yield f"types are read from words of {answers['languages']} (data.language), and corrected by what training rows answer"
     for pair, facts in report["between"].items():
         shared = ", ".join(f"{name.replace('_', '-')} {facts[name]}" for name in facts if name not in ("rows", "example"))
         yield f"shared by {pair}: {shared}"
@@ -559,6 +686,7 @@ def _describe_pictures(facts):
             yield f"  image tokens {spread['min']}-{spread['max']} (mean {spread['mean']:.1f})"
         at_most = f"at most {facts['max_distance']} of {BITS} bits differ"
         yield f"  near-duplicates {facts['near_duplicates']} (dHash, {at_most})"
+        yield f"  turned by their EXIF orientation {facts['turned']}, without contrast {facts['without_contrast']}"
 
 
 def finding_lines(report, color=False):
@@ -577,7 +705,7 @@ def warnings_before_training(cfg, splits, space):
         old = {}
     if old.get("made_from") not in (inputs(paths, cfg, False), inputs(paths, cfg, True)):
         old = check(paths, cfg, space=space)
-        write_json(saved, old)
+        write_json(saved, PublicNames(cfg).facts(old))
     return [line for line in finding_lines(old) if line.startswith(WARNING)]
 
 
@@ -611,15 +739,18 @@ def _majority(counts):
     return first if most > second else None
 
 
-def fix(paths, folder):
-    """Write cleaned copies of the files to a folder, with fixed.json beside them; return what changed per split."""
+def fix(paths, folder, corrections=None):
+    """Write cleaned copies of the files to a folder, with fixed.json beside them; return what changed per split.
+
+    corrections: {split: {id: answer}}, which the copies hold.
+    """
     folder, changes = Path(folder), {}
     outputs = {split: folder / f"{split}.jsonl" for split in paths}
     for output in outputs.values():
         if any(output.resolve() == Path(path).resolve() for path in paths.values()):
             raise UserError(f"--fix {folder}: {output} is an input; choose another folder")
     for split, path in paths.items():
-        kept, changes[split] = clean(read_raw(path))
+        kept, changes[split] = clean(read_raw(path, (corrections or {}).get(split)))
         if not kept:
             raise UserError(f"--fix: nothing of {path} would be left; see the report")
         changes[split]["source_sha256"] = sha256(path)
@@ -650,23 +781,39 @@ def main():
     parser.add_argument("--no-tokens", action="store_true", help="don't count answer tokens")
     parser.add_argument("--strict", action="store_true", help="warnings are errors: exit code 1")
     parser.add_argument("--fix", metavar="DIR", help="write cleaned copies of the files to this folder")
+    text = "list the rows whose annotation out-of-fold predictions contradict, and stop"
+    parser.add_argument("--suspects", metavar="PREDICTIONS", help=text)
     args = parser.parse_intermixed_args()
     paths, cfg, image_root = _what_to_check(args, parser)
+    if args.suspects:
+        return print("\n".join(list_suspects(args, paths, cfg, image_root)))
     report = check(paths, cfg, None if args.no_images else image_root, tokens=not args.no_tokens)
     print("\n".join(describe(report)))
     lines = list(finding_lines(report, use_color(sys.stdout)))
     print("\n".join(lines or ["no findings"]))
     if not args.train:
-        write_json(cfg.output_dir / "data" / REPORT, report)
+        write_json(cfg.output_dir / "data" / REPORT, PublicNames(cfg).facts(report))
         print(f"report: {cfg.output_dir / 'data' / REPORT}")
     if args.fix:
-        print("\n".join(describe_fix(args.fix, fix(paths, args.fix))))
+        print("\n".join(describe_fix(args.fix, fix(paths, args.fix, corrections_of(paths, cfg)))))
     return int(args.strict and any(finding["severity"] == WARNING for finding in report["findings"]))
+
+
+def list_suspects(args, paths, cfg, image_root):
+    """What --suspects prints, once the table and the page are written."""
+    path = resolve_path(args.suspects, cfg.config_path.parent)
+    if not path.is_file():
+        raise UserError(f"--suspects {path}: there is no such file")
+    found, lines = suspects_of(path, cfg, paths)
+    table, page = write_suspects(found, cfg.output_dir / "data", None if args.no_images else image_root)
+    return [*lines, f"wrote {near(table)} and {near(page)}; correct in the table, and name it in data.corrections"]
 
 
 def _what_to_check(args, parser):
     """Return `(paths, configuration, image root or None)` from the command line."""
     given = {split: Path(getattr(args, split)) for split in SPLITS if getattr(args, split)}
+    if given and args.suspects:
+        parser.error("--suspects goes with a configuration, whose output_dir the list is written to")
     if given:
         if "train" not in given:
             parser.error("--val and --test go with --train, whose rows say what is valid")

@@ -14,11 +14,17 @@ import hashlib
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from data.image_names import image_path, spelled, twin
+from data.images import BadImage, open_image
+from data.personal import in_picture
+from files import UserError
 
 BITS, MAX_DISTANCE = 128, 8
 MIN_CONTRAST = 8  # grey levels between the darkest and the brightest of 9 x 8 values
@@ -26,39 +32,46 @@ BLOCK = 256  # rows of the distance table that are held at a time
 
 
 class Picture(NamedTuple):
-    """An image file: (width, height), hash of its bytes, dHash (None without contrast); or its problem (str)."""
+    """An image file as `images.open_image` sees it: size (width, height), hash of its bytes, dHash (None without contrast); or its problem.
+
+    turned: does its EXIF tag turn it? there: the file that a missing one's name probably means. personal: what is written beside the
+    pixels and looks like a person (`personal.in_picture`).
+    """
 
     size: tuple[int, int] | None = None
     sha256: str | None = None
     dhash: int | None = None
     problem: str | None = None
+    turned: bool = False
+    there: str | None = None
+    personal: tuple = ()
 
 
 def look_at_images(root, names):
     """Open every image once; return `{name: Picture}`. A file that is missing or broken has a problem, and no error."""
-    names = sorted(set(names))
+    names, listings = sorted(set(names)), {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding Python's lock
-        return dict(zip(names, pool.map(lambda name: look_at(root, name), names)))
+        return dict(zip(names, pool.map(lambda name: look_at(root, name, listings), names)))
 
 
-def look_at(root, name):
-    """The Picture of one file. Every byte is read, so a truncated file is found."""
-    path = os.path.normpath(os.path.join(root, name))
-    if not Path(path).is_relative_to(os.path.normpath(root)):
+def look_at(root, name, listings=None):
+    """The Picture of one file. Every byte is read, so a truncated file is found. listings: see `image_names.twin`."""
+    try:
+        path = image_path(root, name)
+    except UserError:
         return Picture(problem="outside the images' folder")
     if not os.path.isfile(path):
-        return Picture(problem="missing")
+        there = twin(path, listings)
+        return Picture(problem="missing", there=there and os.path.relpath(spelled(path, there), root))
     try:
         content = Path(path).read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
-            size = image.size
-            if size[0] * size[1] > Image.MAX_IMAGE_PIXELS:  # Pillow itself only warns up to twice this
-                raise ValueError(f"more than {Image.MAX_IMAGE_PIXELS:,} pixels")
-            image.draft("L", (72, 64))  # JPEG only: decodes at a fraction of the size
-            return Picture(size, hashlib.sha256(content).hexdigest(), dhash(image))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        text = "not an image" if isinstance(error, Image.UnidentifiedImageError) else " ".join(str(error).split())
-        return Picture(problem=f"unreadable ({text})")
+        found = open_image(io.BytesIO(content), draft=("L", (72, 64)))
+        facts = {"turned": found.turned, "personal": in_picture(content)}
+        return Picture(found.size, hashlib.sha256(content).hexdigest(), dhash(found.image), **facts)
+    except OSError as error:
+        return Picture(problem=f"unreadable ({error.strerror or error})")
+    except BadImage as error:
+        return Picture(problem=f"unreadable ({error})")
 
 
 def dhash(image):
@@ -96,6 +109,11 @@ def same_pictures(pictures):
     for i, j in near_pairs(hashes, hashes):
         if i < j:
             yield first[hashes[i]], first[hashes[j]]
+
+
+def join_by_rows(rows):
+    """`{image: the alphabetically first that it is connected with}` by rows that are about several; empty where none is."""
+    return join(pair for row in rows if row.get("images") for pair in pairwise(row["images"]))
 
 
 def join(pairs):

@@ -2,7 +2,7 @@
 
 `Yes, there is a polyp.` says yes, `The answer is B.` the second option, `The image shows a polyp snare.` the only valid
 answer that it names. The reading never looks at the truth, so it can't find one there; what is denied, hedged or left
-open is no answer. Words that do so are without end, so beside a label or after a yes stand only those of answer_words.yaml
+open is no answer. Words that do so are without end, so beside a label or after a yes stand only those of languages/en.yaml
 and of the question, as beside a number. Usual lenient scores search for the truth in the text: `no` is then right in
 `normal`, `polyp` in `no polyp` and in `polyp snare`.
 """

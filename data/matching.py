@@ -24,6 +24,7 @@ from functools import lru_cache
 
 from config import EvalConfig
 from data.aliases import ALIASES, fold_label, question_template
+from data.language import ENGLISH, EXCLUSIVE, NO, YES
 from data.quantities import parse_count, parse_quantity
 from data.text import CLOSING, clean
 
@@ -145,8 +146,6 @@ def chosen_options(answer, options):
 # Lists of labels
 
 LABEL_WORDS = 5  # `a; b` is a list of labels where each is at most this long, and prose otherwise
-YES_NO = ("yes", "no")
-EXCLUSIVE = ("none", "not relevant")  # never in one list with another label
 
 
 def split_labels(text, separators=()):
@@ -183,12 +182,20 @@ def are_labels(items):
 def looks_like_list(text):
     """Would a text be a list of labels if its question used the table's separators? `yes, there is` never is."""
     items = split_labels(text, ALIASES["separators"])
-    return len(items) > 1 and are_labels(items) and set(items).isdisjoint((*YES_NO, *EXCLUSIVE))
+    return len(items) > 1 and are_labels(items) and set(items).isdisjoint({*YES, *NO, *EXCLUSIVE})
 
 
 def conventions_of(row, conventions):
-    """What holds for a row's question alone: `{"spellings": {…}, "separators": […]}`, or less. conventions: of all questions."""
-    return (conventions or {}).get(question_template(row.get("question") or "")) or {}
+    """What holds for a row's question: `{"spellings": {…}, "separators": […], "languages": […]}`, or less. conventions: of all questions,
+    with those that hold for each at ""."""
+    if not conventions:
+        return {}
+    return {**conventions.get("", {}), **conventions.get(question_template(row.get("question") or ""), {})}
+
+
+def languages_of(convention):
+    """The languages (tuple) in which a question's numbers are read. convention: of `conventions_of`, or None."""
+    return tuple((convention or {}).get("languages", ENGLISH))
 
 
 def labels_of(text, convention=None, options=None):
@@ -236,7 +243,8 @@ def is_correct(question_type, gt, pred, tolerances=EvalConfig(), question=None, 
     same_number = {"size_numeric": _same_size, "count_numeric": _same_count}.get(question_type)
     if same_number is None or not gt_labels:
         return False
-    same = [[g == p or same_number(g, p, tolerances, question) for p in pred_labels.values()] for g in gt_labels.values()]
+    asked = question, languages_of(convention)
+    same = [[g == p or same_number(g, p, tolerances, asked) for p in pred_labels.values()] for g in gt_labels.values()]
     return all(map(any, same)) and all(map(any, zip(*same)))
 
 
@@ -245,24 +253,24 @@ def is_empty(pred):
     return pred is None or not normalize_answer(pred)
 
 
-def _same_count(gt, pred, tolerances, question):
-    true, said = parse_count(gt, question), parse_count(pred, question)
+def _same_count(gt, pred, tolerances, asked):
+    true, said = parse_count(gt, *asked), parse_count(pred, *asked)
     if true is None or said is None:
-        return _same_interval(gt, pred, question)
+        return _same_interval(gt, pred, asked)
     return abs(true - said) <= tolerances.count_abs_tol
 
 
-def _same_size(gt, pred, tolerances, question):
-    true, said = parse_quantity(gt, question), parse_quantity(pred, question)
+def _same_size(gt, pred, tolerances, asked):
+    true, said = parse_quantity(gt, *asked), parse_quantity(pred, *asked)
     if not (true and said and true.single and said.single and true.unit == said.unit):
-        return _same_interval(gt, pred, question)
+        return _same_interval(gt, pred, asked)
     tolerance = max(tolerances.numeric_abs_tol, tolerances.numeric_rel_tol * abs(true.lo))
     return abs(true.lo - said.lo) <= tolerance + 1e-9 * abs(true.lo)  # 11.55 is within 5 % of 11 in floats too
 
 
-def _same_interval(gt, pred, question):
+def _same_interval(gt, pred, asked):
     """Ranges and bounds are classes: `5-10mm` is `0.5-1 cm`."""
-    true, said = parse_quantity(gt, question), parse_quantity(pred, question)
+    true, said = parse_quantity(gt, *asked), parse_quantity(pred, *asked)
     return true is not None and not true.single and true == said
 
 

@@ -20,29 +20,32 @@ if __package__ in (None, ""):  # run as `python data/preprocess.py`
 
 from config import DataConfig, argument_parser, code_facts, load_config, near, save_run_info
 from data import answer_space, schema
-from data.asked import rules_verdict
+from data.asked import rules_verdict, words_verdict
+from data.corrections import corrections_for, fingerprint
 from data.matching import normalize_answer  # noqa: F401  where the user's document imports it from
 from data.rows import junk_reason, read_rows
 from data.rules import has_rule, ordered_types
-from files import UserError, hash_of, read_json, read_jsonl, run_script, sha256, write_json, write_jsonl
+from files import UserError, hash_of, quoted, read_cache, read_jsonl, run_script, sha256, short, write_json, write_jsonl
 
 
 def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig(), training=False):
     """Write `src` enriched to `dst` (never the same file), row by row, and return counts.
 
     The answer space is mined from `train_jsonl` (default: `src` itself, being the training file) by `settings`, the
-    data section of a configuration, or given ready-made. training: these are the training rows. Counts: rows, rows by type,
+    data section of a configuration, or given ready-made; its corrections are applied. training: these are the training rows.
+    Counts: rows, rows by type, corrected answers,
     rows with a constraint by type, rows whose rule has candidates that the space drops (`dropped`) and their questions,
-    spellings folded, and ids of the training rows left out by reason (`left_out`).
+    spellings folded, placeholders for pictures taken from questions, and ids of the training rows left out by reason (`left_out`).
     """
     if Path(src).resolve() == Path(dst).resolve():
         raise UserError(f"{dst}: is the input itself; choose another output")
     if space is None:
-        space, training = mine_space(train_jsonl or src, settings), training or not train_jsonl
-    types, constrained, dropped, folded, left_out = Counter(), Counter(), Counter(), Counter(), {}
+        space, training = mine_space(train_jsonl or src, settings, others=(src,)), training or not train_jsonl
+    types, constrained, dropped, folded, placeholders, left_out = Counter(), Counter(), Counter(), Counter(), Counter(), {}
+    corrections = corrections_for(settings, src, train_jsonl)
 
     def enriched_rows():
-        for row in read_rows(src, need_answer=False):
+        for row in read_rows(src, need_answer=False, corrections=corrections, placeholders=placeholders):
             enriched = answer_space.apply(space, row, folded)
             if training and "answer_raw" in enriched and (reason := why_untrainable(enriched)):
                 left_out.setdefault(reason, []).append(row["id"])
@@ -59,7 +62,7 @@ def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig(), 
     write_jsonl(dst, enriched_rows())
     counts = {"rows": types.total(), "types": dict(types), "constrained": dict(constrained)}
     counts |= {"dropped": dropped.total(), "questions_dropped": dict(dropped), "folded": dict(+folded)}
-    return {**counts, "left_out": left_out}
+    return {**counts, "corrected": len(corrections), "placeholders": dict(placeholders), "left_out": left_out}
 
 
 def why_untrainable(enriched):
@@ -71,19 +74,26 @@ def why_untrainable(enriched):
     return None
 
 
-def mine_space(train_jsonl, settings, say=print):
-    """The answer space of a training file, with what it was made from. `say` gets the lines on what was found."""
-    space = answer_space.mine(read_rows(train_jsonl), settings)  # first: it names what is wrong with the file
-    space = {"made_from": space_inputs(train_jsonl, settings), **space}
+def mine_space(train_jsonl, settings, say=print, others=()):
+    """The answer space of a training file, with what it was made from. `say` gets the lines on what was found.
+
+    others: files whose rows may be corrected, beside the configured ones.
+    """
+    corrections = corrections_for(settings, train_jsonl, *others)
+    space = answer_space.mine(read_rows(train_jsonl, corrections=corrections), settings)  # first: it names what is wrong with the file
+    space = {"made_from": space_inputs(train_jsonl, settings, others), **space}
     for line in answer_space.describe(space):
         say(line)
+    del space["found"]
     return space
 
 
-def space_inputs(train_jsonl, settings):
-    """What decides an answer space beside the code and its tables: the training file (its hash) and the settings."""
-    chosen = {key: getattr(settings, key) for key in ("answer_space", "max_unseen", "count_margin")}
-    return {"train_sha256": sha256(train_jsonl), "settings": chosen}
+def space_inputs(train_jsonl, settings, others=()):
+    """What decides an answer space beside the code and its tables: the training file (its hash), its corrections and the settings."""
+    chosen = {key: getattr(settings, key) for key in ("answer_space", "max_unseen", "count_margin", "min_groups")}
+    chosen["languages"] = list(settings.languages)
+    corrections = corrections_for(settings, train_jsonl, *others)
+    return {"train_sha256": sha256(train_jsonl), "settings": chosen, **fingerprint(corrections)}
 
 
 def training_space(cfg, say=print):
@@ -91,10 +101,8 @@ def training_space(cfg, say=print):
     path = cfg.output_dir / "data" / answer_space.SPACE_FILE
     sidecar = path.with_suffix(".meta.json")  # the code's hash lies beside it: an edit that changes no answer makes no other space
     train, code = cfg.split_path("train"), {"rules": rules_hash()}
-    if path.is_file() and sidecar.is_file() and read_json(sidecar) == code:
-        space = answer_space.load(path)
-        if space.get("made_from") == space_inputs(train, cfg.data):
-            return space
+    if read_cache(sidecar) == code and read_cache(path).get("made_from") == space_inputs(train, cfg.data):
+        return answer_space.load(path)
     space = mine_space(train, cfg.data, say)
     sidecar.unlink(missing_ok=True)  # killed in between, the old one would vouch for the new space
     answer_space.save(space, path)
@@ -116,10 +124,12 @@ def enrich_split(cfg, split, space=None):
     sidecar = dst.with_suffix(".meta.json")
     space = space or training_space(cfg)
     inputs = {"source": sha256(src), "answer_space": answer_space.fingerprint(space), "rules": rules_hash()}
-    if not (dst.is_file() and sidecar.is_file() and read_json(sidecar)["inputs"] == inputs):
+    inputs |= fingerprint(corrections_for(cfg.data, src))
+    made = read_cache(sidecar)
+    if not dst.is_file() or made.get("inputs") != inputs or made.get("sha256") != sha256(dst):  # of another make, or damaged since
         sidecar.unlink(missing_ok=True)  # killed in between, the old one would vouch for the new rows
-        counts = enrich_jsonl(src, dst, space=space, training=split == "train")
-        save_run_info(sidecar, cfg, inputs=inputs, **counts)
+        counts = enrich_jsonl(src, dst, space=space, settings=cfg.data, training=split == "train")
+        save_run_info(sidecar, cfg, inputs=inputs, sha256=sha256(dst), **counts)
         print(describe(split, counts))
     return dst
 
@@ -138,10 +148,12 @@ def answer_rules(space, asked=()):
     """Hashes of what decides types and candidates: the answer space, and the rules for questions it lacks.
 
     Prediction refuses an adapter that was trained with others. asked: the questions of its training (data/asked.py); with them
-    `rules` is what the rules say of these, and without, as older adapters have it, the file, which is `schema` in any case.
+    `rules` is what the rules say of these, and without, as older adapters have it, the file, which is `schema` in any case. `words` is
+    what the tables of data/languages/ make of it; older adapters lack it, and are read by the rules alone.
     """
     schema_hash = sha256(schema.__file__)
-    return {"rules": rules_verdict(asked) if asked else schema_hash, "schema": schema_hash, "space": answer_space.fingerprint(space)}
+    facts = {"rules": rules_verdict(asked) if asked else schema_hash, "schema": schema_hash, "space": answer_space.fingerprint(space)}
+    return facts | ({"words": words_verdict(asked, answer_space.reading_of(space))} if asked and space.get("languages") else {})
 
 
 def describe(split, counts):
@@ -153,6 +165,10 @@ def describe(split, counts):
             f"; {counts['dropped']} rows of {len(counts['questions_dropped'])} questions go unconstrained, "
             "because training answers or their wording rule out their rule's candidates"
         )
+    if found := counts["placeholders"]:
+        names = ", ".join(f"{short(name)} {count}" for name, count in sorted(found.items())[:3])
+        line += f"; {sum(found.values())} places for pictures taken from questions ({names})"
+    line += f"; {counts['corrected']} answer{'s' * (counts['corrected'] > 1)} corrected" * bool(counts["corrected"])
     line += answer_space.folding_note(counts["folded"])
     if counts["left_out"]:
         line += f"\nWARNING: not trained on: {_left_out_note(counts['left_out'])}; correct these rows, or remove them"
@@ -163,7 +179,7 @@ def _left_out_note(left_out, shown=3):
     """`2 rows whose answer is none of its options (ids 17, 40)` for each reason."""
     notes = []
     for reason, ids in left_out.items():
-        some = ", ".join(map(repr, ids[:shown])) + ", …" * (len(ids) > shown)
+        some = ", ".join(map(quoted, ids[:shown])) + ", …" * (len(ids) > shown)
         notes.append(f"{len(ids)} row{'s' * (len(ids) > 1)} {reason} ({'ids' if len(ids) > 1 else 'id'} {some})")
     return ", ".join(notes)
 

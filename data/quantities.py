@@ -1,6 +1,6 @@
 """Numbers with units, as answers say them: `5mm`, `5-10 mm`, `<5mm`, `two`, `There are two polyps in the image.`
 
-A number was said only where every other word stands in a table, answer_words.yaml: words that change a number (`not`,
+A number was said only where every other word stands in a table, languages/*.yaml: words that change a number (`not`,
 `inches`, `larger`) are without end, those that merely accompany it aren't. No general unit parser serves here: they read
 `5–10 mm` as 50 mm and `1,5 cm` as 15 cm.
 """
@@ -8,43 +8,67 @@ A number was said only where every other word stands in a table, answer_words.ya
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
+import functools
 import math
 import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from data.answer_words import TABLE, WORD, accompanies, content_words, phrases, singular
+from data.answer_words import WORD, accompanies, content_words, phrases, singular
+from data.language import ENGLISH, spaced, table
 from data.text import CLOSING, clean
 
-MM_PER_UNIT = {unit: factor for factor, units in TABLE["mm_per_unit"].items() for unit in units}
-COMPARISONS = {words: sign for sign, spellings in TABLE["comparisons"].items() for words in spellings}
-ONES, TENS = TABLE["ones"], TABLE["tens"]
-NUMBER_WORDS = {word: value for value, word in enumerate(ONES)} | {word.replace(" ", "-"): 1 for word in TABLE["single"]}
-for _tens, _word in enumerate(TENS, 2):
-    NUMBER_WORDS |= {_word: 10 * _tens} | {f"{_word}-{one}": 10 * _tens + value for value, one in enumerate(ONES[1:10], 1)}
+
+class _Words(NamedTuple):
+    """What numbers of some languages look like, as patterns."""
+
+    mm_per_unit: dict
+    comparisons: dict
+    numbers: dict
+    quantity: re.Pattern
+    before: re.Pattern
+    after: re.Pattern
+    with_a_length: re.Pattern
+    zero: re.Pattern
+    zero_of: re.Pattern
+    things: list
+
+
+@lru_cache
+def _words(languages):
+    own = table(languages)
+    mm_per_unit = {unit: float(factor) for factor, units in own["mm_per_unit"].items() for unit in units}
+    comparisons = {words: sign for sign, spellings in own["comparisons"].items() for words in spellings}
+    numbers = {word.replace(" ", "-"): value for value, words in own["numbers"].items() for word in words}
+    numbers |= {word: value for value, word in enumerate(own["ones"])} | {word.replace(" ", "-"): 1 for word in own["single"]}
+    for tens, word in enumerate(own["tens"], 2):
+        numbers |= {word: 10 * tens} | {f"{word}-{one}": 10 * tens + value for value, one in enumerate(own["ones"][1:10], 1)}
+    things = [{part: {singular(word, languages) for word in words} for part, words in line.items()} for line in own["things"]]
+    on_either_side = functools.partial(phrases, "on_either_side", "nearby", languages=languages)
+    rest = [phrases(key, languages=languages) for key in ("with_a_length", "zero", "zero_of")]
+    quantity = _quantity_pattern(own, mm_per_unit, comparisons)
+    return _Words(mm_per_unit, comparisons, numbers, quantity, on_either_side("before"), on_either_side("after"), *rest, things)
 
 
 def _any_of(words):
     return "(?:" + "|".join(map(re.escape, sorted(words, key=len, reverse=True))) + ")"  # `<=` before `<`
 
 
-def _measure(name):
-    """Pattern of a number with an optional unit (`5mm`, `5 mm`, `5-mm`) as groups `name` and `name_unit`."""
-    words = rf"{_any_of(TENS)}(?:[ -]?{_any_of(ONES[1:10])}(?!\w))?|{_any_of(ONES + TABLE['single'])}"
+def _quantity_pattern(own, units, comparisons):
+    """Pattern of a number, a range or a bound (groups `lo`, `hi`, `bound`), with an optional unit: `5mm`, `5 mm`, `5-mm`."""
+    single = [*own["ones"], *own["single"], *(word for words in own["numbers"].values() for word in words)]
+    words = _any_of(single)
+    if own["tens"]:
+        words = rf"{_any_of(own['tens'])}(?:[ -]?{_any_of(own['ones'][1:10])}(?!\w))?|{words}"
     number = rf"-?[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?|-?\.[0-9]+|{words}"
-    unit = rf"{_any_of(MM_PER_UNIT)}s?(?!\w)"
-    return rf"(?P<{name}>{number})(?:[ -]?(?!ms\b)(?P<{name}_unit>{unit})|(?!\w))"
+    measure = rf"(?P<%s>{number})(?:[ -]?(?!ms\b)(?P<%s_unit>{_any_of(units)}s?(?!\w))|(?!\w))"
+    return re.compile(
+        rf"(?:(?<!\w)(?P<bound>{_any_of(comparisons)}) ?|(?:\b(?P<between>{_any_of(own['between'])}) )?(?<![\w.,]))"
+        rf"{measure % ('lo', 'lo')}"
+        rf"(?: ?(?(between)(?:-|{_any_of(own['up_to'] + own['and'])})|(?:-|{_any_of(own['up_to'])})) ?{measure % ('hi', 'hi')})?"
+    )
 
 
-QUANTITY = re.compile(
-    rf"(?:(?<!\w)(?P<bound>{_any_of(COMPARISONS)}) ?|(?:\b(?P<between>between|from) )?(?<![\w.,]))"
-    rf"{_measure('lo')}"
-    rf"(?: ?(?(between)(?:-|to|and)|(?:-|to)) ?{_measure('hi')})?"
-)
-BEFORE, AFTER = phrases("on_either_side", "nearby", "before"), phrases("on_either_side", "nearby", "after")
-WITH_A_LENGTH = phrases("with_a_length")
-THINGS = [{part: {singular(word) for word in words} for part, words in line.items()} for line in TABLE["things"]]
-ZERO, ZERO_OF = phrases("zero"), phrases("zero_of")
 MARKS_BEFORE, MARKS_AFTER = set(" .,:;()\"'*_`-=~≈"), set(" .,;!()\"'*_`")
 STRAIGHT = str.maketrans("’“”„", '\'"""')
 PRIME = re.compile(r" ?(['\"])")
@@ -71,7 +95,7 @@ class Quantity(NamedTuple):
         return self.lo == self.hi
 
 
-def parse_quantity(text, question=None):
+def parse_quantity(text, question=None, languages=ENGLISH):
     """Return the one Quantity a text (str) says, or None where it says none, several, or one that can't be read.
 
     Reads units in any case, with or without space (mm, cm, m, µm); ranges with `-`, `–`, `to`, `between … and`; bounds
@@ -80,21 +104,21 @@ def parse_quantity(text, question=None):
     (str), and no others: `not 5`, `5 inches`, `5 mm²` are None. With a question the things counted have to be its own. A
     closing question mark doubts a sentence, not a bare number. Never raises.
     """
-    return _said_once_or_twice(_read_quantity, text, question)
+    return _said_once_or_twice(_read_quantity, text, question, languages)
 
 
 @lru_cache(1 << 16)  # answers repeat
-def _said_once_or_twice(read, text, question):
+def _said_once_or_twice(read, text, question, languages):
     """What a text says by `read`, or what it says both outside and inside its first brackets (`two (2)`); else None.
 
     A list of labels (`2; polyp`) says no number, wherever one stands in it.
     """
-    text = clean(text).translate(STRAIGHT)
+    text = spaced(clean(text).translate(STRAIGHT), languages)
     if len(list(filter(str.strip, text.split(";")))) > 1:
         return None
-    said, aside = read(text, question), ASIDE.fullmatch(text)
+    said, aside = read(text, question, languages), ASIDE.fullmatch(text)
     if said is None and aside:
-        said, again = read(aside[1] + aside[3], question), read(aside[2], question)
+        said, again = read(aside[1] + aside[3], question, languages), read(aside[2], question, languages)
         return said if said == again else None
     return said
 
@@ -113,107 +137,109 @@ def _around(text, *patterns):
 
 
 @lru_cache(1 << 16)
-def _read_quantity(text, question):
-    if not (parts := _around(text, QUANTITY)):
+def _read_quantity(text, question, languages):
+    own = _words(languages)
+    if not (parts := _around(text, own.quantity)):
         return None
     found, before, after, closing = parts
     unit = found["lo_unit"] or found["hi_unit"]  # `5-10mm`: the unit stands for both
     if not unit and (prime := PRIME.match(after + closing)) and not re.search(rf"(?<!\w){prime[1]}", before):
         return None  # two feet or inches; `"2"` is quoted
-    things = things_of(question)
-    if not (_accompanies(before, BEFORE, MARKS_BEFORE, things, unit) and _accompanies(after, AFTER, MARKS_AFTER, things, unit)):
+    things, sides = things_of(question, True, languages), [(before, own.before, MARKS_BEFORE), (after, own.after, MARKS_AFTER)]
+    if unit:
+        sides = [(own.with_a_length.sub("", text), words, marks) for text, words, marks in sides]
+    if not all(accompanies(*side, things, languages) for side in sides):
         return None
-    if not unit and _says_which(before, after, things):
+    if not unit and _says_which(before, after, things, languages):
         return None
-    return _quantity(found, unit)
+    return _quantity(found, unit, own)
 
 
-def extract_number(text):
+def extract_number(text, languages=ENGLISH):
     """Return the single number of a text (float, in mm where it has a unit of length), or None.
 
     Ranges, bounds and texts with several numbers have none.
     """
-    quantity = parse_quantity(text)
+    quantity = parse_quantity(text, None, languages)
     return quantity.lo if quantity and quantity.single else None
 
 
-def parse_count(text, question=None):
+def parse_count(text, question=None, languages=ENGLISH):
     """Return the whole number (int) that a text (str) counts, or None.
 
     Zero is also said by `none`, `no polyps`, `There are no instruments in the image.`, under the same table of words; not
     by `no`, `not relevant` or `no one can tell`.
     """
-    return _said_once_or_twice(_read_count, text, question)
+    return _said_once_or_twice(_read_count, text, question, languages)
 
 
-def _read_count(text, question):
-    quantity = _read_quantity(text, question)
+def _read_count(text, question, languages):
+    quantity = _read_quantity(text, question, languages)
     if quantity:
         counts = quantity.single and quantity.unit is None and quantity.lo >= 0 and quantity.lo.is_integer()
         return int(quantity.lo) if counts else None
-    return 0 if says_none(text, question) else None
+    return 0 if says_none(text, question, languages) else None
 
 
 @lru_cache(1 << 16)
-def says_none(text, question=None):
+def says_none(text, question=None, languages=ENGLISH):
     """Does the text (str) say in words that there is none of what the question (str or None) asks for?"""
-    text, things = clean(text).translate(STRAIGHT), things_of(question, kinds=False)
-    if not (parts := _around(text, ZERO, ZERO_OF)):
+    own, text = _words(languages), spaced(clean(text).translate(STRAIGHT), languages)
+    things = things_of(question, False, languages)
+    if not (parts := _around(text, own.zero, own.zero_of)):
         return False
     found, before, after, _ = parts
-    if not (accompanies(before, BEFORE, MARKS_BEFORE, things) and accompanies(after, AFTER, MARKS_AFTER, things)):
+    if not (
+        accompanies(before, own.before, MARKS_BEFORE, things, languages) and accompanies(after, own.after, MARKS_AFTER, things, languages)
+    ):
         return False
-    return found.re is ZERO or any(singular(word) in things for word in WORD.findall(after))
-
-
-def _accompanies(text, table, marks, things, unit):
-    return accompanies(WITH_A_LENGTH.sub("", text) if unit else text, table, marks, things)
+    return found.re is own.zero or any(singular(word, languages) in things for word in WORD.findall(after))
 
 
 @lru_cache(1 << 12)
-def things_of(question, kinds=True):
+def things_of(question, kinds=True, languages=ENGLISH):
     """What is counted or measured (frozenset of words, singular): a question's own words, and what the table has beside them.
 
     Without kinds, only what the absence of means zero: having no scalpel isn't having no tool.
     """
-    words = content_words(question)
-    named = [line for line in THINGS if words & line["names"] | words & line["kinds"]]
-    names = words.union(*(line["names"] for line in named or THINGS))
-    return names.union(*(line["kinds"] for line in named or THINGS if not named or kinds and words & line["names"]))
+    words, things = content_words(question, languages), _words(languages).things
+    named = [line for line in things if words & line["names"] | words & line["kinds"]]
+    names = words.union(*(line["names"] for line in named or things))
+    return names.union(*(line["kinds"] for line in named or things if not named or kinds and words & line["names"]))
 
 
-def _says_which(before, after, things):
+def _says_which(before, after, things, languages):
     """Does a bare number beside these texts tell one thing from others (`polyp 2`, `the one`, `2. polyp`) or count a thing's parts?"""
-    last = LAST_WORD.search(before)
-    if LIST_MARK.match(after) or last and (last[1] in TABLE["articles"] or last[1] == "number" or singular(last[1]) in things):
+    last, is_thing = LAST_WORD.search(before), lambda word: singular(word, languages) in things
+    if LIST_MARK.match(after) or last and (last[1] in table(languages)["articles"] or last[1] == "number" or is_thing(last[1])):
         return True
-    return all(any(singular(word) in things for word in WORD.findall(side)) for side in (before, after))  # `a polyp with 2 lesions`
+    return all(any(map(is_thing, WORD.findall(side))) for side in (before, after))  # `a polyp with 2 lesions`
 
 
-def _quantity(found, unit):
-    lo = _value(found["lo"], unit)
+def _quantity(found, unit, own):
+    lo = _value(found["lo"], unit, own)
     if lo is None:
         return None
     unit_name = "mm" if unit else None
     if found["bound"]:
-        return None if found["hi"] else _bound(COMPARISONS[found["bound"]], lo, unit_name)
+        return None if found["hi"] else _bound(own.comparisons[found["bound"]], lo, unit_name)
     if not found["hi"]:
         return None if found["between"] else Quantity(lo, lo, unit=unit_name)
     if found["lo_unit"] and not found["hi_unit"]:
         return None  # `5mm-10`: ten of what?
-    hi = _value(found["hi"], found["hi_unit"])
+    hi = _value(found["hi"], found["hi_unit"], own)
     return None if hi is None or hi <= lo else Quantity(lo, hi, unit=unit_name)
 
 
-def _value(number, unit):
+def _value(number, unit, own):
     """The number (str) as a float, in mm if it has a unit; None if it is ambiguous (`1,500`, `1.2.3`) or not finite."""
-    value = NUMBER_WORDS.get(number.replace(" ", "-"))
+    value = own.numbers.get(number.replace(" ", "-"))
     if value is None:
         try:
             value = float(re.sub(r"^(-?[0-9]+),([0-9]{1,2})$", r"\1.\2", number))
         except ValueError:
             return None
-    value = round(value * MM_PER_UNIT[unit if unit in MM_PER_UNIT else unit[:-1]], 9) if unit else value
+    value = round(value * own.mm_per_unit[unit if unit in own.mm_per_unit else unit[:-1]], 9) if unit else value
     return float(value) if math.isfinite(value) else None
 
 

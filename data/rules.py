@@ -6,17 +6,14 @@ Rules that read the question alone mislabel real data; data/answer_space.py corr
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
-import re
+from functools import lru_cache
+from typing import NamedTuple
 
 from data import schema
-from data.aliases import strip_prefix
+from data.aliases import question_template, strip_prefix
+from data.language import ENGLISH, asked_type, names_answers, pattern, without_longer_words, yes_no_form
 from data.matching import is_junk, normalize_answer, option_text, question_key, without_letters
 
-# Wordings that ask for several labels, or for one of two named things: what the rules' single answers can't be.
-ASKS_FOR_LIST = re.compile(
-    r"\b(?:(?:check|select|mark|choose|list|name) all|all that (?:are|apply)|more than one|separated? (?:with|by))\b"
-)
-NAMES_ALTERNATIVES = re.compile(r"(?<!\byes) or (?!not?\b)")
 CLOSED_TYPES = ("color", "count_numeric", "size_numeric")  # which the rules may give a closed question; others are mcq
 BUILT_IN = ("yes_no", *CLOSED_TYPES, "mcq", "open_ended")
 
@@ -27,12 +24,68 @@ def ordered_types(types):
     return known + sorted(set(types) - set(known))
 
 
-def rule_type(row):
-    """The type by the rules. Users' types see the question as it is, built-in ones without its `[Stage-…]` prefix."""
-    question_type = schema.infer_question_type(row["question"], row.get("options"))
-    if question_type in BUILT_IN and not row.get("options"):
-        question_type = schema.infer_question_type(strip_prefix(row["question"]))
-    return question_type
+class Reading(NamedTuple):
+    """How questions are read: the data's languages, and by which yes and no training rows answer the forms of yes/no questions.
+
+    languages is empty for an answer space of earlier code, which read by the rules of data/schema.py alone.
+    """
+
+    languages: tuple = ENGLISH
+    yes_no_forms: dict = {}
+
+
+class Question(NamedTuple):
+    """A question as it reads: its template, its type by the rules, and its form if it might be a yes/no question by that."""
+
+    key: str
+    type: str
+    form: str | None
+
+
+def read_question(question, languages=ENGLISH):
+    """The Question of a text. Users' types see it as it is, built-in ones without its `[Stage-…]` prefix and its longer words, such as
+    `encounter`. What the rules take for open_ended is read by the tables of the languages; without languages, not at all."""
+    return _read_question(question, languages, schema.infer_question_type)
+
+
+@lru_cache(1 << 19)  # mining and enrichment read each question, and a data set may ask each of its questions once
+def _read_question(question, languages, infer):
+    key, question_type = question_template(question), infer(question, None)
+    if question_type not in BUILT_IN:
+        return Question(key, question_type, None)
+    text = strip_prefix(question)
+    meant = without_longer_words(text) if languages else text
+    if meant != question:
+        question_type = infer(meant, None)
+    if not languages or question_type not in ("yes_no", "open_ended"):
+        return Question(key, question_type, None)
+    if question_type == "yes_no":
+        return Question(key, "open_ended" if names_answers(text, key, languages) else "yes_no", None)
+    form = yes_no_form(key, languages)
+    return Question(key, asked_type(key, languages), None if form and offers_others(text, key, languages) else form)
+
+
+def may_name_one_thing(key, languages):
+    """Is a question template a yes/no question but for the answers that it seems to name? `is there a green/black box` names none:
+    training answers are to say. A list of labels is asked for in so many words."""
+    return schema.infer_question_type(key) == "yes_no" and not _asks_for_list(key, languages)
+
+
+def rule_type(row, reading=Reading()):
+    """The type of a row by the rules, the languages' tables and, for the form of a yes/no question, by what training rows answer."""
+    if row.get("options"):
+        return schema.infer_question_type(row["question"], row["options"])
+    _, question_type, form = read_question(row["question"], reading.languages)
+    return "yes_no" if form in reading.yes_no_forms else question_type
+
+
+def offers_others(question, key, languages):
+    """Does a question (str; key: its template) have another answer than yes and no by its wording: named ones, or a list of labels?"""
+    return names_answers(question, key, languages) or _asks_for_list(key, languages)
+
+
+def _asks_for_list(key, languages):
+    return pattern(languages or ENGLISH, "asks_list").search(key) is not None
 
 
 def given_candidates(question_type, row):
@@ -40,6 +93,11 @@ def given_candidates(question_type, row):
     if question_type in BUILT_IN and not row.get("options"):
         return None
     return _candidates(question_type, row)
+
+
+def is_choice(candidates):
+    """Do candidates (list or None) constrain an answer? A single one leaves nothing to choose, and would be certain whatever is asked."""
+    return len(candidates or ()) > 1
 
 
 def _candidates(question_type, row):
@@ -50,17 +108,27 @@ def _candidates(question_type, row):
     return list(dict.fromkeys(map(normalize_answer, candidates))) if candidates else None
 
 
-def as_the_rules_say(question_type, key):
+def as_the_rules_say(question_type, key, reading=Reading()):
     """The answer space's entry of a question template that training rows never asked."""
-    candidates = rule_candidates(question_type, key)
+    candidates = rule_candidates(question_type, key, reading)
     return {"type": question_type, "candidates": candidates, "multi_label": False, "spellings": {}}
 
 
-def rule_candidates(question_type, key):
-    """The rules' candidates, unless the question's wording asks for something else."""
-    candidates = schema.build_candidates(question_type, {"question": key}) if question_type in BUILT_IN else None
-    unfit = ASKS_FOR_LIST.search(key) or (question_type == "yes_no" and NAMES_ALTERNATIVES.search(key))
-    return None if unfit or not candidates else list(map(normalize_answer, candidates))
+def rule_candidates(question_type, key, reading=Reading()):
+    """The rules' candidates, unless the question's wording asks for something else.
+
+    Those of a yes/no question by its form are what training rows answer to that form. The rules' own are English.
+    """
+    if question_type not in BUILT_IN or _asks_for_list(key, reading.languages):
+        return None
+    if question_type == "yes_no" and reading.yes_no_forms:
+        words = reading.yes_no_forms.get(yes_no_form(key, reading.languages))
+        if words and schema.infer_question_type(key) != "yes_no":
+            return list(words)
+    if reading.languages and "en" not in reading.languages:
+        return None
+    candidates = schema.build_candidates(question_type, {"question": key})
+    return list(map(normalize_answer, candidates)) if candidates else None
 
 
 def has_rule(row):
@@ -80,7 +148,8 @@ def enrich_row(row, verdict):
     if answer is not None and multi_label:
         answer = "; ".join(sorted(set(answer.split("; "))))  # one order in training, or order is what it learns
     enriched = {**row, "question_type": question_type, "multi_label": multi_label}
-    enriched["answer_candidates"] = None if multi_label or key in verdict["unconstrained"] else candidates
+    free = multi_label or key in verdict["unconstrained"] or not is_choice(candidates)
+    enriched["answer_candidates"] = None if free else candidates
     if answer is not None:
         enriched |= {"answer": answer, "answer_raw": row["answer"]}
     return enriched
@@ -98,17 +167,17 @@ def classify(row):
 def mine_verdict(train_rows):
     """What the training answers say about each question's rule; all that `data.answer_space: rules` uses.
 
-    unconstrained: questions with a training answer outside their rule's candidates, with one such answer each.
+    unconstrained: questions with a training answer outside their rule's candidates.
     multi_label: questions that some training row answers with a list.
     """
-    unconstrained, multi_label = {}, set()
+    unconstrained, multi_label = set(), set()
     for row in train_rows:
         question_type, candidates, answer = classify(row)
         key = question_key(row["question"])
         if is_junk(answer):
             continue
         if candidates and answer not in candidates:
-            unconstrained.setdefault(key, answer)
+            unconstrained.add(key)
         if "; " in answer and not row.get("options"):
             multi_label.add(key)
-    return {"unconstrained": unconstrained, "multi_label": sorted(multi_label)}
+    return {"unconstrained": sorted(unconstrained), "multi_label": sorted(multi_label)}

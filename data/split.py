@@ -8,13 +8,14 @@ writes DST/train.jsonl, val.jsonl and test.jsonl, SRC's rows in SRC's order, and
 were made. With few patients, `--folds 5` makes five such splits instead, DST/fold_0 to DST/fold_4, of train.jsonl and
 val.jsonl: every row is in the val.jsonl of one fold and in the train.jsonl of the others (tools/sweep.py --folds DST).
 
-A row's group is its `group` (patient or video), or its image where it has none or with `--by image`. Groups
-with copies or near-duplicates of one image (data/image_copies.py) count as one; that needs the image files.
+A row's group is its `group` (patient or video), or its image where it has none or with `--by image`. Rows that share one of their
+`images` are one group. Groups with copies or near-duplicates of one image (data/image_copies.py) count as one; that needs the image files.
 The test groups are drawn first, then val from the rest, and folds one after another: larger groups first, otherwise in
 the order of a hash of the seed and the group's name, each to the side where its questions are scarcer. All of it is
 integer arithmetic, so the same rows, in any order, give the same split on any machine. New rows may move groups; with
 `--stratify none` the hash alone decides, and they never do. Rows are written unchanged, but for an `id` where there is
-none: the row's number in SRC from 0, which stays unique across the files. A share of 0 leaves its file out.
+none: the row's number in SRC from 0, which stays unique across the files; and for answers that are numbers, true or false or
+lists, which become text. Rows whose question or answer is empty or `nan` are left out and counted. A share of 0 leaves its file out.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import sys
 from collections import Counter
 from contextlib import ExitStack
 from fractions import Fraction
+from itertools import tee
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as `python data/split.py`
@@ -33,9 +35,11 @@ if __package__ in (None, ""):  # run as `python data/split.py`
 from config import DEFAULT_CONFIG, SPLITS
 from data.aliases import question_template
 from data.image_copies import BITS, MAX_DISTANCE, join, look_at_images, same_pictures
+from data.image_names import images_of
 from data.matching import question_key
-from data.rows import read_rows
-from files import UserError, atomic_open, read_jsonl, run_script, sha256, write_json
+from data.rows import junk_reason, numbered_rows, read_rows
+from data.values import as_text
+from files import UserError, atomic_open, quoted, run_script, sha256, short, write_json
 
 # isort: split
 import yaml
@@ -43,6 +47,7 @@ import yaml
 COUNTED = ("groups", "images", "questions")
 SPLIT_FILE = "split.json"
 ROWS, RARE = ("rows",), ("rare questions",)  # strata beside the questions; tuples, so that no question is called so
+OFF = 1.5  # a part that is larger or smaller than asked for by this factor is worth a warning
 SCALE = 10**18  # weights are whole numbers of 1 / SCALE
 
 
@@ -144,7 +149,7 @@ def split_jsonl(src, dst, seed=0, val=0.1, test=0.1, by="group", stratify="quest
     shares = {"train": round(1 - val - test, 9), "val": val, "test": test}
     _check_outputs(src, dst, shares)
     paths = {split: _split_path(dst, split) for split in SPLITS if shares[split]}
-    groups, joined, near_facts = _read_groups(src, by, near, image_root)
+    groups, joined, reading = _read_groups(src, by, near, image_root)
     if stratify == "none":
         splits = {group: assign(group, seed, val, test) for group in groups}
     else:
@@ -153,7 +158,7 @@ def split_jsonl(src, dst, seed=0, val=0.1, test=0.1, by="group", stratify="quest
         if split not in splits.values():
             raise UserError(_empty_split(src, split, len(groups), shares, stratify))
     facts = _write_files(src, by, splits, joined, {path: {split} for split, path in paths.items()})
-    how = {"seed": seed, "by": by, "shares": shares, "stratified_by": stratify, "near_duplicates": near_facts}
+    how = {"seed": seed, "by": by, "shares": shares, "stratified_by": stratify, **reading}
     return _write_record(dst, src, {split: facts[path] for split, path in paths.items()}, how)
 
 
@@ -164,7 +169,7 @@ def folds_jsonl(src, dst, folds, seed=0, by="group", stratify="question", near="
     """
     src, dst = Path(src), Path(dst)
     _check_folds(src, dst, folds)
-    groups, joined, near_facts = _read_groups(src, by, near, image_root)
+    groups, joined, reading = _read_groups(src, by, near, image_root)
     parts = {name: assign_fold(name, folds, seed) for name in groups} if stratify == "none" else stratified_folds(groups, folds, seed)
     if empty := set(range(folds)) - (set(parts.values()) if len(groups) >= folds else set()):
         raise UserError(_empty_fold(src, min(empty), len(groups), folds))
@@ -172,7 +177,7 @@ def folds_jsonl(src, dst, folds, seed=0, by="group", stratify="question", near="
     wanted = {files["val"]: {fold} for fold, files in enumerate(paths)}
     wanted |= {files["train"]: set(range(folds)) - {fold} for fold, files in enumerate(paths)}
     facts = _write_files(src, by, parts, joined, wanted)
-    how = {"folds": folds, "seed": seed, "by": by, "stratified_by": stratify, "near_duplicates": near_facts}
+    how = {"folds": folds, "seed": seed, "by": by, "stratified_by": stratify, **reading}
     return [
         _write_record(files["val"].parent, src, {split: facts[path] for split, path in files.items()}, {"fold": fold, **how})
         for fold, files in enumerate(paths)
@@ -184,14 +189,14 @@ def _write_files(src, by, parts, joined, wanted):
     rows, seen = Counter(), {path: {key: set() for key in COUNTED} for path in wanted}
     with ExitStack() as stack:
         files = {path: stack.enter_context(atomic_open(path)) for path in wanted}
-        for group, image, row in grouped_rows(src, by):
+        for group, images, row in grouped_rows(src, by):
             group = joined.get(group, group)
-            line, found = json.dumps(row, ensure_ascii=False) + "\n", (group, image, question_key(row["question"]))
+            line, found = json.dumps(row, ensure_ascii=False) + "\n", ([group], images, [question_key(row["question"])])
             for path in [path for path, of in wanted.items() if parts[group] in of]:
                 files[path].write(line)
                 rows[path] += 1
-                for key, value in zip(COUNTED, found):
-                    seen[path][key].add(value)
+                for key, values in zip(COUNTED, found):
+                    seen[path][key].update(values)
     return {path: {"rows": rows[path], **{key: len(seen[path][key]) for key in COUNTED}, "sha256": sha256(path)} for path in wanted}
 
 
@@ -209,56 +214,86 @@ def split_hash(splits):
 
 
 def _read_groups(src, by, near, image_root):
-    """Return `({group: Counter of its rows per question template}, {group: the group it counts as}, facts on near-duplicates)`."""
-    groups, images = {}, {}
-    for group, image, row in grouped_rows(src, by):
+    """Return `({group: Counter of its rows per question template}, {group: the group it counts as}, how it was read)`.
+
+    The last is part of split.json: facts on near-duplicates, and what was left out or changed, where anything was.
+    """
+    groups, group_of, shared, changes = {}, {}, [], Counter()
+    for group, images, row in grouped_rows(src, by, changes):
         groups.setdefault(group, Counter())[question_template(row["question"])] += 1
-        images[image] = group
-    joined, near_facts = _join_near_duplicates(images, near, image_root or src.parent)
+        shared += [(group, known) for image in images if (known := group_of.setdefault(image, group)) != group]
+    if not groups:
+        raise UserError(f"{src}: has no usable rows; {_changed(changes)}")
+    joined, near_facts = _join_groups(group_of, shared, near, image_root or src.parent)
     merged = {}
     for group, counts in groups.items():
         merged.setdefault(joined.get(group, group), Counter()).update(counts)
-    return merged, joined, near_facts
+    return merged, joined, {"near_duplicates": near_facts, **({"changes": dict(+changes)} if +changes else {})}
 
 
-def _join_near_duplicates(images, near, root):
-    """Return `({group: the group it counts as}, facts)`. images: `{image: its group}`."""
+def _join_groups(images, shared, near, root):
+    """Return `({group: the group it counts as}, facts on near-duplicates)`.
+
+    images: `{image: its group}`. shared: pairs of groups with rows about the same image.
+    """
     if near == "off":
-        return {}, None
+        return _joined(shared), None
     pictures = look_at_images(root, images)
     unread = [name for name, picture in pictures.items() if picture.problem]
     if unread and near == "on":
-        raise UserError(f"image {unread[0]} is {pictures[unread[0]].problem} in {root}; correct --image_root or the row")
+        raise UserError(f"image {short(unread[0])} is {pictures[unread[0]].problem} in {root}; correct --image_root or the row")
     pairs = list(same_pictures({name: picture for name, picture in pictures.items() if not picture.problem}))
-    joined = join((images[one], images[other]) for one, other in pairs)
-    joined = {group: other for group, other in joined.items() if group != other}
+    joined = _joined([*shared, *((images[one], images[other]) for one, other in pairs)])
     facts = {"max_distance": MAX_DISTANCE, "images_read": len(images) - len(unread), "images": len(images)}
     return joined, {
         **facts,
         "near_duplicates": len({name for pair in pairs for name in pair}),
-        "groups_joined": len(joined),
+        "groups_joined": len(joined) - len(_joined(shared)),
     }
 
 
-def grouped_rows(src, by="group"):
-    """Yield `(group, image, row)` for every row of SRC, the row as it is but for an absent `id`.
+def _joined(pairs):
+    return {group: other for group, other in join(pairs).items() if group != other}
+
+
+def usable_lines(src, changes=None):
+    """Yield `(number, line, row)` of SRC's rows as they are, but for values that are no text, which become text (data/values.py).
+
+    Rows without a question or with an empty answer are left out, as the readers do. A row to be predicted has no `answer` at all.
+    changes: Counter of reasons of leaving rows out, and of what was changed.
+    """
+    changes = Counter() if changes is None else changes
+    for number, line, row in numbered_rows(src):
+        texts = {key: as_text(row[key], f"{src}:{line}", key, changes) for key in ("question", "answer") if key in row}
+        junk = junk_reason(texts.get("question", "absent"), texts.get("answer", "absent"))
+        if junk:
+            changes[junk] += 1
+        else:
+            yield number, line, {**row, **texts}
+
+
+def grouped_rows(src, by="group", changes=None):
+    """Yield `(group, images, row)` for every usable row of SRC, the row as `usable_lines` has it but for an absent `id`.
 
     Raises UserError naming file:line for a row that data.preprocess would refuse, a group that isn't a name, and an
-    image that has another group than on an earlier line: wherever the image went, one of the two would leak.
+    image that has another group than on an earlier line: wherever the image went, one of the two would leak. (Groups that are but
+    images, of rows that share one, are for the caller to join.)
     """
-    first = {}  # image -> (its group, the line that says so)
-    for (line, raw), row in zip(read_jsonl(src), read_rows(src, need_answer=False)):
-        image = row["image"]
-        group = image if by == "image" or row.get("group") is None else row["group"]
+    first = {}  # image -> (its group, is that a given one, the line that says so)
+    lines, again = tee(usable_lines(src, changes))
+    for (_, line, raw), row in zip(lines, read_rows(src, need_answer=False, lines=again)):
+        images, given = images_of(row), by != "image" and row.get("group") is not None
+        group = row["group"] if given else images[0]
         if isinstance(group, bool) or not isinstance(group, (str, int)) or not str(group).strip():
-            raise UserError(f"{src}:{line}: group is {group!r}; write the patient's or video's name")
-        known, known_line = first.setdefault(image, (str(group), line))
-        if known != str(group):
-            raise UserError(
-                f"{src}:{line}: image {image} is of group {group}, on line {known_line} of {known}; "
-                "give it one group, or split with --by image"
-            )
-        yield str(group), image, raw if raw.get("id") is not None else {**raw, "id": row["id"]}
+            raise UserError(f"{src}:{line}: group is {quoted(group)}; write the patient's or video's name")
+        for image in images:
+            known, known_given, known_line = first.setdefault(image, (str(group), given, line))
+            if known != str(group) and (given or known_given):
+                raise UserError(
+                    f"{src}:{line}: image {short(image)} is of group {short(group)}, on line {known_line} of {short(known)}; "
+                    "give it one group, or split with --by image"
+                )
+        yield str(group), images, raw if raw.get("id") is not None else {**raw, "id": row["id"]}
 
 
 def _split_path(dst, split):
@@ -304,22 +339,49 @@ def _empty_split(src, split, groups, shares, stratify):
 
 
 def describe(result):
-    """Lines for people: one on each split, what near-duplicates joined, and the split's hash."""
+    """Lines for people: one on each split, what was left out, what near-duplicates joined, the split's hash, and warnings."""
     for split, facts in result["splits"].items():
         yield f"{split}: {_counted(facts)}"
-    yield describe_near_duplicates(result["near_duplicates"])
+    yield from _describe_reading(result)
     yield f"split {result['sha256'][:12]}, {_made(result)}"
+    for name, facts in result["splits"].items():
+        if facts["groups"] == 1:
+            says = f"{name} has 1 group, so a score on it says nothing of other patients or videos"
+            yield f"WARNING: {says}; take larger shares (--val 0.25 --test 0.25), or --folds 5"
+    yield from _far_from_their_share(result["splits"], result["shares"])
 
 
 def describe_folds(results):
-    """Lines for people: what each fold holds out, and what near-duplicates joined."""
-    total = sum(result["splits"]["val"]["rows"] for result in results)
-    for result in results:
-        train, val = result["splits"]["train"], result["splits"]["val"]
+    """Lines for people: what each fold holds out, what was left out, what near-duplicates joined, and warnings."""
+    held_out = {f"fold_{result['fold']}": result["splits"]["val"] for result in results}
+    total = sum(facts["rows"] for facts in held_out.values())
+    for result, val in zip(results, held_out.values()):
+        train = result["splits"]["train"]
         share = f"{val['rows'] / total:.1%} of the rows"
         yield f"fold_{result['fold']}: val {_counted(val)}, {share}; train {train['rows']} rows, {train['groups']} groups"
-    yield describe_near_duplicates(results[0]["near_duplicates"])
+    yield from _describe_reading(results[0])
     yield f"{len(results)} folds, {_made(results[0])}"
+    yield from _far_from_their_share(held_out, dict.fromkeys(held_out, 1 / len(results)))
+
+
+def _describe_reading(result):
+    if changes := result.get("changes"):
+        yield _changed(changes)
+    yield describe_near_duplicates(result["near_duplicates"])
+
+
+def _changed(changes):
+    return "left out or changed: " + ", ".join(f"{count} {what}" for what, count in sorted(changes.items()))
+
+
+def _far_from_their_share(parts, wanted):
+    """Warnings of parts ({name: counts}) that hold far more or fewer of the rows than their share ({name: share})."""
+    total = sum(facts["rows"] for facts in parts.values())
+    for name, facts in parts.items():
+        share = facts["rows"] / total
+        if not wanted[name] / OFF <= share <= wanted[name] * OFF:
+            says = f"{name} has {share:.1%} of the rows, not {wanted[name]:.0%}: groups are few or large, or were joined by near-duplicates"
+            yield f"WARNING: {says}; other shares or --by image may help"
 
 
 def _counted(facts):
@@ -342,10 +404,15 @@ def describe_near_duplicates(facts):
 
 def config_lines(src, files, image_root=None):
     """The YAML lines of a configuration that uses files ({split: path}) of SRC; absolute paths hold wherever that file lies."""
-    image = next(read_rows(src, need_answer=False))["image"]
+    image, languages = None, set()
+    for _, images, row in grouped_rows(src, "image"):
+        image = image or images[0]
+        languages.add(row.get("language"))
     root = Path(image_root or Path(src).parent).resolve()
     data = {f"{split}_jsonl": str(Path(path).resolve()) for split, path in files.items()}
     data["image_root"] = str(root) if (root / image).is_file() else "the folder that image names start from"
+    if spoken := sorted(map(str, languages - {None})):
+        data["language"] = spoken[0] if len(spoken) == 1 else spoken
     own = {"extends": str(DEFAULT_CONFIG), "output_dir": "outputs_mine", "data": data}
     return yaml.safe_dump(own, sort_keys=False, allow_unicode=True, width=10_000).rstrip()
 
@@ -358,7 +425,8 @@ def parse_arguments():
     parser.add_argument("--test", type=float, help="share of the groups for the test (default 0.1)")
     parser.add_argument("--folds", type=int, metavar="K", help="K folds instead, each of train.jsonl and val.jsonl")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split (default 0)")
-    parser.add_argument("--by", choices=("group", "image"), default="group", help="what stays whole (default group)")
+    by = "what stays whole: the row's field `group`, its patient or video (default), or the image"
+    parser.add_argument("--by", choices=("group", "image"), default="group", help=by)
     parser.add_argument("--stratify", choices=("question", "none"), default="question", help="default question")
     parser.add_argument("--image_root", metavar="DIR", help="folder that image names start from (default: SRC's)")
     parser.add_argument(

@@ -12,6 +12,14 @@ DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")
 # What NFKC would lose: 10⁵ is not 105, ½ not 1⁄2, and ② on a picture is a mark.
 MEANINGFUL = ("<super>", "<sub>", "<fraction>", "<circle>")
 INVISIBLE = ("Cf", "Cc")  # zero-width space, byte order mark, soft hyphen, NUL
+# Where other programs' prompts put a picture: LLaVA, ms-swift, Qwen, Phi, Gemma, GLM, InternVL, MiniCPM-V, Llama, Idefics. Marks of a
+# chat, `<|im_start|>`, are none of them. Around one, a line end may have come as two letters, `\n`.
+MEDIA = "image|img|video|vid|vision|frame|picture|audio"
+PLACEHOLDER = rf"""\(?(?:<img>[^<>]*</img>|<image>\./</image>|</?(?:{MEDIA})(?:[ _-]?\d+)?>|\[(?:{MEDIA})\]
+    |<\|(?:{MEDIA})[a-z_]*(?:_?\d+)?\|>|<image_?here>|<img_context>|<image_(?:soft_token|placeholder)>|<im_(?:start|patch|end)>|<fake_token_around_image>
+    |<\|?(?:begin|end|start)_of_(?:image|video)\|?>)\)?"""
+AROUND = r"(?:\s|\\n)*"
+PLACEHOLDERS = re.compile(rf"{AROUND}(?:{PLACEHOLDER}){AROUND}", re.IGNORECASE | re.VERBOSE)
 SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[^<>]*\|>|</?s>|<eos>|<pad>|<end_of_turn>|<end_of_utterance>))+[\s.,!?'\"”’。]*$")
 
 
@@ -24,11 +32,32 @@ def clean(text):
     if not text.isascii():
         text = unicodedata.normalize("NFC", "".join(map(_folded, unicodedata.normalize("NFC", text)))).translate(DASHES)
     text = text.lower()
-    text = "".join(letter for letter in text if letter.isspace() or letter.isprintable() or unicodedata.category(letter) not in INVISIBLE)
-    text = unicodedata.normalize("NFC", text)
-    return " ".join(SPECIAL_TOKENS.sub("", text).split())
+    if not text.isprintable():
+        text = "".join(
+            letter for letter in text if letter.isspace() or letter.isprintable() or unicodedata.category(letter) not in INVISIBLE
+        )
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return " ".join((SPECIAL_TOKENS.sub("", text) if "<" in text else text).split())
 
 
+def strip_placeholders(text, everywhere=False):
+    """A question without foreign image placeholders (`<image>`, `<|image_pad|>`, `<img>a.jpg</img>`) before and behind it.
+
+    everywhere: without those inside it, too, which a reader of conversations takes out.
+    """
+    if "<" not in text and "[" not in text:
+        return text
+    found = list(PLACEHOLDERS.finditer(text))
+    start, end = 0, len(text)
+    while found and found[0].start() == start:
+        start = found.pop(0).end()
+    while found and found[-1].end() == end:
+        end = found.pop().start()
+    return PLACEHOLDERS.sub(" ", text[start:end]) if everywhere else text[start:end]
+
+
+@lru_cache(1 << 12)
 def _folded(letter):
     """A letter's compatibility form, or itself where that would lose its meaning or make it a space with an accent."""
     if "\ufe00" <= letter <= "\ufe0f":  # variation selectors: how the letter before is drawn

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.aliases import question_template
-from data.matching import conventions_of, is_empty, judge, labels_of, normalize_answer
+from data.matching import conventions_of, is_empty, judge, labels_of, languages_of, normalize_answer
 from data.quantities import parse_count, parse_quantity
 from data.rules import ordered_types
 from evaluation.intervals import accuracy_interval, cluster_sums, effective_clusters, macro_interval
@@ -102,7 +102,7 @@ def compare_rows(judged, conventions=None):
     for row in kinds.values():
         if len(labels.of(row, row["gt"])) > 1 and not row.get("options"):
             listed.add((row["qtype"], template_of(row)))
-        if row["qtype"] == "size_numeric" and (size := _size_bin(row["gt"])):
+        if row["qtype"] == "size_numeric" and (size := _size_bin(row["gt"], labels.languages(row))):
             sizes[template_of(row)].add(size)
     places = {key: {size: place for place, size in enumerate(sorted(found, key=_size_order))} for key, found in sizes.items()}
     known = {case: _compared(row, labels, (row["qtype"], template_of(row)) in listed, places) for case, row in kinds.items()}
@@ -115,6 +115,9 @@ class _Labels:
     def __init__(self, conventions):
         self.conventions, self.known = conventions, {}
 
+    def languages(self, row):
+        return languages_of(conventions_of(row, self.conventions))
+
     def of(self, row, text):
         key = text, row.get("question"), *row.get("options", ())
         if key not in self.known:
@@ -125,11 +128,11 @@ class _Labels:
 def _compared(row, labels, listed, places):
     """The fields of a row's Compared but confidence and abstained."""
     number = bins = mm = None
-    question, gt, pred = row.get("question"), row["gt"], row["pred"] or ""
-    if row["qtype"] == "count_numeric" and (true := parse_count(gt, question)) is not None:
-        number = true, parse_count(pred, question)
+    gt, pred, asked = row["gt"], row["pred"] or "", (row.get("question"), labels.languages(row))
+    if row["qtype"] == "count_numeric" and (true := parse_count(gt, *asked)) is not None:
+        number = true, parse_count(pred, *asked)
     elif row["qtype"] == "size_numeric":
-        true, said, own = parse_quantity(gt, question), parse_quantity(pred, question), places.get(template_of(row), {})
+        true, said, own = parse_quantity(gt, *asked), parse_quantity(pred, *asked), places.get(template_of(row), {})
         if true in own:
             bins = own[true], own.get(said)
         if true and said and true.single and said.single and true.unit == said.unit == "mm":
@@ -138,9 +141,9 @@ def _compared(row, labels, listed, places):
     return *verdicts, labels.of(row, gt), labels.of(row, pred), listed, number, bins, mm
 
 
-def _size_bin(text):
+def _size_bin(text, languages):
     """The range or bound (`5-10mm`, `<5mm`) that a text speaks of, or None: single measurements are no bins."""
-    quantity = parse_quantity(text)
+    quantity = parse_quantity(text, None, languages)
     return quantity if quantity and not quantity.single else None
 
 

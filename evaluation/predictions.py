@@ -9,19 +9,21 @@ if __name__ == "__main__":
 
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from config import flat
-from files import UserError, read_json, read_jsonl
+from config import PATH_KEYS, flat
+from data.rows import is_by_rater
+from files import UserError, quoted, read_json, read_jsonl, short
 
 # How other tools call the fields: LLaMA-Factory's generated_predictions.jsonl and the result files of ms-swift.
 OTHER_NAMES = {"pred": ("predict", "response"), "gt": ("label", "labels")}
 TEXTS = ("gt", "qtype", "question", "image", "greedy", "prompt", "shown")  # shown: the image in other tools' files
 # What is used of a row, and what it mostly is. Prediction writes more, which would only fill memory.
 USED = {"id": str, "pred": str, **dict.fromkeys(TEXTS, str), "group": str, "reachable": bool, "abstained": bool}
-USED |= {"confidence": float, "options": None, "answers": None, "candidates_top": None}
+USED |= {"confidence": float, "options": None, "answers": None, "images": None, "answers_by": None, "candidates_top": None}
 REPEATED = {"qtype", "question"}  # which json would copy for every row
 
 
@@ -74,9 +76,8 @@ def _rename(row):
     if "prompt" not in row and isinstance(row.get("messages"), list):
         turns = [turn for turn in row["messages"] if isinstance(turn, dict) and turn.get("role") != "assistant"]
         row["prompt"] = "\n".join(_text_of(turn.get("content")) for turn in turns)
-    if "image" not in row and isinstance(row.get("images"), list) and len(row["images"]) == 1:
-        image = row["images"][0]
-        row["shown"] = image.get("path") if isinstance(image, dict) else image
+    if "image" not in row and isinstance(images := row.pop("images", None), list) and len(images) == 1:
+        row["shown"] = images[0].get("path") if isinstance(images[0], dict) else images[0]
 
 
 def _text_of(content):
@@ -96,14 +97,16 @@ def _check_kind(key, value, path, line):
         right, wanted = isinstance(value, str) or type(value) is int, "write the patient's or video's name"
     elif key in ("abstained", "reachable"):
         right, wanted = isinstance(value, bool), "write true or false"
-    elif key in ("options", "answers"):
+    elif key in ("options", "answers", "images"):
         right, wanted = _is_texts(value), "write a list of texts, or leave it out"
+    elif key == "answers_by":
+        right, wanted = is_by_rater(value), "write {rater: answer}, the answers as text"
     elif key == "candidates_top":
         right, wanted = _is_ranking(value), "write a list of [candidate, probability]"
     else:
         return
     if not right:
-        raise UserError(f"{path}:{line}: {key} is {value!r}; {wanted}")
+        raise UserError(f"{path}:{line}: {key} is {quoted(value)}; {wanted}")
 
 
 def _is_texts(value):
@@ -128,7 +131,7 @@ def _is_probability(value):
 
 def listed(ids, first=5):
     """`7 ids (0, 1, 2, 3, 4, …)`."""
-    return f"{len(ids)} id{'s' * (len(ids) > 1)} ({', '.join(ids[:first])}{', …' * (len(ids) > first)})"
+    return f"{len(ids)} id{'s' * (len(ids) > 1)} ({', '.join(map(short, ids[:first]))}{', …' * (len(ids) > first)})"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -185,7 +188,7 @@ def load_sidecar(path):
         raise UserError(f"{sidecar}: config.{_fault(error)}; {remedy}") from None
     root = ((facts.get("config") or {}).get("data") or {}).get("image_root")
     if not isinstance(root, str | None):
-        raise UserError(f"{sidecar}: config.data.image_root is {root!r}; {remedy}")
+        raise UserError(f"{sidecar}: config.data.image_root is {quoted(root)}; {remedy}")
     return facts
 
 
@@ -194,7 +197,7 @@ def _fault(error):
         return str(error)
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"][:1])
-    return f"has no {name}" if first["type"] == "missing" else f"{name} is {first['input']!r}: {first['msg']}"
+    return f"has no {name}" if first["type"] == "missing" else f"{name} is {quoted(first['input'])}: {first['msg']}"
 
 
 def check_asked(path, rows, facts):
@@ -223,8 +226,17 @@ def check_same_configuration(runs):
     if not all(configs):
         return
     first = configs[0]
-    if keys := sorted({key for config in configs for key in first.keys() | config.keys() if config.get(key) != first.get(key)}):
+    keys = set(first).union(*configs)
+    if keys := sorted(key for key in keys if any(not _same(key, config.get(key), first.get(key)) for config in configs)):
         raise UserError(f"seeds of one configuration are wanted, and these files differ in {', '.join(keys)}; use --compare")
+
+
+def _same(key, one, other):
+    """Are two values of a configuration key the same? Older sidecars name files by their whole paths, of which newer ones keep the end."""
+    if key not in (*PATH_KEYS, "model_name") or None in (one, other) or Path(one).is_absolute() == Path(other).is_absolute():
+        return one == other
+    short, long = sorted((Path(one), Path(other)), key=Path.is_absolute)
+    return long.parts[-len(short.parts) :] == short.parts
 
 
 def _settings(sidecar, ignored=("output_dir", "train.seed")):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.language import EXCLUSIVE, NO, NONE, YES
 from data.lenient import said_leniently
 from evaluation.intervals import accuracy_interval, cluster_sums
 
@@ -23,7 +24,8 @@ ASKS = re.compile(
     r"|(?:is|are|was|were) .*\b(?:present|visible|seen|found|detected)$|(?:has|have) any .*\b(?:found|seen|detected)$"
 )
 SOMETHING_ELSE = re.compile(r"\b(?:no|absence|absent|enough|(?:more|less|fewer) than|only|without)\b")  # another thing, or the reverse
-YES_NO = {"yes", "no", "none", "not relevant"}
+YES_NO = YES | NO | {*EXCLUSIVE}
+ABSENT = NO | {*NONE}
 SCORES = {"sensitivity": "said to be there, of those that are", "specificity": "said to be absent, of those that are"}
 SCORES |= {"positive_predictive_value": "are there, of those said to be", "negative_predictive_value": "are absent, of those said to be"}
 
@@ -83,7 +85,7 @@ def _asks(qtype, template, known):
     """Does a question ask whether something is there? known: the labels of its truths."""
     if qtype == "yes_no" or known <= YES_NO:
         return ASKS.match(template) is not None and SOMETHING_ELSE.search(template) is None
-    return qtype == "count_numeric" or ("none" in known and len(known) > 1)
+    return qtype == "count_numeric" or (not known.isdisjoint(NONE) and len(known) > 1)
 
 
 def _verdicts(row, item, known):
@@ -104,10 +106,10 @@ def _is_there(qtype, labels, number):
     """Do labels (frozenset) or a count say that something is there? None where they say neither."""
     if qtype == "count_numeric":
         return None if number is None else number > 0
-    if qtype == "yes_no" or labels <= {"yes", "no"}:
-        return True if labels == {"yes"} else False if labels in ({"no"}, {"none"}) else None
-    found = labels - {"none", "no", "not relevant"}
-    return True if found else False if labels in ({"none"}, {"no"}) else None
+    absent = len(labels) == 1 and labels <= ABSENT
+    if qtype == "yes_no" or labels <= YES | NO:
+        return True if len(labels) == 1 and labels <= YES else False if absent else None
+    return True if labels - NO - {*EXCLUSIVE} else False if absent else None
 
 
 def _scores(rows):

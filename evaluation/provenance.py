@@ -6,63 +6,14 @@ A path inside the configuration's folder is shown relative to it, another by its
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python eval_exp1.py --report PATH")
 
-import os
-import re
 from datetime import datetime
-from pathlib import Path
 
 import yaml
 
 from config import environment_facts
 from files import printable, sha256
 
-HOMES = ("home", "Users")  # what lies in them are people
-START = r"file:/{2,3}|~[\w.-]*[/\\]|[A-Za-z]:[/\\]|\\\\|(?:\.\.[/\\])+|/"  # of a path that says where somebody's files lie
-WHOLE_PATH = re.compile(rf"(?:{START}).+", re.DOTALL)
-PATH_IN_TEXT = re.compile(rf"(?<![\w./\\<-])(?<!https:)(?<!http:)(?:{START})[^\s:;,'\"()<>]+")
-HUB_CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 SPLITS = {"train": "training split", "val": "validation split", "test": "test split"}
-
-
-class PublicNames:
-    """Names of a run's files without the folders that they lie in.
-
-    cfg: the evaluation's. sidecar: the predictions' facts, whose paths may be another machine's.
-    """
-
-    def __init__(self, cfg, sidecar):
-        used = Path((sidecar.get("config") or {}).get("output_dir") or "").parent
-        folders = ((cfg.config_path.parent, 1), (used, 2))  # `/scratch`, say, holds other people's, too
-        self.folders = [folder for folder, least in folders if len(folder.parts) > least and folder.name not in HOMES]
-
-    def path(self, value):
-        """A text that is a path or not (str or Path, or None): relative to a folder of the run, else the last part of an absolute one."""
-        text = str(value or "")
-        if found := HUB_CACHE.search(text):
-            return "/".join(found.groups())
-        for folder in self.folders:
-            if Path(text).is_relative_to(folder):
-                return os.path.relpath(text, folder)
-        return re.split(r"[/\\]", text.rstrip("/\\"))[-1] if WHOLE_PATH.fullmatch(text) else text
-
-    def text(self, line, *known):
-        """A line in which paths may stand, those of `known` even if they hold spaces."""
-        for path in sorted(map(str, filter(None, known)), key=len, reverse=True):
-            for form in (path, os.path.relpath(path)):
-                if WHOLE_PATH.fullmatch(form):
-                    line = line.replace(form, self.path(path))
-        return PATH_IN_TEXT.sub(lambda found: self.path(found[0]), line)
-
-    def values(self, value):
-        """Nested settings with every path made public."""
-        if isinstance(value, dict):
-            return {key: self.values(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.values(item) for item in value]
-        if not isinstance(value, str):
-            return value
-        key, sign, rest = value.partition("=")  # an override, `data.train_jsonl=/home/…`
-        return f"{key}={self.values(rest)}" if sign and "/" not in key else self.text(self.path(value))
 
 
 def title_of(run, names):
@@ -90,7 +41,7 @@ def run_facts(cfg, run, names):
     """(name, value) pairs on where the numbers come from: model, adapter, files with their hashes, commits, versions."""
     sidecar, here = run["sidecar"], environment_facts()
     adapter = sidecar.get("adapter")
-    weights = cfg.config_path.parent / (adapter or "none") / "adapter_model.safetensors"
+    weights = (cfg.find(adapter, run["path"].parent) or cfg.output_dir / "none") / "adapter_model.safetensors"
     command = sidecar.get("command") if isinstance(sidecar.get("command"), list) else []
     facts = {
         "model": names.path((sidecar.get("config") or {}).get("model_name")) or "not known: no sidecar lies beside the file",

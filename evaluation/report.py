@@ -8,21 +8,20 @@ the number of rows.
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python eval_exp1.py --report PATH")
 
-import base64
-import io
-import os
 from collections import defaultdict
 from pathlib import Path
 
 import jinja2
-from PIL import Image
 
+from config import PublicNames
+from data.image_names import images_of
 from data.rules import ordered_types
+from data.thumbnails import Thumbnails
 from evaluation.compare import changed_rows, short_p
 from evaluation.figures import draw_figures
 from evaluation.metrics import compare_rows, template_of
 from evaluation.presence import rows_that_ask
-from evaluation.provenance import PublicNames, date_of, run_facts, settings_of, title_of
+from evaluation.provenance import date_of, run_facts, settings_of, title_of
 from evaluation.tables import headline, presence_lines
 from files import UserError, atomic_open, printable
 
@@ -32,8 +31,6 @@ MISSED = 12  # cards of missed findings
 CHANGED = 80  # cards of questions that changed
 LISTED = 30  # types whose labels, and questions about presence, are listed
 CLIPPED = 400  # letters of a text on a card
-THUMBNAIL = 320  # pixels on the longer side
-IMAGE_BYTES = 16_000_000  # of base64 in all; cards beyond it name their image instead
 
 
 def write_report(out, cfg, run, images=True):
@@ -137,38 +134,6 @@ def further_scores(details, greedy):
 # Pictures
 
 
-class Thumbnails:
-    """Small JPEG copies of images as data URIs, each made once, until the budget is spent."""
-
-    def __init__(self, root, budget=IMAGE_BYTES):
-        self.root, self.budget, self.made = root, budget, {}
-
-    def get(self, name):
-        """Data URI of an image, or None where there is none, it can't be read, lies outside the root, or is too much."""
-        if name not in self.made:
-            self.made[name] = self._make(name) if name and self.root else None
-        uri = self.made[name]
-        if uri is None or len(uri) > self.budget:
-            return None
-        self.budget -= len(uri)
-        return uri
-
-    def _make(self, name):
-        path = Path(os.path.normpath(os.path.join(self.root, name)))
-        if not path.is_relative_to(os.path.normpath(self.root)):
-            return None
-        try:
-            with Image.open(path) as image:
-                image.draft("RGB", (2 * THUMBNAIL, 2 * THUMBNAIL))
-                image = image.convert("RGB")
-                image.thumbnail((THUMBNAIL, THUMBNAIL))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            return None
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=80, optimize=True, comment=b"")  # else Pillow copies the original's
-        return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 def image_root(cfg, sidecar):
     """The folder of the images: the configuration's, else the one that prediction used; None where neither is there."""
     try:
@@ -177,7 +142,7 @@ def image_root(cfg, sidecar):
     except UserError:
         pass
     used = ((sidecar.get("config") or {}).get("data") or {}).get("image_root")
-    return Path(used) if used and Path(used).is_dir() else cfg.config_path.parent
+    return cfg.find(used) or cfg.config_path.parent
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -224,16 +189,21 @@ class Cards:
 
     def _card(self, row, before=None):
         """What the template shows of a row. before: the other file's row, when comparing."""
+        names = images_of(row) if row.get("image") else []
         return {
             **{key: row.get(key) for key in ("correct", "lenient", "confidence", "abstained")},
             **{key: shown(row.get(key)) for key in ("qtype", "question", "pred", "gt")},
             "name": f"id {shown(self.names.path(row['id']))}" if self.images else f"row {row['place']}",
-            "image": shown(self.names.path(row["image"])) if self.images and row.get("image") else None,
+            "image": shown(self._image_name(names)) if self.images and names else None,
             "question_key": shown(template_of(row) or ""),
-            "thumbnail": self.thumbnails.get(row.get("image")),
+            "thumbnail": self.thumbnails.get(names),
             "top": [(shown(text), min(1.0, share)) for text, share in (row.get("candidates_top") or [])[:5]],
             "before": before and shown(before["pred"] or ""),
         }
+
+    def _image_name(self, names):
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return self.names.path(names[0]) + more
 
 
 def _badness(row, item):

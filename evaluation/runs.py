@@ -5,20 +5,22 @@ if __name__ == "__main__":
 
 from collections import Counter
 
-from config import near, save_run_info
+from config import PublicNames, near, save_run_info
 from data import answer_space
 from data.aliases import question_template
 from data.blind_prior import answer_blindly, blind_prior
+from data.corrections import corrections_for
 from data.lenient import lenient_match
 from data.matching import judge, references
 from data.preprocess import enrich_split
 from data.rules import ordered_types
 from evaluation import tables, truth
+from evaluation.agreement import agreement
 from evaluation.compare import compare, comparison_table, conclusion, over_seeds, seeds_table
 from evaluation.metrics import aggregate, compare_rows, greedy_comparison, measure, template_of
 from evaluation.predictions import check_asked, check_same_configuration, load_predictions, load_sidecar
 from evaluation.text_overlap import text_scores
-from files import UserError, printable, read_jsonl, write_json
+from files import UserError, printable, read_jsonl, short, write_json
 
 ASKED = 0.5  # of the rows, at least, must ask what training asks: else the training rows are of something else
 
@@ -34,14 +36,15 @@ def data_file(cfg, args, sidecar, path):
     if args.predictions or args.compare:
         return None
     if (sidecar.get("split") or "val") != "val":
-        raise UserError(f"{path} holds predictions for the {sidecar['split']} split, not val; evaluate them with --predictions {path}")
+        split = short(sidecar["split"])
+        raise UserError(f"{path} holds predictions for the {split} split, not val; evaluate them with --predictions {path}")
     return cfg.data.val_jsonl if cfg.data.val_jsonl and cfg.data.val_jsonl.is_file() else None
 
 
 def load_all(cfg, paths, args):
     """The predictions files, each as `load` gives it, by one answer space."""
     sidecars = [load_sidecar(path) for path in paths]
-    space = truth.space_for(cfg, sidecars)
+    space = truth.space_for(cfg, sidecars, paths)
     return [load(cfg, path, args, sidecar, *space) for path, sidecar in zip(paths, sidecars)]
 
 
@@ -51,7 +54,8 @@ def load(cfg, path, args, sidecar, space, space_from):
     source, rules = data_file(cfg, args, sidecar, path), args.types == "rules"
     if source:
         training = bool(cfg.data.train_jsonl and cfg.data.train_jsonl.is_file() and source.samefile(cfg.data.train_jsonl))
-        rows, in_data = truth.with_data(rows, path, source, space, sidecar.get("limit"), rules, training)
+        corrections = corrections_for(cfg.data, source)
+        rows, in_data = truth.with_data(rows, path, source, space, sidecar.get("limit"), rules, training, corrections)
     else:
         rows = truth.completed(rows, path, space)
     partial = check_asked(path, rows, sidecar)
@@ -135,6 +139,8 @@ def evaluate(cfg, run, args):
     about += filter(None, [tables.form_note(judged), tables.references_note(judged), tables.lists_note(judged, run["conventions"])])
     about += [tables.macro_f1_note(details), *tables.presence_lines(details["presence"]), *checked_notes(run)]
     print("\n".join(about))
+    if found["agreement"]:
+        print("\n" + tables.agreement_table(found["agreement"]))
     if texts:
         print("\n" + tables.text_table(texts))
     more = [
@@ -171,6 +177,7 @@ def measured(cfg, run, args):
         "no_prior": no_prior,
         "lenient": score_leniently(judged, run["space"]),
         "reachable": score_reachable(judged),
+        "agreement": agreement(judged, cfg.eval, conventions),
         "unit": truth.unit_of(judged),
         "details": details,
         "greedy": greedy_comparison(judged, cfg.eval, conventions),
@@ -223,7 +230,7 @@ def evaluate_seeds(cfg, runs, args):
     unit = evaluated[0]["unit"]
     print(f"{len(runs)} seeds: mean and standard deviation over them; the interval of the mean is by {unit}\n\n{seeds_table(seeds)}")
     out = cfg.output_dir / f"seeds_{_joined(runs)}.json"
-    write_json(out, {"predictions": [str(run["path"]) for run in runs], **seeds})
+    write_json(out, {"predictions": [PublicNames(cfg).path(run["path"]) for run in runs], **seeds})
     print(f"seeds: {shown(out)}")
     return {**evaluated[0], "seeds": seeds, "about_file": out}
 
@@ -246,8 +253,9 @@ def evaluate_pair(cfg, sides, args):
     files = [", ".join(printable(run["path"].name) for run in runs) for runs in sides]
     print(f"\nA: {names[0]} ({files[0]}); B: {names[1]} ({files[1]})\n\n{comparison_table(comparison)}\n\n{sentence}")
     out = cfg.output_dir / f"comparison_{_joined(sides[0])}_{_joined(sides[1])}.json"
-    paths = [[str(run["path"]) for run in runs] for runs in sides]
-    write_json(out, {"a": paths[0], "b": paths[1], **comparison, "conclusion": sentence})
+    paths = [[PublicNames(cfg).path(run["path"]) for run in runs] for runs in sides]
+    saved = PublicNames(cfg).text(sentence, first["path"], second["path"])
+    write_json(out, {"a": paths[0], "b": paths[1], **comparison, "conclusion": saved})
     print(f"comparison: {shown(out)}")
     return {**evaluated, "comparison": comparison, "names": names, "conclusion": sentence, "other": first, "about_file": out}
 

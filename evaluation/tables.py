@@ -100,6 +100,18 @@ def details_table(details):
     return "\n".join(lines)
 
 
+def agreement_table(found):
+    """How far the raters agree, by type, beside the model's accuracy on the same rows. found: of `agreement.agreement`."""
+    line = "{:<20} {:>8} {:>10} {:>8} {:>10}".format
+    kappa = f"{found['kappa_of']}'{'s' * (found['kappa_of'] == 'Cohen')} kappa"
+    lines = [f"{found['raters']} raters: how far they agree is the ceiling of the score on the same rows ({kappa}: beyond chance)", ""]
+    lines += [line("Question Type", "Rows", "Agreement", "Kappa", "Accuracy"), "-" * 60]
+    for name, item in [*found["per_type"].items(), ("OVERALL (micro)", found["overall"])]:
+        beyond = "-" if item["kappa"] is None else f"{item['kappa']:.3f}"
+        lines.append(line(printable(name), item["count"], _share(item["agreement"]), beyond, _share(item["accuracy"])))
+    return "\n".join(lines)
+
+
 def more_scores(details, greedy):
     """One line for each kind of score that only some files have."""
     overall = details["overall"]

@@ -14,16 +14,19 @@ from collections import defaultdict
 
 from config import near
 from data import answer_space
+from data.image_copies import join_by_rows
+from data.image_names import images_of
 from data.matching import conventions_of, labels_of, normalize_answer
 from data.preprocess import training_space, why_untrainable
 from data.rows import junk_reason, read_rows
 from data.rules import BUILT_IN
 from data.schema import infer_question_type
-from data.text import clean
+from data.text import clean, strip_placeholders
 from evaluation.predictions import listed
-from files import UserError
+from files import UserError, quoted, short
 
 RULES_ALONE = {"mode": "mined", "rows": 0, "questions": {}, "given": {}, "as_the_rules_say": {"questions": 0, "rows": 0}}
+KNOWN = ("question", "image", "images", "group", "options", "answers", "answers_by")  # of a data row, as it is there
 WAY_IN = "give the data file that it answers with --against DATA.jsonl"
 
 
@@ -31,28 +34,30 @@ WAY_IN = "give the data file that it answers with --against DATA.jsonl"
 # What types, spellings and constraints go by
 
 
-def space_for(cfg, sidecars):
+def space_for(cfg, sidecars, paths=()):
     """(answer space, what it is in words): mined from data.train_jsonl, else the adapter's, else the rules alone.
 
     Never what a predictions file or its sidecar says of itself; the sidecars only tell which adapters answered, of which the
-    first that has a space gives it to all files. Raises UserError for a broken one.
+    first that has a space gives it to all files. paths: of the predictions, beside which adapters may lie. Raises UserError for a
+    broken one.
     """
     train = cfg.data.train_jsonl
     if train and train.is_file():
         return training_space(cfg, say=lambda line: None), f"the training rows {near(train)}"
     missing = f" (data.train_jsonl {near(train)} is not there)" if train else ""
-    for folder in (cfg.output_dir / "adapter", *(facts.get("adapter") for facts in sidecars)):
-        path = cfg.config_path.parent / (folder or "none") / answer_space.SPACE_FILE
+    beside = [path.parent for path in paths]
+    for folder in (cfg.output_dir / "adapter", *(cfg.find(facts.get("adapter"), *beside) for facts in sidecars)):
+        path = (folder or cfg.output_dir / "none") / answer_space.SPACE_FILE
         if path.is_file():
             return answer_space.load(path), f"the answer space of {near(path.parent)}{missing}"
-    return RULES_ALONE, f"the rules of data/schema.py{missing}"
+    return {**RULES_ALONE, "languages": list(cfg.data.languages)}, f"the rules of data/schema.py{missing}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # With a data file
 
 
-def with_data(rows, path, source, space, limit=None, by_rules=False, training=False):
+def with_data(rows, path, source, space, limit=None, by_rules=False, training=False, corrections=None):
     """(rows of a predictions file with all that the data file knows of them, number of rows in the data), in the file's order.
 
     rows: of `predictions.load_predictions`. Where none has an id they are taken in the data's order. limit: so many of the
@@ -60,7 +65,7 @@ def with_data(rows, path, source, space, limit=None, by_rules=False, training=Fa
     training: these are the training rows, some of which enrichment leaves out.
     Raises UserError that counts and lists what differs.
     """
-    data = read_truths(source, space, training)
+    data = read_truths(source, space, training, corrections)
     if not any("id" in row for row in rows):
         if len(rows) != len(data):
             said = f"{path}: its {len(rows)} rows have no id, and {source} has {len(data)} rows"
@@ -74,16 +79,14 @@ def with_data(rows, path, source, space, limit=None, by_rules=False, training=Fa
     return [{**{key: row[key] for key in believed if key in row}, **data[row["id"]]} for row in rows], len(data)
 
 
-def read_truths(source, space, training=False):
+def read_truths(source, space, training=False, corrections=None):
     """{id: what is known of a data row}: question, image, group, options, answers, gt, qtype, candidates and reachable.
 
-    training: without the rows that training leaves out.
+    training: without the rows that training leaves out. corrections: {id: answer}, applied as enrichment does.
     """
     truths, verdicts = {}, {}
-    for row in read_rows(source, need_answer=False):
-        if not isinstance(row.get("group"), str | int | None) or isinstance(row.get("group"), bool):
-            raise UserError(f"{source}: row {row['id']!r}: group is {row['group']!r}; write the patient's or video's name")
-        known = {key: row[key] for key in ("question", "image", "group", "options", "answers") if row.get(key) is not None}
+    for row in read_rows(source, need_answer=False, corrections=corrections):
+        known = {key: row[key] for key in KNOWN if row.get(key) is not None}
         case = row["question"], row.get("answer"), row.get("answer_raw"), tuple(row.get("options") or ()), tuple(row.get("answers") or ())
         verdict = verdicts.get(case) or _verdict(row, space)
         if verdict["qtype"] in BUILT_IN:  # of these the question and its options decide: the same few come again and again
@@ -135,13 +138,15 @@ def differences(row, known, by_rules, conventions):
     if "gt" in row and row["gt"] != known["gt"] and _labels(row["gt"], known, conventions) != _labels(known["gt"], known, conventions):
         yield "answer"
     question = known["question"]
-    if "question" in row and row["question"] != question and clean(row["question"]) != clean(question):
+    if "question" in row and row["question"] != question and clean(strip_placeholders(row["question"])) != clean(question):
         yield "question"
     elif "question" not in row and "prompt" in row and not _asks(row["prompt"], question):
         yield "question"
     if "shown" in row and not f"/{posixpath.normpath(row['shown'].replace(chr(92), '/'))}".endswith(f"/{known['image']}"):
         yield "image"
     if "image" in row and row["image"] != known["image"] and posixpath.normpath(row["image"]) != known["image"]:
+        yield "image"
+    elif "images" in row and _paths(row) != images_of(known):
         yield "image"
     if _group(row) is not None and _group(row) != _group(known):
         yield "group"
@@ -152,6 +157,10 @@ def differences(row, known, by_rules, conventions):
         yield "type"
     if "reachable" in row and row["reachable"] != known["reachable"]:
         yield "ceiling"
+
+
+def _paths(row):
+    return list(map(posixpath.normpath, row["images"]))
 
 
 def _asks(prompt, question):
@@ -172,7 +181,7 @@ def completed(rows, path, space):
     that lacks its truth, or the question to tell its type by."""
     done = []
     for number, row in enumerate(rows):
-        where = f"{path}: row {row.get('id', number)!r}"
+        where = f"{path}: row {quoted(row.get('id', number))}"
         if "gt" not in row:
             raise UserError(f"{where} has no gt; add the true answer as text, or {WAY_IN}")
         if not row.get("qtype") and "question" not in row:
@@ -181,6 +190,9 @@ def completed(rows, path, space):
         row.setdefault("id", str(number))
         if "image" in row:
             row["image"] = posixpath.normpath(row["image"])
+        if "images" in row:
+            row["images"] = _paths(row)
+            row.setdefault("image", row["images"][0])
         if not row.get("qtype"):
             row["qtype"] = answer_space.apply(space, row)["question_type"]
         done.append(row)
@@ -209,18 +221,20 @@ def with_clusters(rows, path):
 
     That is its patient or video (`group`), else its image, else nothing (its id).
 
-    Where only some rows of an image name the patient, the others are that patient's, too. Raises UserError where one image
+    Images are one where rows are about several of them together. Where only some rows of an image name the patient, the others are
+    that patient's, too. Raises UserError where one image
     has several groups: what isn't the same for all questions about an image is no patient.
     """
-    groups = {}
+    groups, joined = {}, join_by_rows(rows)
+    image_of = lambda row: joined.get(row.get("image"), row.get("image"))
     for row in rows:
         group = _group(row)
-        if group is not None and "image" in row and groups.setdefault(row["image"], group) != group:
-            both = f"{groups[row['image']]!r} and {group!r}"
-            raise UserError(f"{path}: image {row['image']} has two groups, {both}; a group is the patient or the video of the whole image")
+        if group is not None and "image" in row and groups.setdefault(image_of(row), group) != group:
+            both = f"image {short(row['image'])} has two groups, {quoted(groups[image_of(row)])} and {quoted(group)}"
+            raise UserError(f"{path}: {both}; a group is the patient or the video of the whole image")
     for row in rows:
-        group = _group(row) or groups.get(row.get("image"))
-        kind, name = ("group", group) if group is not None else ("image", row["image"]) if "image" in row else ("id", row["id"])
+        group = _group(row) or groups.get(image_of(row))
+        kind, name = ("group", group) if group is not None else ("image", image_of(row)) if "image" in row else ("id", row["id"])
         row["cluster"] = f"{kind} {name}"
     return rows
 
@@ -255,7 +269,7 @@ def check_same_rows(runs):
         both = [(known[row_id], found[row_id]) for row_id in known if row_id in found]
         told = [_labels(a["gt"], a, first["conventions"]) != _labels(b["gt"], b, first["conventions"]) for a, b in both]
         faults["another ground truth"] = [a["id"] for (a, _), other in zip(both, told) if other]
-        for name, keys in (("type", ["qtype"]), ("question or image", ["question", "image"]), ("group", ["cluster"])):
+        for name, keys in (("type", ["qtype"]), ("question or image", ["question", "image", "images"]), ("group", ["cluster"])):
             faults[f"another {name}"] = [a["id"] for a, b in both if any(a.get(key) != b.get(key) for key in keys)]
         for key in ("options", "answers"):
             faults[f"other {key}"] = [a["id"] for a, b in both if a.get(key) != b.get(key)]

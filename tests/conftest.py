@@ -57,6 +57,16 @@ def make_experiment(folder, questions, sizes=((112, 112), (60, 90), (200, 57), (
     return cfg, ensure_enriched(cfg, "train")
 
 
+CLIPS = (["0.png", "1.png", "2.png"], ["1.png"], ["3.png", "0.png"], ["2.png", "1.png", "1.png", "0.png"])
+
+
+def as_clips(rows):
+    """The rows of `make_experiment` about several images each, some of them in several lists."""
+    lists = {f"{index}.png": images for index, images in enumerate(CLIPS)}
+    rows = [{**row, "images": lists[row["image"]]} for row in rows]
+    return [{**row, "image": row["images"][0], "images": row["images"] if len(row["images"]) > 1 else None} for row in rows]
+
+
 @pytest.fixture(scope="session")
 def processor(experiment):
     from model.load import load_processor

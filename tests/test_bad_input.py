@@ -16,8 +16,14 @@ import predict_exp1
 import prediction.run
 import train_exp1
 import training.run
-from files import UserError
+from config import load_config
+from data.images import check_images
+from data.rows import read_rows
+from data.split import grouped_rows
+from evaluation.predictions import load_predictions
+from files import UserError, write_jsonl
 from model import load
+from training.resume import LOCK
 
 GOOD = {"question": "Is there text?", "answer": "yes", "image": "good.png"}
 
@@ -27,6 +33,7 @@ def folder(tmp_path, monkeypatch):
     """A folder with one good image; any script that loads the model fails."""
     Image.effect_noise((64, 64), 50).convert("RGB").save(tmp_path / "good.png")
     (tmp_path / "text.png").write_text("not an image")
+    (tmp_path / "pointer.png").write_text(POINTER)
     (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:-500])
     for module in (load, prediction.run, training.run):
         monkeypatch.setattr(module, "load_model", lambda *args, **kwargs: pytest.fail("the model was loaded"))
@@ -45,10 +52,16 @@ def mistake(script, folder, monkeypatch, lines, *arguments):
     return str(error.value)
 
 
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 123456789\n"
 CASES = [
     ([GOOD, '{"question": '], "train.jsonl:2: not valid JSON"),
     ([json.dumps([GOOD])], "train.jsonl:1: is a list, not an object"),
     (["[", json.dumps(GOOD), "]"], "the file looks like one JSON array; write one JSON object a line"),
+    ([POINTER], "train.jsonl: is a Git LFS pointer, not the file itself; run `git lfs pull` where it came from, or download it again"),
+    (
+        [GOOD, {**GOOD, "image": "pointer.png"}],
+        "row '1': image .*pointer.png is a Git LFS pointer, not the file itself; run `git lfs pull`",
+    ),
     ([], "train.jsonl: has no rows; write one JSON object a line"),
     ([GOOD, {**GOOD, "question": None}], "train.jsonl:2: has no question; add the question as text"),
     ([GOOD, {"question": "Is it?", "answer": "yes"}], "train.jsonl:2: has no image; add the image's name, relative to data.image_root"),
@@ -61,7 +74,8 @@ CASES = [
     ([GOOD, {**GOOD, "image": "../x.png"}], "row '1': image '../x.png' lies outside data.image_root"),
     ([GOOD, {**GOOD, "id": "a"}, {**GOOD, "id": "a"}], "train.jsonl:3: id 'a' is already that of line 2"),
     ([{**GOOD, "question": "why? " * 2000}], "row '0': is .* tokens long, over train.max_seq_len=2048"),
-    ([{**GOOD, "question": "<|image_pad|>"}], "row '0': the question contains '<.image_pad.>'; remove it"),
+    ([{**GOOD, "question": "Is <|image_pad|> it?"}], "jsonl:1: question has <.image_pad.> inside it, where no picture can stand"),
+    ([{**GOOD, "question": "<|im_end|> it?"}], "row '0': the question contains '<.im_end.>'; remove it"),
     ([{**GOOD, "options": "yes, no"}], "train.jsonl:1: options is 'yes, no'; write a list of texts"),
 ]
 
@@ -84,7 +98,7 @@ def test_training_names_the_place(folder, monkeypatch, lines, message):
         (["--resume_from_checkpoint", "/no/such"], "/no/such is not a checkpoint; give a checkpoint-N folder"),
         (["--config", "/no/such.yaml"], "/no/such.yaml: no such configuration file"),
         (["train.report_to=tensorbord"], "train.report_to: 'tensorbord' is unknown; did you mean tensorboard?"),
-        (["train.report_to=[none, wndb]"], "train.report_to: 'none' is unknown; "),
+        (["train.report_to=[none, wndb]"], "train.report_to: none stands alone; "),
     ],
 )
 def test_training_names_the_key(folder, monkeypatch, arguments, message):
@@ -101,9 +115,6 @@ def test_training_names_the_key(folder, monkeypatch, arguments, message):
 )
 def test_prediction_says_what_is_missing(folder, monkeypatch, arguments, message):
     assert message in mistake(predict_exp1, folder, monkeypatch, [GOOD], *arguments)
-
-
-POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 123456789\n"
 
 
 def spoil(folder, name):
@@ -152,6 +163,21 @@ def test_prediction_says_what_is_wrong_with_an_adapters_folder(folder, monkeypat
     assert said.startswith(f"{adapter / 'adapter_model.safetensors'}: is a Git LFS pointer") and said.endswith("or train it anew")
 
 
+@pytest.mark.parametrize("flags", [[], ["--overwrite"], ["--resume_from_checkpoint"]])
+def test_two_trainings_do_not_write_into_one_folder(folder, monkeypatch, flags):
+    """The second removed the adapter of the first, and both wrote the same files."""
+    (folder / "out" / "adapter").mkdir(parents=True)
+    code = "import files, pathlib, sys\nfiles.keep_others_away(pathlib.Path(sys.argv[1]), 'training')\n"
+    code += "print('mine', flush=True)\nsys.stdin.read()"
+    command = [sys.executable, "-c", code, str(folder / "out" / LOCK)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
+        assert other.stdout.readline() == "mine\n"
+        said = mistake(train_exp1, folder, monkeypatch, [GOOD], *flags)
+    assert said.startswith(f"{folder / 'out'}: another training is writing here (since 20") and (folder / "out" / "adapter").is_dir()
+    with pytest.raises(pytest.fail.Exception):  # gets as far as loading the model
+        mistake(train_exp1, folder, monkeypatch, [GOOD], "--overwrite")
+
+
 def test_nothing_written_is_lost(folder, monkeypatch):
     """A mistake in a new training file leaves the old enriched rows as they were."""
     enriched = folder / "out" / "data" / "train.jsonl"
@@ -176,6 +202,47 @@ def test_bare_train_on_a_fresh_clone():
     assert result.returncode == 1
     assert result.stderr.strip().splitlines()[-1] == "error: set data.train_jsonl in config_exp1.yaml, or try --config config_demo.yaml"
     assert "Traceback" not in result.stderr
+
+
+HUGE = "data:image/png;base64," + "iVBORw0KGgo" * 27_000
+HUGE_ROWS = [
+    [{**GOOD, "id": HUGE}, {**GOOD, "id": HUGE}],
+    *[[{**GOOD, key: value}] for key in ("question", "answer") for value in ([HUGE], {"a": HUGE}, [[HUGE] * 3] * 9)],
+    *[[{**GOOD, "image": value}] for value in (HUGE, [HUGE], {"bytes": HUGE}, HUGE[22:], f"https://{HUGE}", "/".join(["a" * 90] * 9))],
+    *[[{**GOOD, "options": value}] for value in (HUGE, [HUGE, HUGE], [[HUGE]])],
+    [{**GOOD, "answers": HUGE}],
+    [{**GOOD, "group": [HUGE]}],
+    [{**GOOD, "group": HUGE}, {**GOOD, "group": HUGE + "b"}],
+]
+
+
+@pytest.mark.parametrize("rows", HUGE_ROWS, ids=lambda rows: f"{list(rows[0])[-1]} {type(rows[0][list(rows[0])[-1]]).__name__}")
+def test_no_message_quotes_more_than_80_letters_of_a_row(tmp_path, rows):
+    """A row's value may be a whole picture as text."""
+    path = tmp_path / "t.jsonl"
+    write_jsonl(path, rows)
+    with pytest.raises(UserError) as said:
+        list(grouped_rows(path))
+        check_images(list(read_rows(path)), tmp_path, tmp_path / "images.json")
+    assert len(str(said.value)) < 3 * len(str(path)) + 400 and "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    "key", ["id", "pred", "gt", "qtype", "question", "image", "group", "options", "answers", "candidates_top", "confidence"]
+)
+def test_no_message_quotes_more_than_80_letters_of_a_prediction(tmp_path, key):
+    row = {"id": HUGE, "pred": "yes", "gt": "yes", "qtype": "yes_no"}
+    write_jsonl(tmp_path / "p.jsonl", [{**row, key: {"a": HUGE}}] if key != "id" else [row, row])
+    with pytest.raises(UserError) as said:
+        load_predictions(tmp_path / "p.jsonl")
+    assert len(str(said.value)) < len(str(tmp_path)) + 300
+
+
+@pytest.mark.parametrize("override", [HUGE, f"{HUGE}=1", f"train.lr={HUGE}", f"train.lr=[{HUGE}", f"train={HUGE}"])
+def test_no_message_quotes_more_than_80_letters_of_a_setting(override):
+    with pytest.raises(UserError) as said:
+        load_config(None, [override])
+    assert len(str(said.value)) < 500
 
 
 def test_an_old_transformers_is_named(monkeypatch):

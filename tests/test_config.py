@@ -25,6 +25,9 @@ PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 # DESIGN.md's table, typed in; the steps between savings are for the shared rows' ~650 steps
 DEFAULTS = {
     "model_name": "Qwen/Qwen2-VL-7B-Instruct", "vision_frozen": True, "prompt_style": "plain", "answer_prefix": "",
+    "prompt.system": "You are a surgical VQA assistant. Answer concisely with only the final answer.",
+    "prompt.question_type": "Question type", "prompt.question": "Question", "prompt.valid_answers": "Valid answers",
+    "prompt.answer": "Answer", "data.min_groups": 2, "data.language": "en",
     "image.min_pixels": 3136, "image.max_pixels": 200704,
     "lora.r": 16, "lora.alpha": 32, "lora.dropout": 0.05, "lora.target_modules": PROJECTIONS,
     "train.train_bs": 4, "train.eval_bs": 4, "train.questions_per_image": "all", "train.grad_accum": 2,
@@ -32,7 +35,8 @@ DEFAULTS = {
     "train.bf16": True, "train.gradient_checkpointing": True, "train.logging_steps": 10, "train.save_steps": 100,
     "train.max_seq_len": 2048, "train.report_to": "none", "train.select_by": "micro", "train.init_adapter": None,
     "data.train_jsonl": None, "data.val_jsonl": None, "data.test_jsonl": None, "data.image_root": None,
-    "data.answer_space": "mined", "data.max_unseen": 0.01, "data.count_margin": 5, "data.max_listed": 20,
+    "data.corrections": None, "data.answer_space": "mined", "data.max_unseen": 0.01, "data.count_margin": 5, "data.max_listed": 20,
+    "data.max_frames": None,
     "predict.decoding": "exact", "predict.max_new_tokens": 4, "predict.batch_size": 4,
     "eval.numeric_rel_tol": 0.05, "eval.numeric_abs_tol": 0.0, "eval.count_abs_tol": 0,
 }  # fmt: skip
@@ -132,6 +136,56 @@ def test_overrides_win_over_the_file_and_keep_the_rest(tmp_path):
     assert load_config(path).train.lr == 3e-4
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Über prüfung [1] #2/lauf #1",
+        "2026_11_26",
+        "0010",
+        "1:30",
+        "off",
+        "null",
+        "{a: 1}",
+        "a: b",
+        "- x",
+        "1e3",
+        "'lauf",
+        " x",
+        "[1]",
+        "*a",
+    ],
+)
+def test_the_path_or_text_of_an_override_is_taken_as_it_stands(tmp_path, monkeypatch, text):
+    """A shell has taken off its quotes; YAML would cut at ` #`, and read dates, numbers and truth."""
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path / "c.yaml", "train: {epochs: 1}\n")
+    assert load_config(path, [f"output_dir={text}"]).output_dir == tmp_path / text
+    assert load_config(path, [f"answer_prefix={text}"]).answer_prefix == text
+    assert load_config(path, [f"model_name={text}"]).model_name == (text if text.count("/") < 2 else str(tmp_path / text))
+    for key in ("data.train_jsonl", "data.image_root", "train.init_adapter"):
+        assert at(load_config(path, [f"{key}={text}"]), key) == (None if text == "null" else tmp_path / text)
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("data.val_jsonl=", None), ("data.val_jsonl=~", None), ("answer_prefix=", ""), ("answer_prefix=' '", " "),
+        ('prompt.system="a\\nb"', "a\nb"), ("prompt.answer=Yes: or no #1", "Yes: or no #1"),
+        ("answer_prefix=no", "no"), ("train.report_to=[wandb, mlflow]", ["wandb", "mlflow"]),
+        ("train.report_to=null", "none"), ("train.report_to=[none]", "none"), ("train.report_to=[null]", "none"),
+        ("train.report_to=off", "off"),
+        ("data.language=[de, en]", ["de", "en"]), ("train.questions_per_image=all", "all"), ("train.questions_per_image=2", 2),
+        ("train.max_steps=null", None), ("train.bf16=off", False), ("predict.max_new_tokens=auto", "auto"),
+    ],
+)  # fmt: skip
+def test_everything_else_of_an_override_is_yaml(override, value):
+    assert at(load_config(None, [override]), override.partition("=")[0]) == value
+
+
+def test_no_path_is_no_folder():
+    assert error_of(None, ["output_dir="]) == "override 'output_dir=': give a path"
+
+
 def test_defaults_are_not_shared_between_configurations():
     load_config(None, ["data.train_jsonl=x.jsonl"])
     assert load_config(None).data.train_jsonl is None and Config().lora.target_modules == PROJECTIONS
@@ -168,10 +222,10 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path, key, neare
         ("train.lr", "fast"), ("train.lr", "-1"), ("train.lr", ".inf"), ("train.lr", "null"), ("train.lr", "[1]"),
         ("train.train_bs", "0"), ("train.train_bs", "2.5"), ("train.train_bs", "many"), ("train.train_bs", "true"),
         ("train.epochs", "0"), ("train.bf16", "maybe"), ("train.questions_per_image", "some"), ("train.epochs", "true"),
-        ("train.questions_per_image", "0"), ("train.warmup_ratio", "1.5"), ("train.report_to", "3"),
+        ("train.questions_per_image", "0"), ("train.warmup_ratio", "1.5"),
         ("predict.max_new_tokens", "0"), ("predict.max_new_tokens", "few"), ("predict.decoding", "beam"),
         ("lora.target_modules", "q_proj"), ("lora.target_modules", "[]"), ("lora.dropout", "1"), ("lora.r", "1.5"),
-        ("prompt_style", "fancy"), ("vision_frozen", "false"), ("eval.count_abs_tol", "0.5"), ("model_name", "7"),
+        ("prompt_style", "fancy"), ("vision_frozen", "false"), ("eval.count_abs_tol", "0.5"),
         ("image.max_pixels", "-3"), ("eval.numeric_rel_tol", "-0.1"), ("train", "5"), ("data", "[]"),
     ],
 )  # fmt: skip
@@ -181,6 +235,14 @@ def test_a_wrong_value_names_its_key(tmp_path, key, value):
     for message in (error_of(path), error_of(None, [f"{key}={value}"])):
         assert re.search(rf": {re.escape(key)}: ", message), message
     assert error_of(path).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(("key", "value"), [("model_name", "7"), ("train.report_to", "3"), ("answer_prefix", "no"), ("output_dir", "0010")])
+def test_a_text_of_a_file_is_in_quotes_where_yaml_takes_it_for_something_else(tmp_path, key, value):
+    section, _, name = key.rpartition(".")
+    path = tmp_path / "c.yaml"
+    assert f": {key}: " in error_of(write(path, f"{section}:\n  {name}: {value}\n" if section else f"{name}: {value}\n"))
+    load_config(write(path, f"{section}:\n  {name}: '{value}'\n" if section else f"{name}: '{value}'\n"))
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path):
@@ -196,7 +258,12 @@ def test_all_mistakes_are_reported_at_once(tmp_path):
         (b"\xff\xfe\x00", "not a YAML file ("),
         (b"- a\n- b\n", "holds a list, not `key: value` lines"),
         (b"just text", "holds a str, not `key: value` lines"),
-        (b"1: 2", ""),
+        (b"1: 2", "the key 1 is no text"),
+        (b"data:\n  no: 2", "the key False is no text"),
+        (b"# \n\ntrain: {lr: 1, \xe4: 2}", "not a YAML file (line 3: not UTF-8 text (invalid continuation byte at byte 16 of the line))"),
+        (b"train:\n  lr: 1\n  seed: 2\n  lr: 2", "line 4: lr is given twice, first in line 2; keep one"),
+        (b"output_dir: a\n# b\noutput_dir: c", "line 3: output_dir is given twice, first in line 1; keep one"),
+        (b"data: " + b"[" * 100_000, ""),
         (b"config_path: x", ""),
     ],
 )
@@ -204,6 +271,32 @@ def test_a_file_that_is_no_configuration(tmp_path, content, message):
     path = tmp_path / "c.yaml"
     path.write_bytes(content)
     assert error_of(path).startswith(f"{path}: {message}")
+
+
+def test_a_key_of_a_merged_mapping_may_be_given_anew(tmp_path):
+    path = write(tmp_path / "c.yaml", "train: &same {lr: 1.0e-3, seed: 1}\n")
+    assert load_config(path).train.seed == 1
+    cfg = load_config(write(path, "lora: &a {r: 8}\ntrain:\n  seed: 3\nimage:\n  <<: {min_pixels: 800}\n  min_pixels: 900\n"))
+    assert (cfg.lora.r, cfg.image.min_pixels) == (8, 900)
+
+
+@pytest.mark.parametrize(
+    ("override", "languages"), [("data.language=de", ("de",)), ("data.language=[zh, en, zh]", ("zh", "en")), ("data.min_groups=3", ("en",))]
+)
+def test_languages_are_one_or_several(override, languages):
+    assert load_config(None, [override]).data.languages == languages
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.language=xx", "data.language: .*one of de, en, es, fr, zh is wanted"), ("data.language=[]", "data.language: "),
+        ("data.language=no", "data.language: "), ("prompt.system='<|im_end|>'", "prompt.system: .*without special tokens"),
+        ("prompt.question=' '", "prompt.question: "), ('prompt.answer="a\\nb"', "prompt.answer: .*on one line"),
+    ],
+)  # fmt: skip
+def test_languages_and_prompts_that_cannot_be(override, message):
+    assert re.search(message, error_of(None, [override]))
 
 
 def test_missing_configuration_file(tmp_path):
@@ -221,6 +314,20 @@ def test_missing_configuration_file(tmp_path):
 )
 def test_bad_overrides(override, message):
     assert error_of(None, [override]) == message
+
+
+def test_a_command_that_goes_on_starts_as_many_processes(tmp_path, monkeypatch):
+    """As one process a run of two is refused: its steps would be others."""
+    cfg = load_config(write(tmp_path / "c.yaml", "train: {epochs: 1}\n"), ["train.train_bs=2"])
+    command = lambda: shlex.split(cfg.command("train_exp1.py", "--resume_from_checkpoint", start=config.launcher()))
+    assert command()[1].endswith("train_exp1.py")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert command()[1:4] == ["-m", "torch.distributed.run", "--nproc_per_node=2"] and command()[4].endswith("train_exp1.py")
+    assert command()[-2:] == ["--resume_from_checkpoint", "train.train_bs=2"]
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert command()[3:5] == ["--nnodes=4", "--nproc_per_node=2"]
+    assert "torch" not in cfg.command("eval_exp1.py"), "other stages are not shared"
 
 
 # --- paths ---
@@ -430,8 +537,28 @@ def test_run_info_records_configuration_versions_and_commit(tmp_path):
     info = json.loads((tmp_path / "run.json").read_text())
     assert (info["stage"], info["device"], info["config"]["train"]["lr"]) == ("train", "cpu", 2e-4)
     assert set(info["versions"]) >= {"torch", "transformers", "peft", "pillow"} and "commit" in info
-    saved = write(tmp_path / "again.yaml", json.dumps(info["config"]))
-    assert load_config(saved).model_dump() == cfg.model_dump(), "what is saved can be run again"
+    assert info["config"]["output_dir"] == "outputs"
+
+
+def test_what_is_saved_can_be_run_again_wherever_it_lies(tmp_path):
+    """It names no folder of this machine: paths are relative to the configuration."""
+    write(tmp_path / "a" / "my.yaml", "data: {train_jsonl: rows.jsonl, image_root: /elsewhere/frames}")
+    for folder in ("a", "b"):
+        write(tmp_path / folder / "model" / "config.json", "{}")
+    cfg = load_config(tmp_path / "a" / "my.yaml", [f"model_name={tmp_path}/a/model"])
+    config.save_run_info(tmp_path / "a" / "run.json", cfg, command=["x.py", f"output_dir={tmp_path}/a/out", "/elsewhere/x y.jsonl"])
+    text = (tmp_path / "a" / "run.json").read_text()
+    assert str(tmp_path) not in text and "/elsewhere" not in text
+    assert json.loads(text)["command"] == ["x.py", "output_dir=out", "x y.jsonl"]
+    saved = write(tmp_path / "b" / "again.yaml", json.dumps(json.loads(text)["config"]))
+    again = load_config(saved)
+    assert again.model_dump() == {
+        **cfg.model_dump(),
+        "model_name": str(tmp_path / "b" / "model"),
+        "output_dir": tmp_path / "b" / "outputs",
+        "data": {**cfg.data.model_dump(), "train_jsonl": tmp_path / "b" / "rows.jsonl", "image_root": tmp_path / "b" / "frames"},
+    }
+    assert (cfg.find("model"), cfg.find("no"), cfg.find(None)) == (tmp_path / "a" / "model", None, None)
 
 
 def test_every_script_takes_a_config_and_overrides():

@@ -8,23 +8,26 @@ import sys
 from collections import Counter
 
 import pytest
-from conftest import ROOT, make_experiment
+from conftest import ROOT, as_clips, make_experiment
 from hypothesis import given
 from hypothesis import strategies as st
 
 import dataset as dataset_module
 from config import load_config
+from data.image_names import evenly
 from data.images import load_image
 from data.preprocess import ensure_enriched
 from dataset import (
+    VQADataset,
     check_supervision,
     encode_answer,
     encode_prompt,
-    expand_image_token,
+    expand_image_tokens,
     group_by_image,
     label_set_grammar,
     load_dataset,
     order_by_step,
+    say_what_is_thinned,
     show_item,
     split_groups,
 )
@@ -79,7 +82,7 @@ def test_prefix_and_branch_ids_equal_the_processors_own(experiment, processor, d
             whole = processor(text=[prompt], images=[image])["input_ids"][0]
             prefix, branch = encode_prompt(processor, row, style)
             tokens = data.image_tokens[row["image"]]
-            assert expand_image_token(prefix, processor.image_token_id, tokens) + branch == list(whole)
+            assert expand_image_tokens(prefix, processor.image_token_id, [tokens]) + branch == list(whole)
 
 
 def test_valid_answers_are_listed_up_to_the_configured_number_and_never_in_part(experiment, processor):
@@ -124,6 +127,89 @@ def test_unsupervised_dataset_ends_at_the_prompt(experiment, processor):
         assert text.endswith(
             f"Question: {row['question']}\n" + "Valid answers: yes, no\n" * bool(row["answer_candidates"]) + "Assistant: Answer:"
         )
+
+
+# ---- several images of a row
+
+
+@pytest.mark.parametrize("style", ["plain", "chat"])
+def test_several_images_stand_in_order_before_the_questions(experiment, processor, style):
+    cfg = experiment[0].model_copy(update={"prompt_style": style})
+    data = load_dataset(as_clips(experiment[1]), processor, cfg)
+    items = [data[index] for index in range(len(data))]
+    for item in items:
+        row, names = item["rows"][0], item["rows"][0]["images"] or [item["rows"][0]["image"]]
+        prompt = "".join(prompt_parts(row["question_type"], row["question"], row["answer_candidates"], style, processor))
+        prompt = prompt.replace(IMAGE_PLACEHOLDER, IMAGE_PLACEHOLDER * len(names))
+        images = [load_image(data.image_root / name, cfg.image) for name in names]
+        whole = processor(text=[prompt], images=images, return_tensors="pt")
+        assert [item["input_ids"][node] for node in item["tree"].path(item["leaves"][0])] == whole["input_ids"][0].tolist()
+        assert item["pixel_values"].equal(whole["pixel_values"]) and item["image_grid_thw"].equal(whole["image_grid_thw"])
+        assert data.prefix_length(row) == item["tree"].root + 1 and data.count_tokens(item["rows"]) == len(item["tree"])
+    assert [len(item["image_grid_thw"]) for item in items] == [3, 1, 2, 4]
+    check_supervision(data.collate(items), [item["rows"] for item in items], processor, cfg)
+    batch = data.collate(items[::2])
+    assert batch["image_index"].tolist() == [0, 1, 2, 3, 0] and len(batch["pixel_values"]) == batch["image_grid_thw"].prod(1).sum()
+
+
+def test_rows_share_a_prefix_only_with_the_same_images_in_the_same_order(experiment, processor):
+    row = experiment[1][0]
+    lists = (["0.png", "1.png"], ["1.png", "0.png"], ["0.png"], None, ["0.png", "1.png"], ["0.png", "1.png", "0.png"])
+    rows = [{**row, "id": str(number), "image": (names or ["0.png"])[0], "images": names} for number, names in enumerate(lists)]
+    data = load_dataset(rows, processor, experiment[0])
+    assert [[row["id"] for row in group] for group in data.groups] == [["0", "4"], ["1"], ["2", "3"], ["5"]]
+
+
+@pytest.mark.parametrize(
+    ("most", "read", "said"),
+    [
+        (None, ["2.png", "1.png", "1.png", "0.png"], None),
+        (4, ["2.png", "1.png", "1.png", "0.png"], None),
+        (2, ["2.png", "0.png"], "note: 10 of 18 rows have more images than data.max_frames=2 (up to 4); so many are read, evenly spaced, "
+         "the first and the last among them"),
+        (1, ["1.png"], "note: 15 of 18 rows have more images than data.max_frames=1 (up to 4); the middle one is read"),
+    ],
+)  # fmt: skip
+def test_long_lists_are_thinned_and_it_is_said_once(experiment, processor, most, read, said, capsys):
+    cfg, rows, lines = experiment[0], as_clips(experiment[1]), []
+    cfg = cfg.model_copy(update={"data": cfg.data.model_copy(update={"max_frames": most})})
+    say_what_is_thinned(rows, cfg, lines.append)
+    assert lines == ([said] if said else [])
+    data = load_dataset(rows, processor, cfg)
+    assert data.images(data[3]["rows"][0]) == read and data[3]["image_grid_thw"].shape[0] == len(read)
+    alone = [load_image(data.image_root / name, cfg.image) for name in read]
+    assert data[3]["pixel_values"].equal(processor.image_processor(images=alone, do_resize=False, return_tensors="pt")["pixel_values"])
+    assert data[3]["rows"][0]["images"] == ["2.png", "1.png", "1.png", "0.png"], "the row itself is as it was"
+    check_supervision(*batch_and_groups(data), processor, cfg)
+
+
+def test_evenly_keeps_the_ends():
+    assert [evenly(list(range(8)), most) for most in (1, 2, 3, 4, 7, 8, 9, None)] == [
+        [4], [0, 7], [0, 3, 7], [0, 2, 4, 7], [0, 1, 2, 3, 4, 5, 7], *[list(range(8))] * 3
+    ]  # fmt: skip
+    for number in range(2, 40):
+        for most in range(2, number):
+            found = evenly(list(range(number)), most)
+            steps = {second - first for first, second in zip(found, found[1:])}
+            assert len(found) == most and found[0] == 0 and found[-1] == number - 1 and max(steps) - min(steps) <= 1
+
+
+def test_a_lost_image_and_a_swapped_one_are_caught(experiment, processor, monkeypatch):
+    cfg, rows = experiment[0], as_clips(experiment[1])
+    monkeypatch.setattr(VQADataset, "images", lambda data, row: (row["images"] or [row["image"]])[:2])
+    with pytest.raises(UserError, match="label mask broken at row '0': its answer does not see its prompt"):
+        check_supervision(*batch_and_groups(load_dataset(rows, processor, cfg)), processor, cfg)
+    monkeypatch.undo()
+    data = load_dataset(rows, processor, cfg)
+    data.image_tokens["0.png"], data.image_tokens["1.png"] = data.image_tokens["1.png"], data.image_tokens["0.png"]
+    with pytest.raises(UserError, match="image 0.png: changed on disk while it was used"):
+        data[0]
+
+
+def test_too_many_images_are_named_with_their_key(experiment, processor):
+    cfg = experiment[0].model_copy(update={"train": experiment[0].train.model_copy(update={"max_seq_len": 80})})
+    with pytest.raises(UserError, match=r"raise it, lower image.max_pixels or data.max_frames \(it has 3 images\) or shorten the row"):
+        load_dataset(as_clips(experiment[1]), processor, cfg)
 
 
 # ---- the mask check: right on a right batch, and each of five breakages is caught
@@ -271,10 +357,13 @@ def test_the_first_step_of_a_training_needs_the_most_memory(tmp_path, processor,
     again = load_dataset(rows, processor, cfg, training=True, first_draw=data.first_draw)
     longer = load_dataset(rows, processor, cfg.model_copy(update={"train": cfg.train.model_copy(update={"epochs": 9})}), training=True)
     resumed = load_dataset(rows, processor, longer.cfg, training=True, first_draw=data.first_draw)
+    halved = cfg.model_copy(update={"train": cfg.train.model_copy(update={"train_bs": 1, "grad_accum": 4})})
+    split = load_dataset(rows, processor, halved, training=True, first_draw=data.first_draw, drawn_bs=data.drawn_bs)
     for epoch in range(3):
-        for one in (data, again, resumed):
+        for one in (data, again, resumed, split):
             one.set_epoch(epoch)
         assert data.groups == again.groups == resumed.groups, "a run that goes on longer keeps its order"
+        assert data.groups == split.groups, "and so does one whose steps are split in another way"
 
 
 def test_group_by_image_keeps_order():

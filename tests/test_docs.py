@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # Names of files that a reader has or makes, and of other programs' flags.
-THEIRS = {"my.yaml", "to_rows.py", "findings.csv", "make_example.py", "table.csv", "metadata.csv", "requirements-gpu.txt"}
+THEIRS = {"my.yaml", "mapping.yaml", "mine/mapping.yaml", "make_example.py", "table.csv", "metadata.csv", "requirements-gpu.txt"}
 FOREIGN_FLAGS = {"--nproc_per_node", "--master_port", "--no-deps", "--version", "--enable-lora", "--quiet"}
 SUFFIXES = ("py", "sh", "yaml", "yml", "md", "toml", "j2", "cff", "png")
 PATH = re.compile(rf"(?<![\w./<*-])((?:[\w-]+/)*[\w-]+\.(?:{'|'.join(SUFFIXES)}))(?![\w/*])")

@@ -24,7 +24,9 @@ PRETRAINING = "data.demo.pretrain"  # makes the tiny model, and may look where i
 LATE = {
     ("data.check", "huggingface_hub"),
     ("data.check", "tokenizers"),
+    ("data.contents", "huggingface_hub"),
     ("data.formats.source_files", "pyarrow"),
+    ("data.formats.spreadsheet", "openpyxl"),
     ("data.images", "qwen_vl_utils"),  # brings torchvision
     ("evaluation.text_overlap", "rouge_score"),
     ("evaluation.text_overlap", "sacrebleu"),
@@ -188,6 +190,7 @@ COMMANDS = {
     "dataset",
     "tools.fingerprint",
     "data.check",
+    "data.frames",
     "data.preprocess",
     "data.readers",
     "data.split",

@@ -129,6 +129,23 @@ def test_eval(parent):
     assert json.loads((parent / "exp1" / "outputs" / "metrics.json").read_text())["n"] == 54
 
 
+def test_what_people_publish_names_no_folder_of_this_machine(parent):
+    """And what tools/release.py copies of it predicts."""
+    outputs = parent / "exp1" / "outputs"
+    private = ("hashes.json", "images.json")  # which file lies where, for this machine alone
+    files = [path for path in outputs.rglob("*") if path.is_file() and path.name not in private]
+    assert not [path for path in files if str(parent).encode() in path.read_bytes()]
+    out = run(parent, "exp1/tools/release.py", "exp1/outputs", "released").stdout
+    assert "left predictions.jsonl: rows of the data" in out and "look through it before it goes out" in out
+    run(parent, "exp1/predict_exp1.py", "--adapter", str(parent / "released" / "adapter"), "--limit", "2", "--out", "released/p.jsonl")
+    answers = [
+        [json.loads(line)["pred"] for line in (folder).read_text().splitlines()[:2]]
+        for folder in (outputs / "predictions.jsonl", parent / "released" / "p.jsonl")
+    ]
+    assert answers[0] == answers[1] and len(answers[1]) == 2
+    shutil.rmtree(parent / "released")
+
+
 def test_a_limited_run_is_partial(parent):
     run(parent, "exp1/predict_exp1.py", "--adapter", "none", "--limit", "7", "predict.decoding=allowed_set")
     output = run(parent, "exp1/eval_exp1.py", "--predictions", "outputs/predictions_val_none.jsonl").stdout

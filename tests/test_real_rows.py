@@ -45,9 +45,10 @@ def real(tmp_path_factory, shared):
 
 
 def test_types_are_the_users_by_the_rules_and_corrected_when_mined(real):
-    by_rules = {"yes_no": 3012, "open_ended": 3302, "count_numeric": 1512, "size_numeric": 476, "color": 475}
+    # without the two rows whose answer only one image has, `pylorus` and `capsule endoscopy`
+    by_rules = {"yes_no": 3011, "open_ended": 3301, "count_numeric": 1512, "size_numeric": 476, "color": 475}
     assert Counter(infer_question_type(row["question"]) for row in real[1]) == by_rules
-    mined = {"yes_no": 2749, "mcq": 3565, "count_numeric": 1512, "size_numeric": 476, "color": 475}
+    mined = {"yes_no": 2749, "mcq": 3563, "count_numeric": 1512, "size_numeric": 476, "color": 475}
     assert Counter(row["question_type"] for row in real[1]) == mined
 
 
@@ -108,7 +109,7 @@ def test_every_row_is_encoded_as_the_processor_would_and_supervises_its_answer(r
             assert processor.tokenizer.decode(answer) == row["answer"] + "<|im_end|>" and answer[-1] == 151645
             assert normalize_answer(row["answer_raw"]).split("; ") == row["answer"].split("; ") or row["multi_label"]
             seen += 1
-    assert seen == 8777
+    assert seen == 8775
 
 
 def test_one_epoch_shares_most_image_tokens(real):

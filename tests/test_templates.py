@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config import PromptConfig
 from data.schema import COLOR_VOCAB, QUESTION_TYPES, build_candidates
 from templates import IMAGE_PLACEHOLDER, prompt_block, prompt_parts
 
@@ -41,6 +42,19 @@ class ChatTemplate:
 
 def test_the_plain_prompt_is_the_user_s_text():
     assert prompt_block("yes_no", "Is there a polyp?", ["yes", "no"]) == PROMPT
+
+
+GERMAN = PromptConfig(system="Antworte kurz.", question_type="Art", question="Frage", valid_answers="Antworten", answer="Antwort")
+
+
+@pytest.mark.parametrize("style", ["plain", "chat"])
+def test_the_prompts_words_are_the_configurations(style):
+    assert prompt_block("yes_no", "Ist da was?", ["ja", "nein"], GERMAN) == (
+        "System: Antworte kurz.\nUser:\nArt: yes_no\nFrage: Ist da was?\nAntworten: ja, nein\nAssistant: Antwort:"
+    )
+    prefix, branch = prompt_parts("yes_no", "Ist da was?", None, style, ChatTemplate(), GERMAN)
+    assert prefix.endswith(IMAGE_PLACEHOLDER) and "Antworte kurz." in prefix and "Art: yes_no\nFrage: Ist da was?" in branch
+    assert not any(word in prefix + branch for word in ("surgical", "Question", "Valid"))
 
 
 @pytest.mark.parametrize("candidates", [None, []])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import openpyxl
 import pytest
 from conftest import ROOT
 from user_copy import copy_repository
@@ -57,7 +58,17 @@ def test_the_page_has_every_step(page):
     console = [text for language, text in page if language == "console"]
     assert ["pip install -r requirements.txt" in text for text in console] == [True, False] and "activate" in console[1]
     commands = "".join(text for language, text in page if language == "bash")
-    steps = ["to_rows.py", "data/split.py", "data.check", "--dry-run", "sanity_overfit.py", TRAINS, "swapped_images.py", "my.yaml --test"]
+    steps = [
+        "--suggest",
+        "--mapping mapping.yaml",
+        "data/split.py",
+        "data.check",
+        "--dry-run",
+        "sanity_overfit.py",
+        TRAINS,
+        "swapped_images.py",
+        "my.yaml --test",
+    ]
     places = [commands.index(step) for step in steps]
     assert places == sorted(places)
 
@@ -88,8 +99,22 @@ def test_no_patient_is_in_two_files(followed):
     patients = {split: {row["group"] for row in found} for split, found in rows.items()}
     assert {split: len(found) for split, found in patients.items()} == {"train": 14, "val": 5, "test": 5}
     assert len(set.union(*patients.values())) == 24
-    cells = (followed[0] / "mine" / "findings.csv").read_text().replace("\n", ",").split(",")[5:]
-    assert sum(map(len, rows.values())) == sum(map(bool, cells)) - 2 * 72, "a row for every cell with a finding, and no other"
+    sheet = openpyxl.load_workbook(followed[0] / "mine" / "Befunde.xlsx").active
+    cells = [value for line in sheet.iter_rows(min_row=2, min_col=3, values_only=True) for value in line]
+    assert sum(map(len, rows.values())) == sum(value is not None for value in cells), "a row for every cell with a finding, and no other"
+
+
+def test_the_german_table_is_german_rows_and_read_as_such(followed):
+    """The suggested mapping needs one better question only; the types come from German words."""
+    rows = read_rows(followed[0] / "mine" / "split" / "train.jsonl")
+    answers = {question: {row["answer"] for row in rows if row["question"] == question} for question in {row["question"] for row in rows}}
+    assert answers["Ist Schrift zu sehen?"] == {"ja", "nein"} and set(answers) == {
+        "Ist Schrift zu sehen?", "Wie viele Polypen sind zu sehen?", "Wie groß ist der Polyp?"
+    } and {row["language"] for row in rows} == {"de"}  # fmt: skip
+    enriched = {row["question"]: row for row in read_rows(followed[0] / "outputs_mine" / "data" / "train.jsonl")}
+    types = {question: row["question_type"] for question, row in enriched.items()}
+    assert types == dict(zip(sorted(types), ("yes_no", "size_numeric", "count_numeric")))
+    assert set(enriched["Ist Schrift zu sehen?"]["answer_candidates"]) == {"ja", "nein"}
 
 
 def read_rows(path):
@@ -98,8 +123,8 @@ def read_rows(path):
 
 def test_what_the_doctor_and_the_dry_run_say(followed):
     doctor = output_of(followed, "data.check")
-    assert "rows with a constraint 72\n" in doctor and "\nno findings\n" in doctor and "WARNING" not in doctor
-    assert "optimizer steps: 36 in all, 6 an epoch\n" in output_of(followed, "--dry-run")
+    assert "rows with a constraint 72\n" in doctor and doctor.count("\nnote: ") == 1 and "WARNING" not in doctor
+    assert "optimizer steps: 60 in all, 6 an epoch\n" in output_of(followed, "--dry-run")
 
 
 def test_the_sanity_test_passes(followed):

@@ -1,10 +1,11 @@
-"""SurgVU and REAL-Colon-VQA: video clips, one row for the middle frame."""
+"""SurgVU and REAL-Colon-VQA: video clips, one row for the middle frame or, with --frames N, for several."""
 
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
 from data.formats import source_files as source
 from data.formats.common import check_texts
+from data.image_names import evenly
 from files import UserError
 
 REAL_COLON_FILES = ("in_template.jsonl", "annotations/in_template.jsonl")
@@ -15,9 +16,9 @@ def read_surgvu(request):
 
     Category 2 of https://surgvu25.grand-challenge.org; licence from memory, to be checked. SRC holds
     caseN/caseN_question.json (a JSON string), caseN/caseN.json (a list of references) and the 30 s clip's frames as
-    caseN/*.jpg or *.png, taken from the video beforehand. One row a clip, for its middle frame in name order (of an
-    even number, the later of the two): `answer` is the first reference, `answers` are all. No official split; group:
-    the case.
+    caseN/*.jpg or *.png, taken from the video beforehand (data/frames.py). One row a clip, for its middle frame in name
+    order (of an even number, the later of the two), with --frames N for N of them, evenly spaced: `answer` is the first
+    reference, `answers` are all. No official split; group: the case.
     """
     pattern = "*_question.json" if any(request.src.glob("*_question.json")) else "*/*_question.json"
     folder, paths = source.dataset_files(request.src, pattern, "the folder with case122/case122_question.json")
@@ -33,9 +34,8 @@ def read_surgvu(request):
                 raise UserError(f"{path}:1: is no JSON string; write the question in quotes")
             answers = source.json_value(path.with_name(f"{case}.json"))
             check_texts(answers, where, "the references")
-            image = _middle(_frames(root, path.parent.relative_to(folder)))
-            row = {"image": image, "question": question, "answer": answers[0], "answers": answers, "group": case}
-            yield f"{path}:1", row
+            images = _images(evenly(_frames(root, path.parent.relative_to(folder)), request.frames))
+            yield f"{path}:1", images | {"question": question, "answer": answers[0], "answers": answers, "group": case}
 
     return root, rows()
 
@@ -49,8 +49,9 @@ def _frames(root, folder):
     return [path.relative_to(root).as_posix() for path in sorted(frames, key=source.natural)]
 
 
-def _middle(frames):
-    return frames[len(frames) // 2]
+def _images(names):
+    """The fields of a row about one picture, or several in order."""
+    return {"image": names[0], **({"images": names} if len(names) > 1 else {})}
 
 
 def read_real_colon_vqa(request):
@@ -59,8 +60,9 @@ def read_real_colon_vqa(request):
     Drago et al. 2025, arXiv 2511.03325, https://github.com/madratak/SurgViVQA. SRC is in_template.jsonl (or
     out_template.jsonl, the same questions rephrased), or a folder that has it, itself or in annotations/. Images are
     videos/VIDEO_frames/FRAME.jpg beside annotations/ (to be checked) or below --images. One row a clip, for its middle
-    frame: the fifth of eight. `answer` is short_answer (with --answers long: answer), `answers` are both, that one
-    first. The source's `id` isn't unique: kept as source_id. No official split; group: the video.
+    frame, the fifth of eight; with --frames N for N of them, evenly spaced. `answer` is short_answer (with --answers
+    long: answer), `answers` are both, that one first. The source's `id` isn't unique: kept as source_id. No official
+    split; group: the video.
     """
     path = request.src
     if path.is_dir():
@@ -80,8 +82,8 @@ def _real_colon_rows(path, root, request):
         question, answers = record.get("question"), [record.get("short_answer"), record.get("answer")]
         check_texts(answers, where, "short_answer and answer")
         answers = answers if request.answers == "short" else answers[::-1]
-        frame = _middle(frames)
         places = (f"videos/{video}_frames/", f"{video}_frames/", "")
-        image = source.find_image(root, *(f"{place}{frame}.jpg" for place in places))
-        row = {"image": image, "question": question, "answer": answers[0], "answers": answers, "group": video}
+        shown = evenly(frames, request.frames)
+        images = _images([source.find_image(root, *(f"{place}{frame}.jpg" for place in places)) for frame in shown])
+        row = images | {"question": question, "answer": answers[0], "answers": answers, "group": video}
         yield where, row | {"question_class": record.get("question_type"), "source_id": record.get("id")}

@@ -3,43 +3,59 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
+import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.formats import source_files as source
 from data.rows import junk_reason
-from files import UserError
+from data.values import with_texts
+from files import UserError, quoted
 
-ROW_KEYS = ("question", "answer", "options", "answers", "group", "box", "stage")  # kept of the predecessor's JSON
+ROW_KEYS = ("question", "answer", "options", "answers", "group", "box", "stage")  # kept of a JSON of rows
 
 
 @dataclass
 class Request:
-    """What the user asked for."""
+    """What the user asked for, and what is to be said of it at the end."""
 
     src: Path
     dst: Path
     images: Path | None = None  # the folder that image names start from, where it isn't the reader's own choice
     language: str = "en"  # slake: en, zh or all
     answers: str = "short"  # for datasets with short and long answers: which of them is `answer`
+    lists: str = "labels"  # an answer that is a list: labels of one answer, or references
     keep_junk: bool = False
+    frames: int = 1  # of a clip
+    strip_prefix: str | None = None  # conversations: the instruction before each question
+    mapping: Path | None = None  # table: which column is what
+    say: Callable = print  # takes a line on how the source was read
+    converted: Counter = field(default_factory=Counter)  # values that were changed, by what they became
 
-    def wants(self, record):
+    def with_texts(self, where, record):
+        """The record with its question and answer as text or None (data/values.py). Raises UserError, which begins with `where`."""
+        return with_texts(record, where, self.converted, self.lists == "references")
+
+    def wants(self, where, record):
         """Whether a record is going to be a row as far as its question and answer tell: only then it needs an image."""
+        record = with_texts(record, where, Counter())
         return self.keep_junk or not junk_reason(record.get("question"), record.get("answer"))
 
 
-def two_turns(turns, who, what, names, where):
-    """The texts of a conversation of one question and one answer."""
-    turns = turns if isinstance(turns, list) else []
-    if [turn.get(who) if isinstance(turn, dict) else None for turn in turns] != list(names):
-        raise UserError(f"{where}: is no conversation of one {names[0]} and one {names[1]} turn; correct or delete it")
-    for turn in turns:
-        if not isinstance(turn.get(what), str):
-            raise UserError(f"{where}: {what} is {turn.get(what)!r}, not text; correct or delete it")
-    return [turn[what] for turn in turns]
+def embedded_rows(paths, request):
+    """Yield the rows of Parquet files with the columns image, question and answer; images are named by their content."""
+    embedded = source.EmbeddedImages(request.dst)
+    for path in paths:
+        for where, record in source.parquet_records(path, ("image", "question", "answer")):
+            image = record.pop("image")
+            if request.wants(where, record):
+                data = source.image_bytes(image, where)
+                record["image"] = embedded.name(hashlib.sha256(data).hexdigest()[:16], data, where)
+            yield where, record | {"split": source.split_in_name(path)}
 
 
 def check_texts(texts, where, name):
@@ -55,7 +71,7 @@ def official(splits, name):
 
 def known_split(name, where):
     if not isinstance(name, str) or name not in source.SPLIT_WORDS:
-        raise UserError(f"{where}: split is {name!r}, not train, val or test; correct it")
+        raise UserError(f"{where}: split is {quoted(name)}, not train, val or test; correct it")
     return source.SPLIT_WORDS[name]
 
 
@@ -67,3 +83,11 @@ def require_file(path):
 
 def slashes(path):
     return path.replace("\\", "/")
+
+
+def image_below(root, path):
+    """A name below `root` for a path that may have been written on another machine."""
+    path = slashes(path)
+    parts = [part for part in path.split("/") if part not in ("", ".")] or [""]
+    whole = () if path.startswith("/") or ":" in path or ".." in parts else ("/".join(parts),)
+    return source.find_image(root, *whole, "/".join(parts[-2:]), f"images/{parts[-1]}", parts[-1])

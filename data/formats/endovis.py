@@ -1,4 +1,4 @@
-"""EndoVis-18 and EndoVis-17: question|answer, one text file a frame, and the predecessor's conversations."""
+"""EndoVis-18 and EndoVis-17: question|answer, one text file a frame, and conversations about both."""
 
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
@@ -6,8 +6,9 @@ if __name__ == "__main__":
 import re
 
 from data.formats import source_files as source
-from data.formats.common import check_texts, official, require_file, slashes, two_turns
-from files import UserError
+from data.formats.common import official, require_file
+from data.formats.conversations import conversation_rows
+from files import UserError, short
 
 # Official splits, by sequence or video; a name in none of them gets no split.
 ENDOVIS_18 = {"train": {2, 3, 4, 6, 7, 9, 10, 11, 12, 14, 15}, "val": {1, 5, 16}}
@@ -71,30 +72,30 @@ def _endovis_17(image):
 def _box(text, where):
     box = source.numbers(text, 4, where, "the box")
     if box[0] > box[2] or box[1] > box[3]:
-        raise UserError(f"{where}: the box {text} ends before it starts; correct or delete the line")
+        raise UserError(f"{where}: the box {short(text)} ends before it starts; correct or delete the line")
     return box
 
 
 def read_endovis_single_phrase(request):
-    """EndoVis-17/18 as the predecessor's conversations; CC BY-NC-SA 4.0 (to be checked)
+    """EndoVis-17/18 as one JSON of conversations with paths of these data sets; CC BY-NC-SA 4.0 (to be checked)
 
-    The predecessor's JSON array of {"conversations": [human, gpt], "image": path}; licence believed to be that of the
-    EndoVis images, CC BY-NC-SA 4.0, to be checked. SRC is the file. Back-slashes in image paths become slashes, and the
-    instruction glued to each question, "Answer the question with a single phrase.", goes. The images need not be there
-    yet: their names start from SRC's folder, or from --images. Splits and groups as endovis-vqla gives them.
+    A JSON array of {"conversations": [human, gpt], "image": path} made by an earlier project, whose paths hold EndoVis-18…/seq_N/
+    or EndoVis-17; for any other conversations take the format conversations. Licence believed to be that of the EndoVis images
+    (https://endovissub2018-roboticscenesegmentation.grand-challenge.org), CC BY-NC-SA 4.0, to be checked. SRC is the file.
+    Back-slashes in image paths become slashes, and the instruction glued to each question, "Answer the question with a single
+    phrase.", goes. The images need not be there yet: their names start from SRC's folder, or from --images. Splits and groups as
+    endovis-vqla gives them.
     """
     root = request.images or request.src.parent
-    return root, _single_phrase_rows(request.src, root)
+    return root, _single_phrase_rows(require_file(request.src), root, request)
 
 
-def _single_phrase_rows(path, root):
-    for where, record in source.json_records(require_file(path)):
-        question, answer = two_turns(record.get("conversations"), "from", "value", ("human", "gpt"), where)
-        question = re.sub(r"\s*Answer the question with a single phrase\.\s*$", "", question)
-        check_texts([record.get("image")], where, "image")
-        image = slashes(record["image"])
+def _single_phrase_rows(path, root, request):
+    for where, row in conversation_rows(path, root, request):
+        question = re.sub(r"\s*Answer the question with a single phrase\.\s*$", "", row["question"])
+        image = row.get("image", "")
         sequence = re.search(r"EndoVis-18.*/(seq_\d+)/", image)
-        if not sequence and "EndoVis-17" not in image:
-            raise UserError(f"{where}: image {image} is neither of EndoVis-18, seq_N/, nor of EndoVis-17; correct it")
+        if image and not sequence and "EndoVis-17" not in image:
+            raise UserError(f"{where}: image {short(image)} is neither of EndoVis-18, seq_N/, nor of EndoVis-17, which this format is for")
         facts = {"group": sequence[1], "split": official(ENDOVIS_18, sequence[1])} if sequence else _endovis_17(image)
-        yield where, {"question": question, "answer": answer, **facts, "image": image}
+        yield where, {**row, "question": question, **facts, "image": image}

@@ -1,4 +1,4 @@
-"""Kvasir-VQA, its JSON of the predecessor, and Kvasir-VQA-x1: questions about the same images."""
+"""Kvasir-VQA, its form as one JSON, and Kvasir-VQA-x1: questions about the same images."""
 
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
@@ -8,8 +8,9 @@ from pathlib import Path
 from PIL import Image
 
 from data.formats import source_files as source
-from data.formats.common import ROW_KEYS, known_split, require_file, slashes, two_turns
-from files import UserError
+from data.formats.common import ROW_KEYS, known_split, require_file, slashes
+from data.formats.conversations import conversation_rows
+from files import UserError, short
 
 IMAGE_COLUMNS = ("file_name", "image", "img_id")  # what may name a row's image in metadata.csv, best first
 OTHER_IMAGE = "with another image than an earlier row of the same img_id"
@@ -43,8 +44,8 @@ def _kvasir_parquet(paths, request):
     for path in paths:
         for where, record in source.parquet_records(path, ("image", "question", "answer", "img_id"), ("source",)):
             img_id, image = record.pop("img_id"), record.pop("image")
-            if request.wants(record):
-                record["image"] = embedded.name(img_id, source.image_bytes(image, where), where)
+            if request.wants(where, record):
+                record["image"] = embedded.name(source.image_id(img_id, where), source.image_bytes(image, where), where)
                 if record["image"] is None:  # which of the two images the question is about can't be known
                     record["drop"] = OTHER_IMAGE
             yield where, record
@@ -56,15 +57,15 @@ def _csv_rows(table, folder, request):
     for path in sorted((*folder.glob("images/*"), *folder.glob("*"))):
         if path.suffix.lower() in Image.registered_extensions():
             names[path.stem] = names[path.name] = path.relative_to(folder).as_posix()
-    for where, record in source.csv_records(table, ("question", "answer"), IMAGE_COLUMNS):
+    for where, record in source.csv_records(table, ("question", "answer"), IMAGE_COLUMNS, request.say):
         row = {key: record[key] for key in ("question", "answer", "source") if record.get(key) is not None}
-        if request.wants(record):
+        if request.wants(where, record):
             name = next((record[column] for column in IMAGE_COLUMNS if record.get(column)), None)
             if name is None:
                 raise UserError(f"{where}: names no image; fill {' or '.join(IMAGE_COLUMNS)}")
             row["image"] = names.get(name) or _name_inside(folder, name)
             if row["image"] is None:
-                missing = f"no image {name} in {folder} or its images/"
+                missing = f"no image {short(name)} in {folder} or its images/"
                 raise UserError(f"{where}: {missing}; add the file or correct the name")
         yield where, row
 
@@ -77,11 +78,11 @@ def _name_inside(folder, name):
 
 
 def read_kvasir_vqa_json(request):
-    """Kvasir-VQA as the predecessor's JSON array or JSONL; CC BY-NC 4.0
+    """Kvasir-VQA as a JSON array or JSONL of rows; CC BY-NC 4.0
 
-    The predecessor's train, val and test files: image_id, image_filename, question, answer; source and licence as
-    kvasir-vqa. SRC is the file. The images need not be there yet: their names start from SRC's folder, or from
-    --images. Some of these files repeat rows or hold junk: data.check counts that in what --keep-junk writes.
+    Files that earlier projects made of Kvasir-VQA (https://datasets.simula.no/kvasir-vqa): image_id, image_filename, question,
+    answer; source and licence as kvasir-vqa. SRC is the file. The images need not be there yet: their names start from SRC's
+    folder, or from --images. Some of these files repeat rows or hold junk: data.check counts that in what --keep-junk writes.
     """
     root = request.images or request.src.parent
     return root, _kvasir_json(request.src, root)
@@ -119,7 +120,7 @@ def read_kvasir_vqa_x1(request):
     exports = [src] if src.is_file() else sorted(src.glob("*-train*.jsonl")) + sorted(src.glob("*-test*.jsonl"))
     if not exports:
         raise UserError(f"{src}: has no data/*.parquet, *-train.jsonl or *-test.jsonl; give the dataset's folder")
-    return root, _x1_messages(exports, root)
+    return root, _x1_messages(exports, root, request)
 
 
 def _x1_parquet(paths, request, root):
@@ -131,10 +132,10 @@ def _x1_parquet(paths, request, root):
     def rows():
         for path in paths:
             for where, record in source.parquet_records(path, required, optional):
-                img_id, image = record.pop("img_id"), record.pop("image", None)
+                img_id, image = source.image_id(record.pop("img_id"), where), record.pop("image", None)
                 if not has_images:
                     record["image"] = source.find_image(root, f"images/{img_id}.jpg", f"{img_id}.jpg")
-                elif request.wants(record):
+                elif request.wants(where, record):
                     record["image"] = embedded.name(img_id, source.image_bytes(image, where), where)
                     record |= {} if record["image"] else {"drop": OTHER_IMAGE}
                 yield where, record | {"split": source.split_in_name(path)}
@@ -142,21 +143,7 @@ def _x1_parquet(paths, request, root):
     return request.dst if has_images else root, rows()
 
 
-def _x1_messages(paths, root):
+def _x1_messages(paths, root, request):
     for path in paths:
-        for where, record in source.json_records(path):
-            question, answer = two_turns(record.get("messages"), "role", "content", ("user", "assistant"), where)
-            images = record.get("images")
-            if not (isinstance(images, list) and len(images) == 1 and isinstance(images[0], str) and images[0]):
-                raise UserError(f"{where}: images is {images!r}, not a list of one path; correct or delete the line")
-            image = _image_below(root, images[0])
-            split = source.split_in_name(path)
-            question = question.removeprefix("<image>")
-            yield where, {"image": image, "question": question, "answer": answer, "split": split}
-
-
-def _image_below(root, path):
-    """A name below `root` for a path that was written on another machine."""
-    parts = [part for part in slashes(path).split("/") if part not in ("", ".")] or [""]
-    last_two = "/".join(parts[-2:])
-    return source.find_image(root, last_two, f"images/{parts[-1]}", parts[-1])
+        for where, row in conversation_rows(path, root, request):
+            yield where, row | {"split": source.split_in_name(path)}

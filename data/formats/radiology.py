@@ -3,11 +3,9 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
-import hashlib
-
 from data.formats import source_files as source
-from data.formats.common import check_texts, known_split
-from files import UserError
+from data.formats.common import check_texts, embedded_rows, known_split
+from files import UserError, quoted
 
 
 def read_vqa_rad(request):
@@ -23,7 +21,7 @@ def read_vqa_rad(request):
     """
     src = request.src
     if parquet := source.parquet_files(src):
-        return request.dst, _vqa_rad_parquet(parquet, request)
+        return request.dst, embedded_rows(parquet, request)
     names = ("VQA_RAD Dataset Public.json", "rows.jsonl")
     path = src if src.is_file() else next((src / name for name in names if (src / name).is_file()), None)
     if path is None:
@@ -32,23 +30,10 @@ def read_vqa_rad(request):
     return root, _vqa_rad_json(path, root)
 
 
-def _vqa_rad_parquet(paths, request):
-    embedded = source.EmbeddedImages(request.dst)
-    for path in paths:
-        for where, record in source.parquet_records(path, ("image", "question", "answer")):
-            image = record.pop("image")
-            if request.wants(record):
-                data = source.image_bytes(image, where)
-                record["image"] = embedded.name(hashlib.sha256(data).hexdigest()[:16], data, where)
-            yield where, record | {"split": source.split_in_name(path)}
-
-
 def _vqa_rad_json(path, root):
     for where, record in source.json_records(path):
         name, answer = record.get("image", record.get("image_name")), record.get("answer")
         check_texts([name], where, "image")
-        if isinstance(answer, (int, float)) and not isinstance(answer, bool):  # some counts are numbers in the source
-            answer = str(answer)
         phrase_split = "test" if str(record.get("phrase_type")).startswith("test") else "train"
         row = {"image": source.find_image(root, name, f"images/{name}", f"VQA_RAD Image Folder/{name}")}
         row |= {"question": record.get("question"), "answer": answer}
@@ -79,7 +64,7 @@ def _slake_rows(paths, root, language):
             name, spoken = record.get("img_name"), record.get("q_lang")
             check_texts([name], where, "img_name")
             if spoken not in ("en", "zh"):
-                raise UserError(f"{where}: q_lang is {spoken!r}, not en or zh; correct it")
+                raise UserError(f"{where}: q_lang is {quoted(spoken)}, not en or zh; correct it")
             row = {"image": source.find_image(root, f"imgs/{name}", name), "split": source.split_in_name(path)}
             row |= {"question": record.get("question"), "answer": record.get("answer"), "language": spoken}
             row |= {"answer_type": record.get("answer_type"), "source_id": record.get("qid")}

@@ -1,4 +1,4 @@
-"""What published datasets are made of: `|` lines, JSON, CSV and Parquet records, and image files.
+"""What datasets are made of: `|` lines, JSON, CSV and Parquet records, and image files.
 
 Every generator yields `(where, record)`; `where` names the file and the line (or the Parquet row) for error messages.
 Nothing here knows about a dataset: data/readers.py does.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from files import UserError, atomic_open, read_jsonl
+from files import DECODER, UserError, atomic_open, quoted, read_jsonl, refuse_pointer, short
 
 BATCH_ROWS = 64  # turned into Python objects at once; pyarrow holds a row group, which `datasets` makes of ~100 rows
 IMAGE_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "GIF": ".gif", "TIFF": ".tif", "WEBP": ".webp"}
@@ -46,6 +46,7 @@ def split_in_name(path):
 
 def read_text(path):
     """The text of a UTF-8 file. Raises UserError naming file and line if it isn't one."""
+    refuse_pointer(path)
     data = path.read_bytes()
     try:
         return data.decode("utf-8-sig")
@@ -75,7 +76,7 @@ def numbers(text, count, where, what):
     """`count` numbers from text such as `[157.0, 60.0]` or `1, 2, 3, 4`, whole ones as int."""
     parts = text.strip().removeprefix("[").removesuffix("]").split(",")
     if len(parts) != count or not all(re.fullmatch(r"\s*\d+(\.\d+)?\s*", part) for part in parts):
-        raise UserError(f"{where}: {what} is {text!r}, not {count} numbers; correct or delete the line")
+        raise UserError(f"{where}: {what} is {quoted(text)}, not {count} numbers; correct or delete the line")
     return [float(part) if "." in part else int(part) for part in parts]
 
 
@@ -87,7 +88,9 @@ def json_value(path):
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        return json.loads(read_text(path))
+        return DECODER.decode(read_text(path))
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply for a data set; correct the file") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); correct the file") from None
 
@@ -103,10 +106,13 @@ def json_records(path):
 
 def _array_records(path, text):
     """Decode the array's items one by one, which is what tells the line that each starts on."""
-    decoder, position, line, counted = json.JSONDecoder(), _skip_space(text, text.index("[") + 1), 1, 0
+    position, line, counted = _skip_space(text, text.index("[") + 1), 1, 0
     while text[position : position + 1] != "]":
         try:
-            record, end = decoder.raw_decode(text, position)
+            record, end = DECODER.raw_decode(text, position)
+        except (RecursionError, UserError) as error:  # UserError: a key given twice
+            problem = error if isinstance(error, UserError) else "is nested too deeply; correct or delete it"
+            raise UserError(f"{path}:{text.count(chr(10), 0, position) + 1}: {problem}") from None
         except json.JSONDecodeError as error:
             raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); correct the file") from None
         line, counted = line + text.count("\n", counted, position), position
@@ -130,34 +136,87 @@ def _skip_space(text, position):
 
 # --- CSV ---
 
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+CSV_UTF8 = 'in Excel save it as "CSV UTF-8"'
+# High bytes that stand alone beside no Latin letter: Chinese, Cyrillic or Greek in an old encoding, and no Western language.
+NOT_WESTERN = re.compile(rb"(?<![A-Za-z\x80-\xff])[\x80-\xff]{2,}(?![A-Za-z\x80-\xff])")
 
-def csv_records(path, required, one_of):
-    """Yield `(where, record)` of a CSV file with the columns `required` and at least one of `one_of`."""
+
+def table_text(path, say):
+    """The text of a CSV file: UTF-8, or what Excel writes otherwise (UTF-16, Windows-1252), which `say` is told.
+
+    Raises UserError naming file and line for text in neither.
+    """
+    refuse_pointer(path)
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        say(f"{path}: read as UTF-16")
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        not_utf8 = error.start
+    try:
+        text = data.decode("cp1252")
+        foreign = NOT_WESTERN.search(data)
+        start = foreign and foreign.start()
+    except UnicodeDecodeError as error:
+        start = error.start
+    if start is not None:
+        line = data.count(b"\n", 0, start) + 1
+        raise UserError(f"{path}:{line}: is neither UTF-8 nor Western (Windows-1252) text; {CSV_UTF8}")
+    line = data.count(b"\n", 0, not_utf8) + 1
+    shown = text.split("\n")[line - 1].strip()[:60]
+    say(f"{path}: read as Windows-1252, as it is not UTF-8, such as line {line}: {shown}; if letters are wrong, {CSV_UTF8}")
+    return text
+
+
+def separator_of(text):
+    """What separates the fields of a CSV text: of comma, semicolon, tab and bar the one that its first line has most of."""
+    header = re.sub(r'"[^"]*"', "", text.split("\n", 1)[0])
+    return max(SEPARATORS, key=header.count)  # of equals the first: a comma
+
+
+def csv_lines(path, say):
+    """Yield `(line, fields)` of a CSV file, line numbers from 1, blank lines left out. The first is the header.
+
+    Quoted fields may hold line ends. Raises UserError naming file and line for what is no CSV.
+    """
+    text = table_text(path, say)
+    skipped = 0
+    if told := re.match(r"sep=(.)\r?\n", text):  # Excel's own way to name the separator
+        separator, text, skipped = told[1], text[told.end() :], 1
+    else:
+        separator = separator_of(text)
+    if separator != ",":
+        say(f"{path}: fields are separated by {SEPARATORS.get(separator, separator)}")
     line = 1
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = reader.fieldnames or ()
-            named = any(name in columns for name in one_of)
-            check_columns(path, columns, (*required, *(() if named else one_of[:1])))
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        for fields in reader:
+            if any(field.strip() for field in fields) or not fields and line == 1:
+                yield line + skipped, fields
             line = reader.line_num + 1
-            for record in reader:
-                extra = record.pop(None, ())  # DictReader's way to say "too many"; None values: too few
-                found = len(columns) + len(extra) - list(record.values()).count(None)
-                if found != len(columns):
-                    raise UserError(f"{path}:{line}: has {found} fields, not the header's {len(columns)}")
-                yield f"{path}:{line}", record
-                line = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{path}:{line}: not valid CSV ({error})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+        raise UserError(f"{path}:{line + skipped}: not valid CSV ({error})") from None
+
+
+def csv_records(path, required, one_of=(), say=print):
+    """Yield `(where, record)` of a CSV file with the columns `required` and at least one of `one_of`."""
+    lines = csv_lines(path, say)
+    columns = [name.strip() for name in next(lines, (1, []))[1]]
+    named = any(name in columns for name in one_of)
+    check_columns(path, [name for name in columns if name], (*required, *(() if named else one_of[:1])))
+    for line, fields in lines:
+        if len(fields) != len(columns):
+            raise UserError(f"{path}:{line}: has {len(fields)} fields, not the header's {len(columns)}")
+        yield f"{path}:{line}", dict(zip(columns, fields))
 
 
 def check_columns(path, columns, required):
     missing = [name for name in required if name not in columns]
     if missing:
-        raise UserError(f"{path}: has no column {', '.join(missing)}; found {', '.join(map(str, columns)) or 'none'}")
+        raise UserError(f"{path}: has no column {', '.join(missing)}; found {short(', '.join(map(str, columns)), 400) or 'none'}")
 
 
 # --- Parquet ---
@@ -171,7 +230,10 @@ def parquet_files(src):
 
 
 def parquet_records(path, required, optional=()):
-    """Yield `(where, record)` of a Parquet file; `where` counts rows from 0, as pyarrow does."""
+    """Yield `(where, record)` of a Parquet file; `where` counts rows from 0, as pyarrow does.
+
+    A number that stands for a class (ClassLabel of `datasets`) becomes the class's name.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
@@ -183,13 +245,33 @@ def parquet_records(path, required, optional=()):
             names = file.schema_arrow.names
             check_columns(path, names, required)
             columns = [name for name in (*required, *optional) if name in names]
+            classes = {name: of for name, of in class_names(file.schema_arrow.metadata).items() if name in columns}
             for batch in file.iter_batches(BATCH_ROWS, columns=columns):
                 for record in batch.to_pylist():
-                    yield f"{path}: row {number}", record
+                    where = f"{path}: row {number}"
+                    yield where, record | {name: _class_of(record[name], of, where, name) for name, of in classes.items()}
                     number += 1
     except (pyarrow.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
+        refuse_pointer(path)
+        reason = short(" ".join(str(error).split()), 200)
         raise UserError(f"{path}: unreadable from row {number} on ({reason}); download it again") from None
+
+
+def class_names(metadata):
+    """`{column: names of its classes}` of what `datasets` writes into a Parquet file's metadata (dict of bytes, or None)."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+    except (KeyError, TypeError, ValueError, AttributeError):  # another program's file
+        return {}
+
+
+def _class_of(number, names, where, column):
+    if number is None or number == -1:  # how `datasets` writes an unknown class
+        return None
+    if isinstance(number, int) and 0 <= number < len(names):
+        return names[number]
+    raise UserError(f"{where}: {column} is {str(number)[:40]}, and there are {len(names)} classes; correct it")
 
 
 # --- images ---
@@ -201,11 +283,22 @@ def find_image(root, *names):
 
 
 def image_bytes(image, where):
-    """The original bytes of an embedded image, as `datasets` stores one: {bytes, path}."""
-    data = image.get("bytes") if isinstance(image, dict) else None
-    if not data:
+    """The original bytes of an embedded image: plain bytes, `{bytes, path}` as `datasets` stores one, or a list of one of these."""
+    if isinstance(image, (list, tuple)) and len(image) == 1:
+        image = image[0]
+    data = image.get("bytes") if isinstance(image, dict) else image
+    if not data or not isinstance(data, bytes):
         raise UserError(f"{where}: has no image bytes; save the dataset with its images embedded")
     return data
+
+
+def image_id(value, where, name="img_id"):
+    """An image's id as text: an id may be a whole number. Raises UserError for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise UserError(f"{where}: {name} {quoted(value)} can't be a file name; write text or a whole number")
+    return str(value)
 
 
 class EmbeddedImages:
@@ -226,8 +319,8 @@ class EmbeddedImages:
 
 def write_image(dst, img_id, data, where):
     """Write an image's original bytes to DST/images and return its name relative to DST."""
-    if not (isinstance(img_id, str) and re.fullmatch(r"\w[\w .()-]*", img_id)):
-        raise UserError(f"{where}: img_id {img_id!r} can't be a file name")
+    if not re.fullmatch(r"\w[\w .()-]*", img_id):
+        raise UserError(f"{where}: img_id {quoted(img_id)} can't be a file name")
     try:
         with Image.open(io.BytesIO(data)) as image:
             suffix = IMAGE_SUFFIXES.get(image.format) or f".{image.format.lower()}"

@@ -18,7 +18,7 @@ from config import DataConfig, load_config
 from data import aliases, answer_space, schema
 from data.aliases import question_template
 from data.answer_space import apply, conventions, list_separators, mine, reachable, trainable, unseen_mass
-from data.preprocess import enrich_jsonl, ensure_enriched, training_space
+from data.preprocess import enrich_jsonl, ensure_enriched, mine_space, training_space
 from data.rows import read_rows
 from files import UserError, read_json, write_jsonl
 
@@ -75,7 +75,8 @@ def test_template_folds_misspelt_words_of_the_table_and_only_whole_words():
 
 def test_variants_of_a_question_are_one_question_in_training_and_later():
     answers = ["yes", "no", "not relevant"] * 4
-    train = [r for q in ("Is it easy?", "[Stage-1] is it EASY", " Is  it easy ?") for r in rows_of(q, answers)]
+    variants = ("Is it easy?", "[Stage-1] is it EASY", " Is  it easy ?")
+    train = [{**r, "image": f"{n} {r['image']}"} for n, q in enumerate(variants) for r in rows_of(q, answers)]
     assert ask(mine(train), "[Stage-9] Is it easy?")["answer_candidates"] == ["yes", "no", "not relevant"]
     assert len(mine(train)["questions"]) == 1 and mine(train)["questions"]["is it easy"]["rows"] == 36
 
@@ -97,14 +98,76 @@ def test_fewer_than_30_rows_never_close():
         assert (found["answer_candidates"] is not None) == closes
 
 
+def rows_in_groups(question, answers, groups):
+    """Rows of `answers` in turn, each of its own image, of so many groups."""
+    return [{**row, "group": f"patient {number % groups}"} for number, row in enumerate(rows_of(question, answers))]
+
+
+def test_what_one_patient_has_many_times_was_seen_once():
+    """Twelve patients; all 40 frames of one show a snare. By rows it was seen 40 times, and the next tool would be certain to be known."""
+    train = rows_in_groups("Which tool?", ["hook", "clip"] * 60, 12)
+    closed = ask(mine(train), "Which tool?")
+    assert closed["answer_candidates"] == ["clip", "hook"]
+    space = mine(train + rows_in_groups("Which tool?", ["snare"] * 40, 1))
+    assert ask(space, "Which tool?")["answer_candidates"] is None and space["questions"] == {}, "1 of 13 observations was new"
+
+
+def test_the_minimum_counts_patients_or_images():
+    answers = ["hook", "clip"] * 30
+    shuffled = lambda groups: [{**row, "group": str(n // 2 % groups)} for n, row in enumerate(rows_of("Which?", answers))]
+    closes = lambda train: ask(mine(train), "Which?")["answer_candidates"] is not None
+    assert [closes(shuffled(groups)) for groups in (1, 4, 5, 30)] == [False, False, True, True]
+    assert not closes([{**row, "image": f"{n % 29}.jpg"} for n, row in enumerate(rows_of("Which?", answers))])
+    assert closes([{**row, "image": f"{n // 2}.jpg"} for n, row in enumerate(rows_of("Which?", answers))])
+    assert not closes([{**row, "image": "one.jpg"} for row in rows_of("Which?", answers)])
+
+
+@pytest.mark.parametrize("answers", [{"none": 40}, {"colonoscopy": 99}, {"Gastroscopy": 40, "gastroscopy.": 9}])
+def test_a_single_label_is_no_constraint(answers):
+    found = enriched("Which procedure?", answers)
+    assert found["answer_candidates"] is None and found["question_type"] == "mcq" and trainable(found)
+    for mode in ("mined", "rules"):
+        space = mine(rows_of("Which?", answers), DataConfig(answer_space=mode))
+        assert ask(space, "Which organ?", "colon", options=["colon"])["answer_candidates"] is None
+
+
+def test_an_answer_of_fewer_groups_than_asked_for_may_not_be_said_and_is_not_trained_on():
+    train = rows_of("Which finding?", {"polyp": 200, "ulcer": 150, "pat. meier, born 1900": 1, "none": 1, "erosion": 2})
+    for groups, labels in ((1, 5), (2, 4), (3, 3)):
+        space = mine(train, DataConfig(min_groups=groups))
+        found = ask(space, "Which finding?", "pat. meier, born 1900")
+        assert len(found["answer_candidates"]) == labels and "none" in found["answer_candidates"]
+        assert trainable(found) is reachable(found) is (groups == 1) is ("meier" in json.dumps(space["questions"]))
+    lists = mine(rows_of("Which ones?", {"a; b": 100, "b": 100, "a; meier": 1}))
+    assert ask(lists, "Which ones?")["answer_candidates"] == ["a", "b"] and not trainable(ask(lists, "Which ones?", "a; meier"))
+    numbers = enriched("How many?", {"0": 199, "7": 1})
+    assert numbers["answer_candidates"][-1] == "12", "a range is filled, and its end is nobody's name"
+
+
+def test_a_kept_space_holds_what_prediction_needs_and_nothing_of_a_patient(tmp_path):
+    secret = [f"pat. meier {n}, born 19{n}" for n in range(10, 50)]
+    rows = rows_of("What is seen?", secret) + rows_of("Which finding?", {"polyp": 200, "ulcer": 100, secret[0]: 1})
+    rows += rows_of("Is there one?", ["no", secret[0]]) + rows_of("How many?", [*"0123", secret[0]])
+    rows += rows_of("Which ones?", {f"{secret[0]}; polyp": 9, "polyp": 9}) + rows_of("Which organ?", secret, options=["colon", "ileum"])
+    write_jsonl(tmp_path / "rows.jsonl", [{**row, "id": str(number)} for number, row in enumerate(rows)])
+    for mode in ("mined", "rules"):
+        space = mine_space(tmp_path / "rows.jsonl", DataConfig(answer_space=mode), say=lambda line: None)
+        answer_space.save(space, tmp_path / "space.json")
+        text = (tmp_path / "space.json").read_text(encoding="utf-8")
+        assert "meier" not in text and answer_space.load(tmp_path / "space.json") == space
+    mined = mine_space(tmp_path / "rows.jsonl", DataConfig(), say=lambda line: None)
+    known = {"type", "rows", "groups", "multi_label", "closed", "unseen_mass", "candidates", "spellings", "separators"}
+    assert all(entry.keys() <= known for entry in mined["questions"].values()) and mined["given"] == {}
+
+
 @pytest.mark.parametrize(("rare", "closes"), [(0, True), (1, True), (2, False), (9, False)])  # of 200 rows; the limit is 1 %
 def test_a_question_closes_where_a_new_answer_is_unlikely(rare, closes):
     answers = {"polyp": 100, "ulcer": 100 - rare, **{f"finding {number}": 1 for number in range(rare)}}
     found = enriched("Which finding?", answers)
-    assert (found["answer_candidates"] is not None) == closes
+    assert found["answer_candidates"] == (["polyp", "ulcer"] if closes else None), "what one image alone has may not be said"
     assert found["question_type"] == ("mcq" if closes else "open_ended")
-    if closes:
-        assert set(found["answer_candidates"]) == set(answers)
+    every = enriched("Which finding?", answers, min_groups=1)["answer_candidates"]
+    assert every is None or set(every) == set(answers)
 
 
 def test_the_threshold_is_the_configurations():
@@ -129,7 +192,7 @@ def test_label_lists_close_over_labels_not_over_whole_answers():
         ("Have all been removed?", {"not relevant": 20, "no": 20}, "yes_no", ["yes", "no", "not relevant"], False),
         ("Does it contain any finding?", {"no": 40}, "yes_no", ["yes", "no"], False),
         ("Is it there?", {"yes": 99, "no": 1}, "yes_no", ["yes", "no"], False),  # `no` is known, seen once or never
-        ("What is wrong?", {"none": 40}, "mcq", ["none"], False),
+        ("What is wrong?", {"none": 40}, "mcq", None, False),  # nothing to choose from
         ("Are there any landmarks? Check all.", {"z-line": 20, "none": 20}, "mcq", ["z-line", "none"], False),
         ("What color?", {"red": 20, "pink": 20}, "color", ["pink", "red"], False),
         ("What colour? Several", {"red": 20, "pink; red": 20, "none": 9}, "color", ["pink", "red", "none"], True),
@@ -191,7 +254,8 @@ def test_few_rows_constrain_only_by_a_rule_that_they_bear_out():
 )  # fmt: skip
 def test_a_question_not_seen_in_training_falls_back_to_the_rules_unless_its_wording_contradicts(question, candidates):
     found = ask(mine(rows_of("Is there text?", ["yes"])), question)
-    assert (found["question_type"], found["answer_candidates"]) == (schema.infer_question_type(question), candidates)
+    question_type = "open_ended" if question == "Is it flat or raised?" else schema.infer_question_type(question)
+    assert (found["question_type"], found["answer_candidates"]) == (question_type, candidates)
     assert not found["multi_label"]
 
 
@@ -204,7 +268,7 @@ def test_junk_answers_are_in_no_space():
     found = enriched("Which procedure?", {"colonoscopy": 40, "gastroscopy": 40, "nan": 40})
     assert found["answer_candidates"] == ["colonoscopy", "gastroscopy"]
     rows = rows_of("Is there text?", {"yes": 2, "NaN.": 2}) + rows_of("Which?", {"B": 3, "nan": 2}, options=["x", "y"])
-    assert mine(rows)["rows"] == 5 and mine(rows)["given"]["which"]["outside"] == 0
+    assert mine(rows)["rows"] == 5 and mine(rows)["found"]["outside"] == {}
     by_rules = mine(rows, DataConfig(answer_space="rules"))
     assert ask(by_rules, "Is there text?")["answer_candidates"] == ["yes", "no"], "a missing value rules out no candidates"
 
@@ -321,8 +385,8 @@ def test_commas_part_labels_where_the_training_answers_bear_it_out(answers, foun
 def test_comma_lists_become_one_list_in_canonical_order(capsys):
     space = mine(rows_of("Which tools?", {"Clip, Sponge": 20, "Sponge, Clip": 9, "clip;tube": 5, "none": 5}))
     entry = space["questions"]["which tools"]
-    assert (entry["type"], entry["candidates"], entry["kinds"]) == ("mcq", ["clip", "sponge", "tube", "none"], 4)
-    assert entry["folded"] == {"; without a space": 5, ", → ;": 29}
+    assert (entry["type"], entry["candidates"]) == ("mcq", ["clip", "sponge", "tube", "none"])
+    assert space["found"]["folded"] == {"; without a space": 5, ", → ;": 29}
     for answer in ("Sponge, Clip", "clip,sponge", "sponge; clip", "CLIP; sponge"):
         found = ask(space, "Which tools?", answer)
         assert (found["answer"], found["answer_raw"], found["multi_label"]) == ("clip; sponge", answer, True)
@@ -360,7 +424,7 @@ def test_bounds_without_unit_fold_only_where_the_other_spelling_occurs():
     assert ask(space, "What size?", ">20")["answer"] == ">20mm" and ask(space, "What score?", ">20")["answer"] == ">20"
     assert ask(space, "What size?")["answer_candidates"] == [">20mm", "none"]
     assert ask(space, "What score?")["answer_candidates"] == [">20", "none"]
-    assert space["questions"]["what size"]["folded"] == {">20 → >20mm": 3}
+    assert space["found"]["folded"] == {">20 → >20mm": 3}
 
 
 def test_every_folding_is_counted_in_mining_and_in_enrichment(tmp_path, capsys):
@@ -383,7 +447,7 @@ def test_every_folding_is_counted_in_mining_and_in_enrichment(tmp_path, capsys):
 
 def test_the_alias_table_is_data(monkeypatch):
     monkeypatch.setitem(aliases.ALIASES["labels"], "oesophagus", "esophagus")
-    assert enriched("Which organ?", {"oesophagus": 40})["answer_candidates"] == ["esophagus"]
+    assert enriched("Which organ?", {"oesophagus": 40, "colon": 9})["answer_candidates"] == ["colon", "esophagus"]
 
 
 # --- what overrides mining ---
@@ -407,7 +471,7 @@ def test_a_users_type_and_candidates_override_mining_and_answers_outside_are_war
         ["forceps", "scissors", "gray hook"],
     )
     assert found["answer"] == "gray hook", "not folded away from the user's own spelling"
-    assert space["given"]["which instrument"]["outside"] == 2
+    assert space["found"]["outside"]["which instrument"]["outside"] == 2 and space["given"] == {}
     warning = "WARNING: 2 of 40 training answers to 'which instrument' lie outside the candidates given for instrument_type"
     assert any(line.startswith(warning) and "first 'grasper'" in line for line in answer_space.describe(space))
     assert not any("WARNING" in line for line in answer_space.describe(mine(rows_of("Which instrument?", ["scissors"]))))
@@ -439,7 +503,6 @@ def test_comma_lists_of_a_users_candidates_are_lists_where_all_of_them_are_candi
 
 def test_options_may_carry_letters():
     space = mine(rows_of("Which tool?", ["Snare"], options=["A:Forceps", "B:Snare", "C:Clip"]))
-    assert space["given"]["which tool"]["outside"] == 0
     for answer in ("Snare", "B", "b)", "B: Snare", "B:Snare"):
         for options in (["A:Forceps", "B:Snare"], ["Forceps", "Snare"], ["(a) forceps", "(b) snare"]):
             found = ask(space, "Which tool?", answer, options=options)
@@ -458,9 +521,7 @@ def test_options_of_a_row_are_its_candidates_and_are_never_mined():
     assert (found["question_type"], found["answer_candidates"], found["answer"]) == ("mcq", ["liver", "colon"], "colon")
     for options, kept in ((["gray", "white"], "gray"), (["grey", "white"], "grey")):
         assert ask(space, "Which?", "Gray", options=options)["answer"] == kept, "in the options' spelling"
-    assert space["questions"] == {} and space["given"]["which organ"] == {
-        "type": "mcq", "rows": 41, "label_lists": 0, "outside": 1, "example_outside": "c",
-    }  # fmt: skip
+    assert (space["questions"], space["given"], space["rows"]) == ({}, {}, 41)
 
 
 def test_rules_mode_is_the_rules_verdict(tmp_path):
@@ -490,20 +551,22 @@ def test_a_space_survives_its_file_and_names_the_training_file_and_settings(cfg,
     path = tmp_path / "outputs" / "data" / "answer_space.json"
     assert answer_space.load(path) == space == training_space(cfg)
     assert space["made_from"]["train_sha256"] == hashlib.sha256((tmp_path / "train.jsonl").read_bytes()).hexdigest()
-    assert space["made_from"]["settings"] == {"answer_space": "mined", "max_unseen": 0.01, "count_margin": 5}
+    assert space["made_from"]["settings"] == {
+        "answer_space": "mined", "max_unseen": 0.01, "count_margin": 5, "min_groups": 2, "languages": ["en"],
+    }  # fmt: skip
     entry = space["questions"]["is it easy"]
-    assert (entry["rows"], entry["counts"], entry["unseen_mass"]) == (40, {"yes": 20, "not relevant": 20}, 0.0)
+    assert (entry["rows"], entry["groups"], entry["unseen_mass"]) == (40, 40, 0.0)
     for text in ("[]", "{}", '{"mode": "guessed"}'):
         path.write_text(text)
         with pytest.raises(UserError, match="not an answer space"):
             answer_space.load(path)
 
 
-@pytest.mark.parametrize("change", ["data.answer_space=rules", "data.max_unseen=0.5", "data.count_margin=1"])
+@pytest.mark.parametrize("change", ["answer_space=rules", "max_unseen=0.5", "count_margin=1", "min_groups=3", "language=[en, de]"])
 def test_a_changed_setting_mines_and_enriches_anew(cfg, tmp_path, change):
     ensure_enriched(cfg, "val")
     before = read_json(tmp_path / "outputs" / "data" / "val.meta.json")["inputs"]
-    other = load_config(cfg.config_path, [change])
+    other = load_config(cfg.config_path, [f"data.{change}"])
     ensure_enriched(other, "val")
     after = read_json(tmp_path / "outputs" / "data" / "val.meta.json")["inputs"]
     assert after["answer_space"] != before["answer_space"] and after["source"] == before["source"]
@@ -554,6 +617,17 @@ def test_a_prediction_carries_the_patient_and_the_references():
     assert found["reachable"] is False
     assert prediction_row({**row, "group": 0}, Answer("b", "exact", -1.0))["group"] == 0
     assert prediction_row({**row, "answers": ["Yes."]}, Answer("b", "exact", -1.0))["reachable"] is True
+
+
+def test_many_different_questions_are_enriched_in_time(tmp_path):
+    """300,000 different questions must take 30 s at most."""
+    asked = ("Is there a polyp of kind {}?", "What color is lesion {}?", "How many of type {} are seen?", "Where is finding {}?")
+    answers = ("yes", "red", "2", "lower-left; center", "a long answer {}")
+    rows = [{"question": asked[n % 4].format(n), "answer": answers[n % 5].format(n), "image": f"{n // 9}.jpg"} for n in range(15_000)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    start = time.process_time()
+    counts = enrich_jsonl(tmp_path / "rows.jsonl", tmp_path / "out.jsonl")
+    assert counts["rows"] == 15_000 and time.process_time() - start < 30 * 15_000 / 300_000 * 3, "three times the allowance"
 
 
 def test_enrichment_streams(tmp_path):
@@ -647,12 +721,13 @@ def real_rows(kvasir):
     return list(read_rows(kvasir / "val.jsonl"))
 
 
-RARE = {  # labels of the full data set that these 975 images lack
+RARE = {  # labels of the full data set that at most one of these 975 images has
     "are there any abnormalities in the image check all that are present": {"hemorrhoids"},
-    "are there any anatomical landmarks in the image check all that are present": {"ileum"},
+    "are there any anatomical landmarks in the image check all that are present": {"ileum", "pylorus"},
     "are there any instruments in the image check all that are present": {"injection needle"},
     "what color is the abnormality if more than one separate with": {"purple"},
     "where in the image is the abnormality": set(),
+    "what type of procedure is the image taken from": {"capsule endoscopy"},
 }
 
 
@@ -677,8 +752,8 @@ def test_the_real_space_agrees_with_the_published_answer_sets(kvasir, real_rows)
 
 
 def test_the_real_spaces_types_and_label_lists(real_rows):
-    entries = mine(real_rows)["questions"]
-    types = defaultdict(set)
+    space, types = mine(real_rows), defaultdict(set)
+    entries = space["questions"]
     for key, entry in entries.items():
         types[entry["type"]].add(key)
         lists = any(";" in row["answer"] for row in real_rows if question_template(row["question"]) == key)
@@ -688,7 +763,7 @@ def test_the_real_spaces_types_and_label_lists(real_rows):
     }  # fmt: skip
     grid = entries["where in the image is the anatomical landmark"]
     assert len(grid["candidates"]) == 10 and grid["candidates"] == [*sorted(grid["candidates"][:-1]), "none"]
-    assert grid["folded"] == {"lower-rigth → lower-right": 46}
+    assert space["found"]["folded"]["lower-rigth → lower-right"] >= 46
 
 
 def test_cross_validated_reachability(real_rows):
@@ -712,6 +787,21 @@ def test_cross_validated_reachability(real_rows):
     assert asked.total() == 8786
     assert reached.total() / asked.total() >= 0.995 and constrained / asked.total() >= 0.99
     assert min(reached[key] / count for key, count in asked.items() if count >= 100) >= 0.99
+
+
+@pytest.mark.parametrize("kind", ["answer", "short_answer"])
+def test_leaving_out_one_patient_after_the_other(shared, kind):
+    """REAL-Colon, six videos: by rows, 82 of 5,200 answers couldn't be said, at an estimate of 0.0 for each question."""
+    lines = (shared / "real-data" / "real_colon_vqa" / "in_template.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line) for line in lines]
+    rows = [{"question": r["question"], "answer": r[kind], "image": r["frames"][0], "group": r["video_id"], "id": r["id"]} for r in found]
+    missed = constrained = 0
+    for group in {row["group"] for row in rows}:
+        space = mine(row for row in rows if row["group"] != group)
+        held_out = [apply(space, row) for row in rows if row["group"] == group]
+        missed += sum(not reachable(row) for row in held_out)
+        constrained += sum(row["answer_candidates"] is not None for row in held_out)
+    assert (len(rows), missed) == (5200, 0) and constrained / len(rows) > 0.6
 
 
 def test_reachability_on_other_real_images(kvasir, real_rows):

@@ -195,7 +195,7 @@ def test_copies_and_near_duplicates_between_splits(tmp_path):
         "train": read_raw(raw(tmp_path, [row(f"{n}.png") for n in range(3)] + [row("black.png")])),
         "val": read_raw(raw(tmp_path, [row(n) for n in ("3.png", "copy.png", "near.jpg", "0.png", "dark.png")])),
     }
-    pictures = look_at_images(tmp_path, {item.image for items in rows.values() for item in items})
+    pictures = look_at_images(tmp_path, {name for items in rows.values() for item in items for name in item.images})
     found = shared_between(rows, pictures)["train and val"]
     assert found == {"names": 1, "groups": 0, "copies": 1, "near_duplicates": 1, "rows": 3, "example": "0.png"}
     assert set(map(frozenset, same_pictures(pictures))) == {frozenset(pair) for pair in (("0.png", "copy.png"), ("1.png", "near.jpg"))}

@@ -1,14 +1,26 @@
 """Image files: every way a file can be wrong, and one source of sizes.    python -m pytest tests/data/test_images.py -v"""
 
+import base64
+import io
 import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, JpegImagePlugin
 
 from config import ImageConfig
 from data import images
-from data.images import check_images, image_path, image_token_count, load_image
+from data.image_names import image_path
+from data.images import BadImage, check_images, image_token_count, load_image, open_image
+from data.thumbnails import Thumbnails
 from files import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -75,7 +87,10 @@ def test_unchanged_files_are_not_decoded_again_and_changed_ones_are(folder, monk
     monkeypatch.undo()
     Image.new("RGB", (64, 64)).save(folder / "good.jpg")
     assert check(folder, "good.jpg") == {"good.jpg": (64, 64)}
-    assert len(json.loads((folder / "cache.json").read_text())) == 1
+    known = json.loads((folder / "cache.json").read_text())
+    ((path, stamp),) = known.items()
+    (folder / "cache.json").write_text(json.dumps({path: stamp.replace("64x64", "9x9").rpartition(" ")[0]}))
+    assert check(folder, "good.jpg") == {"good.jpg": (64, 64)}, "a size kept by the code from before orientations is not believed"
 
 
 @pytest.mark.parametrize("size, tokens", [((448, 448), 256), ((56, 56), 4), ((10, 10), 4), ((1920, 1072), 231), ((617, 1348), 230)])
@@ -101,3 +116,147 @@ def test_an_image_too_narrow_for_the_pixel_limit_is_an_error():
 def test_an_image_that_went_away_after_its_check_is_named(folder):
     with pytest.raises(UserError, match=r"image .*gone.png can't be read any more \(No such file or directory\); put it back"):
         load_image(folder / "gone.png", ImageConfig())
+
+
+# --- what a file's pixels mean ---
+
+
+def scene():
+    """A picture that no turn leaves as it is: 60 x 40, three corners coloured."""
+    pixels = np.full((40, 60, 3), 90, np.uint8)
+    pixels[:12, :12], pixels[:12, -12:], pixels[-12:, :12] = (250, 0, 0), (0, 250, 0), (0, 0, 250)
+    return Image.fromarray(pixels)
+
+
+def stored(picture, tag):
+    """The pixels that, turned by the tag, are the picture: Pillow turns it by the tag that undoes this one."""
+    picture.getexif()[0x0112] = {6: 8, 8: 6}.get(tag, tag)
+    return ImageOps.exif_transpose(picture)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_a_picture_is_turned_by_its_tag_everywhere(tmp_path, tag, suffix):
+    exif, how = Image.Exif(), {"jpg": {"quality": 100, "subsampling": 0}, "tif": {"compression": "tiff_lzw"}}.get(suffix, {})
+    exif[0x0112] = tag
+    path = tmp_path / f"a.{suffix}"
+    stored(scene(), tag).save(path, exif=exif, **({"lossless": True} if suffix == "webp" else how))
+    opened = open_image(path)
+    assert np.abs(np.asarray(opened.image, int) - np.asarray(scene(), int)).max() <= 8
+    assert (opened.size, opened.turned) == ((60, 40), tag > 1)
+    assert check(tmp_path, path.name) == {path.name: (60, 40)}
+    limits = ImageConfig(min_pixels=784, max_pixels=60 * 40 * 4)
+    assert np.abs(np.asarray(load_image(path, limits), int) - np.asarray(scene().resize((56, 28)), int)).max() <= 8
+    small = Image.open(io.BytesIO(base64.b64decode(Thumbnails(tmp_path).get([path.name]).split(",")[1])))
+    assert small.size == (60, 40) and np.abs(np.asarray(small, int) - np.asarray(scene(), int)).mean() < 6
+
+
+def test_a_broken_exif_part_turns_nothing_and_says_nothing(tmp_path):
+    for name, exif in (("a.jpg", b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x09\x01"), ("b.jpg", b"Exif\0\0nonsense")):
+        scene().save(tmp_path / name, exif=exif)
+    code = f"from data.images import open_image\nfor name in 'ab': print(open_image(f'{tmp_path}/{{name}}.jpg')[1:])"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)  # pytest has its own warnings
+    assert (result.stdout, result.stderr) == ("((60, 40), False)\n" * 2, "")
+
+
+WIDE = np.linspace(0, 65535, 200).astype(np.uint16).reshape(10, 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("a.png", WIDE, np.rint(WIDE / 257)),
+        ("a.tif", WIDE, np.rint(WIDE / 257)),
+        ("a.pgm", WIDE, np.rint(WIDE / 257)),
+        ("a.png", WIDE // 14, np.rint(WIDE // 14 / 257)),  # dark, but more than 12 bits
+        ("a.png", np.zeros_like(WIDE), np.zeros_like(WIDE)),
+        ("a.tif", (WIDE / 65535).astype(np.float32), np.rint(WIDE / 257)),
+        ("a.tif", np.array([[-0.001, 0.5, 1.001]], np.float32), np.array([[0, 128, 255]])),
+    ],
+)
+def test_deep_grey_values_are_scaled_by_what_their_mode_means(tmp_path, name, values, expected):
+    """Pillow's own convert makes 16 bits white and floats from 0 to 1 black."""
+    Image.fromarray(values).save(tmp_path / name)
+    assert np.abs(np.asarray(open_image(tmp_path / name).image, int) - expected).max() <= 1
+    assert load_image(tmp_path / name, ImageConfig()).mode == "RGB"
+
+
+def test_white_is_zero_where_a_tiff_says_so(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.fromarray(WIDE).save(path)
+    tag = b"\x06\x01\x03\x00\x01\x00\x00\x00"  # 262, PhotometricInterpretation, one short
+    path.write_bytes(path.read_bytes().replace(tag + b"\x01", tag + b"\x00"))
+    assert np.abs(np.asarray(open_image(path).image, int) - (255 - np.rint(WIDE / 257))).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "why"),
+    [
+        ("a.png", WIDE // 16, "holds grey values from 0 to 4095 of 65,535, as if 12 bits were stored in 16"),
+        ("a.tif", WIDE.astype(np.int32) - 1000, "holds grey values from -1000 to 64535 in 32 or signed bits"),
+        ("a.tif", WIDE.astype(np.float32), "holds grey values from 0 to 65535 as floats, of which 0 to 1 are read"),
+        ("a.tif", np.array([[0, np.nan]], np.float32), "holds grey values from nan to nan as floats"),
+    ],
+)
+def test_grey_values_of_unknown_scale_are_refused_and_never_black_or_white_in_silence(tmp_path, name, values, why):
+    Image.fromarray(values).save(tmp_path / name)
+    with pytest.raises(UserError, match=f"row 'r7': image .*{name} {why}.*; save it with 8 bits$"):
+        check(tmp_path, name)
+    with pytest.raises(UserError, match=f"image .*{name} {why}.*; save it with 8 bits$"):
+        load_image(tmp_path / name, ImageConfig())
+
+
+def transparent(mode):
+    """A picture, the left half 40 and not transparent, the right half 0 and wholly so."""
+    grey, alpha = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    grey[:, :4], alpha[:, :4] = 40, 255
+    image = Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))
+    if mode in ("LA", "RGBA"):
+        return image.convert(mode), {}
+    if mode == "I;16":
+        return Image.fromarray(np.where(alpha, 40 * 257, 65535 // 2).astype(np.uint16)), {"transparency": 65535 // 2}
+    if mode in ("L", "RGB"):
+        return Image.fromarray(grey).convert(mode), {"transparency": 0 if mode == "L" else (0, 0, 0)}
+    palette = Image.fromarray(np.where(alpha, 1, 0).astype(np.uint8), "L")
+    palette.putpalette([0, 0, 0, 40, 40, 40])
+    return palette, {"transparency": b"\0\xff" if mode == "P bytes" else 0}
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "L", "RGB", "P", "P bytes", "I;16"])
+def test_transparent_parts_are_white_whatever_the_mode(tmp_path, mode):
+    image, how = transparent(mode)
+    image.save(tmp_path / "a.png", **how)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = np.asarray(open_image(tmp_path / "a.png").image.convert("RGB"))
+    assert (found[:, :4] == 40).all() and (found[:, 4:] == 255).all() and not said
+
+
+@pytest.mark.parametrize("mode, suffix", [("1", "png"), ("P", "gif"), ("CMYK", "jpg"), ("CMYK", "tif"), ("YCbCr", "tif"), ("L", "bmp")])
+def test_other_modes_keep_their_colours(tmp_path, mode, suffix):
+    picture = scene().convert("L" if mode == "L" else "RGB").convert(mode)
+    picture.save(tmp_path / f"a.{suffix}")
+    found, expected = (np.asarray(image.convert("RGB"), int) for image in (open_image(tmp_path / f"a.{suffix}").image, picture))
+    assert np.abs(found - expected).mean() < 8
+
+
+def test_lab_is_refused_in_a_line(tmp_path):
+    Image.new("LAB", (60, 40)).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match="image .*a.tif has its colours as LAB; save it as RGB"):
+        check(tmp_path, "a.tif")
+
+
+def test_metadata_stays_behind(tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "patient Meier"  # ImageDescription
+    scene().save(tmp_path / "a.jpg", comment="patient Meier", exif=exif)
+    assert open_image(tmp_path / "a.jpg").image.info == {} and not open_image(tmp_path / "a.jpg").image.getexif()
+
+
+def test_whatever_a_decoder_raises_is_one_short_line(tmp_path, monkeypatch):
+    scene().save(tmp_path / "a.jpg")
+    for error in (KeyError("x" * 9999), MemoryError(), AttributeError("a\nb")):
+        monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", Mock(side_effect=error))
+        with pytest.raises(BadImage) as said:
+            open_image(tmp_path / "a.jpg")
+        assert 0 < len(str(said.value)) <= 200 and "\n" not in str(said.value)

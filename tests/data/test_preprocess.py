@@ -23,7 +23,7 @@ from data.matching import normalize_answer
 from data.preprocess import enrich_jsonl, enriched_path, ensure_enriched, rules_hash, training_space
 from data.rows import read_rows
 from data.rules import enrich_row, mine_verdict
-from files import UserError, read_json, sha256, write_jsonl
+from files import UserError, read_json, sha256, write_json, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = DataConfig(answer_space="rules")  # mined spaces have tests of their own: test_answer_space.py
@@ -169,7 +169,7 @@ def test_an_enriched_row_holds_the_row_and_what_was_added(tmp_path):
         }
     ]  # fmt: skip
     expected = {"rows": 1, "types": {"yes_no": 1}, "constrained": {"yes_no": 1}, "dropped": 0, "questions_dropped": {}}
-    assert counts == {**expected, "folded": {}, "left_out": {}}
+    assert counts == {**expected, "folded": {}, "corrected": 0, "placeholders": {}, "left_out": {}}
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,8 @@ def test_training_rows_that_teach_nothing_are_left_out_and_counted(tmp_path, cap
 
 
 def test_exclusive_labels_among_others_are_not_trained_on(tmp_path):
-    rows = [row("Where is it?", answer) for answer in ["left", "right; left", "none"] * 10 + ["none; left"]]
+    answers = ["left", "right; left", "none"] * 10 + ["none; left"]
+    rows = [row("Where is it?", answer, image=f"{number}.jpg") for number, answer in enumerate(answers)]
     found, counts = enrich(tmp_path, rows)
     assert counts["left_out"] == {"whose answer its question's constraint forbids": ["30"]} and len(found) == 30
 
@@ -371,8 +372,10 @@ def cfg(tmp_path):
 
 
 def mark(cfg, split):
-    """Change the enriched file by hand; a new enrichment wipes the mark out."""
-    write_jsonl(enriched_path(cfg, split), [{"mark": True}])
+    """Put other rows into the enriched file, and its record; a new enrichment wipes the mark out."""
+    path = enriched_path(cfg, split)
+    write_jsonl(path, [{"mark": True}])
+    write_json(path.with_suffix(".meta.json"), {**read_json(path.with_suffix(".meta.json")), "sha256": sha256(path)})
 
 
 def test_enrichment_is_written_under_output_dir_and_not_repeated(cfg, tmp_path, capsys):
@@ -439,6 +442,16 @@ def test_enrichment_runs_again_when_its_record_is_gone(cfg):
     mark(cfg, "val")
     enriched_path(cfg, "val").with_suffix(".meta.json").unlink()
     assert "mark" not in ensure_enriched(cfg, "val")[0]
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "train.meta.json", "answer_space.json", "answer_space.meta.json"])
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: data.splitlines(True)[0], lambda data: b"[]"])
+def test_what_enrichment_wrote_is_written_anew_where_it_is_damaged(cfg, name, damage):
+    """A file cut between two lines would teach from fewer rows, without a word."""
+    rows, path = ensure_enriched(cfg, "train"), cfg.output_dir / "data" / name
+    before = path.read_bytes() if "meta" not in name else None
+    path.write_bytes(damage(path.read_bytes()))
+    assert ensure_enriched(cfg, "train") == rows and before in (None, path.read_bytes())
 
 
 def test_a_failed_enrichment_leaves_the_earlier_one_and_is_tried_again(cfg, tmp_path):
@@ -532,6 +545,37 @@ def test_command_on_a_fresh_clone_says_what_to_set(tmp_path):
     done = run(COMMANDS[1], cwd=tmp_path)
     message = "error: set data.train_jsonl in config_exp1.yaml, or try --config config_demo.yaml\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "{}", "<image>\n{}", "{}<image>", "<image>\\n{}", "<|vision_start|><|image_pad|><|vision_end|>{}", "<video> {} <image_1>",
+        "[IMG] {}", "<img>a.jpg</img>\n{}", "<|image_1|>\n{}",
+    ],
+)  # fmt: skip
+def test_a_foreign_place_for_a_picture_goes_and_is_counted(tmp_path, question):
+    found, counts = enrich(tmp_path, [row(question.format("Is there a polyp?"))])
+    assert (found[0]["question"], found[0]["question_type"]) == ("Is there a polyp?", "yes_no")
+    assert found[0]["answer_candidates"] == ["yes", "no"]
+    stripped = question != "{}"
+    assert sum(counts["placeholders"].values()) == stripped
+    assert ("; 1 places for pictures taken from questions (" in preprocess.describe("train", counts)) is stripped
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"question": "<image>"}, "question is empty; it has but a place for a picture"),
+        ({"question": "Is <image> like <image>?"}, "question has <image> inside it, where no picture can stand; write what it stands for"),
+        ({"group": ["p1", "p2"]}, r"group is \['p1', 'p2'\]; write one name, the patient's or the video's"),
+        ({"group": {"id": 1}}, "group is {'id': 1}; write one name"), ({"group": True}, "group is True; write one name"),
+    ],
+)  # fmt: skip
+def test_what_can_stand_for_no_picture_and_no_patient_is_refused_by_line(tmp_path, changes, message):
+    with pytest.raises(UserError, match=rf"rows.jsonl:2: {message}") as error:
+        enrich(tmp_path, [row(), row(**changes)])
+    assert "\n" not in str(error.value)
 
 
 def test_types_are_listed_in_table_order():

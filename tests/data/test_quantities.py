@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import quantities
+from data.language import table
 from data.matching import normalize_answer
-from data.quantities import Quantity, extract_number, parse_count, parse_quantity
+from data.quantities import Quantity, _words, extract_number, parse_count, parse_quantity
 
 property_test = settings(max_examples=150, deadline=None, database=None)
 INF = math.inf
+WORDS = _words(("en",))
 
 
 def mm(lo, hi=None, **ends):
@@ -347,7 +348,7 @@ def test_what_closes_a_bare_answer_is_dropped_as_from_a_label(label, closing):
 @property_test
 @given(st.integers(0, 99), st.integers(0, 99))
 def test_a_number_said_twice_counts_where_both_agree(first, second):
-    words = [word for word, value in quantities.NUMBER_WORDS.items() if value == second][0]
+    words = [word for word, value in WORDS.numbers.items() if value == second][0]
     expected = first if first == second else None
     assert parse_count(f"{first} ({words})") == parse_count(f"{words} ({first})") == expected
 
@@ -393,7 +394,7 @@ def test_no_word_outside_the_table_may_stand_beside_a_number():
 @property_test
 @given(st.integers(0, 99))
 def test_number_words_to_ninety_nine(number):
-    ones, tens = quantities.ONES, quantities.TENS
+    ones, tens = table()["ones"], table()["tens"]
     word = ones[number] if number < 20 else " ".join([tens[number // 10 - 2], *([ones[number % 10]] if number % 10 else [])])
     assert extract_number(word) == extract_number(word.replace(" ", "-")) == parse_count(f"There are {word} polyps.") == number
 
@@ -401,7 +402,7 @@ def test_number_words_to_ninety_nine(number):
 def test_extract_number_survives_10_000_fuzzed_strings():
     rng = random.Random(0)
     pieces = [*"0123456789.,-–−<>≤≥=+~±×/;%eE^²½٣五 \n\t\0", "to", "between", "and", "none"]
-    pieces += [*quantities.NUMBER_WORDS, *quantities.COMPARISONS, *quantities.MM_PER_UNIT]
+    pieces += [*WORDS.numbers, *WORDS.comparisons, *WORDS.mm_per_unit]
     found = Counter()
     for _ in range(10_000):
         text = "".join(rng.choice(pieces) if rng.random() < 0.9 else chr(rng.randrange(0x110000)) for _ in range(rng.randint(0, 25)))
@@ -413,7 +414,7 @@ def test_extract_number_survives_10_000_fuzzed_strings():
 
 NUMBERISH = st.text(alphabet="0123456789.,-–<>≤≥=+~±×/;%eE mcµ ", max_size=30)
 WORDY = st.lists(
-    st.sampled_from([*quantities.NUMBER_WORDS, *quantities.COMPARISONS, *quantities.MM_PER_UNIT, "to", "and", "between", "5", "1,5"]),
+    st.sampled_from([*WORDS.numbers, *WORDS.comparisons, *WORDS.mm_per_unit, "to", "and", "between", "5", "1,5"]),
     max_size=8,
 )
 

@@ -104,8 +104,8 @@ def insert_at_the_top(source, function, lines):
 
 
 def copy_with_instrument_type(folder):
-    (folder / "data").mkdir(parents=True)
-    for path in (*ROOT.glob("*.py"), *ROOT.glob("*.yaml"), *ROOT.glob("data/*.py"), *ROOT.glob("data/*.yaml")):
+    (folder / "data" / "languages").mkdir(parents=True)
+    for path in (path for pattern in ("*.py", "*.yaml", "data/*.py", "data/*.yaml", "data/languages/*") for path in ROOT.glob(pattern)):
         shutil.copy(path, folder / path.relative_to(ROOT))
     schema = folder / "data" / "schema.py"
     source = insert_at_the_top(schema.read_text(), "infer_question_type", TYPE_LINES)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from data.readers import convert
 from data.rows import read_rows
-from data.split import assign, assign_fold, folds_jsonl, split_jsonl, stratified, stratified_folds
+from data.split import assign, assign_fold, config_lines, describe, describe_folds, folds_jsonl, split_jsonl, stratified, stratified_folds
 from files import UserError, sha256, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -356,11 +356,10 @@ def test_a_share_of_zero_leaves_its_file_out(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"question": None}, "all.jsonl:5: has no question"),
         ({"image": None}, "all.jsonl:5: has no image"),
-        ({"answer": 3}, "all.jsonl:5: answer is 3, not text"),
+        ({"answer": {"text": "yes"}}, "all.jsonl:5: answer is an object with fields text, not text; write it as text"),
         ({"id": "0"}, "all.jsonl:5: id '0' is already that of line 1"),
-        ({"group": ["p1"]}, "all.jsonl:5: group is ['p1']; write the patient's or video's name"),
+        ({"group": ["p1"]}, "all.jsonl:5: group is ['p1']; write one name, the patient's or the video's"),
         ({"group": True}, "all.jsonl:5: group is True; "),
         ({"group": " "}, "all.jsonl:5: group is ' '; "),
         ({"image": "0000.jpg", "group": "p2"}, "all.jsonl:5: image 0000.jpg is of group p2, on line 1 of 0000.jpg; "),
@@ -375,6 +374,51 @@ def test_a_bad_row_is_named_and_earlier_files_stay(tmp_path, change, message):
         split(tmp_path, rows)
     assert str(error.value).startswith(str(tmp_path / message)) and "\n" not in str(error.value)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*") if path.name != "all.jsonl"} == before
+
+
+def test_what_the_readers_drop_is_dropped_and_counted_and_numbers_are_answers(tmp_path):
+    """An export of pandas: null and NaN for a missing answer, 3.0 for a count, true for yes. A row to be predicted stays."""
+    rows = make_rows(group=None)
+    answers = {0: 3, 1: 3.0, 2: True, 3: ["pink", "red"], 4: "", 5: None, 6: " nan ", 7: "none"}
+    for number, answer in answers.items():
+        rows[number]["answer"] = answer
+    rows[8] |= {"question": None}
+    del rows[9]["answer"]
+    done = split(tmp_path, rows)
+    found = {row["id"]: row for part in done.values() for row in part}
+    assert [found[str(number)].get("answer") for number in (0, 1, 2, 3, 7, 9)] == ["3", "3", "yes", "pink; red", "none", None]
+    assert set(map(str, range(len(rows)))) - set(found) == {"4", "5", "6", "8"}
+    facts = json.loads((tmp_path / "split.json").read_text())
+    changes = {"without an answer": 3, "without a question": 1, "true and false to yes and no": 1, "lists to label lists": 1}
+    assert facts["changes"] == changes
+    said = "left out or changed: 1 lists to label lists, 1 true and false to yes and no, 1 without a question, 3 without an answer"
+    assert said in describe(facts)
+    assert config_lines(tmp_path / "all.jsonl", {}) and all(read_rows(tmp_path / f"{name}.jsonl", need_answer=False) for name in NAMES)
+
+
+def test_rows_that_are_all_junk_are_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"all.jsonl: has no usable rows; left out or changed: 180 without an answer"):
+        split(tmp_path, [{**row, "answer": ""} for row in make_rows()])
+
+
+def test_a_part_of_one_group_or_far_from_its_share_is_a_warning(tmp_path):
+    """Nine videos make a test of one; a large one makes it twice as large as was asked for."""
+    rows = [row for video in range(9) for row in make_rows(images=10 + 40 * (video == 0), group=f"v{video}")]
+    rows = [{**row, "image": f"{row['group']}/{row['image']}"} for row in rows]
+    write_jsonl(tmp_path / "all.jsonl", rows)
+    warnings = [line for line in describe(split_jsonl(tmp_path / "all.jsonl", tmp_path)) if line.startswith("WARNING: ")]
+    assert [line.split(",")[0] for line in warnings] == [
+        "WARNING: val has 1 group", "WARNING: test has 1 group"
+    ] and all("--val 0.25 --test 0.25" in line for line in warnings)  # fmt: skip
+    folds = [line for line in describe_folds(folds_jsonl(tmp_path / "all.jsonl", tmp_path / "folds", 5)) if "of the rows, not" in line]
+    assert any("has 38.5% of the rows, not 20%: groups are few or large" in line for line in folds)
+
+
+def test_the_lines_to_paste_name_the_language_of_the_rows(tmp_path):
+    write_jsonl(tmp_path / "all.jsonl", make_rows(language="de"))
+    assert yaml.safe_load(config_lines(tmp_path / "all.jsonl", {}))["data"]["language"] == "de"
+    write_jsonl(tmp_path / "all.jsonl", [*make_rows(language="zh"), *make_rows(language="en"), *make_rows()])
+    assert yaml.safe_load(config_lines(tmp_path / "all.jsonl", {}))["data"]["language"] == ["en", "zh"]
 
 
 def test_an_empty_split_says_so_and_why(tmp_path):

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
-from config import load_config
+from config import PublicNames, load_config
 from evaluation import figures, report, runs
 from evaluation.metrics import calibration
-from evaluation.provenance import PublicNames, date_of, title_of
+from evaluation.provenance import date_of, title_of
 from files import write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -484,20 +484,20 @@ def test_essays_are_cut():
 
 def test_thumbnails_keep_to_their_root_and_their_budget(folder):
     inside = report.Thumbnails(folder)
-    uri = inside.get("0.png")
-    assert uri.startswith("data:image/jpeg;base64,") and inside.get("0.png") is uri
-    assert inside.get("5.png") is None and inside.get("../x.png") is None and inside.get(None) is None and inside.get("config.yaml") is None
+    uri = inside.get(["0.png"])
+    assert uri.startswith("data:image/jpeg;base64,") and inside.get(["0.png"]) is uri
+    assert [inside.get(names) for names in (["5.png"], ["../x.png"], [], ["config.yaml"])] == [None] * 4
     (folder.parent / "outside.png").write_bytes((folder / "0.png").read_bytes())
-    assert inside.get("../outside.png") is None
+    assert inside.get(["../outside.png"]) is None
     small = report.Thumbnails(folder, budget=int(2.5 * len(uri)))
-    assert [small.get("0.png") is not None for _ in range(3)] == [True, True, False]
+    assert [small.get(["0.png"]) is not None for _ in range(3)] == [True, True, False]
 
 
 def test_a_thumbnail_holds_the_picture_and_nothing_that_was_written_beside_it(tmp_path):
     exif = Image.Exif()
     exif[0x010E] = "patient Meier"  # ImageDescription
     Image.new("RGB", (64, 48), "red").save(tmp_path / "0.jpg", comment="patient Meier", exif=exif)
-    small = base64.b64decode(report.Thumbnails(tmp_path).get("0.jpg").split(",")[1])
+    small = base64.b64decode(report.Thumbnails(tmp_path).get(["0.jpg"]).split(",")[1])
     assert b"Meier" not in small and Image.open(io.BytesIO(small)).size == (64, 48)
 
 

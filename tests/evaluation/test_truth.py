@@ -173,7 +173,7 @@ def test_types_go_by_training_rows_else_by_an_adapter_else_by_the_rules(tmp_path
     config = tmp_path / "config.yaml"
     config.write_text("output_dir: out\n")
     facts = {"spellings": {"is there a polyp": {"no": "yes"}}, "conventions": {"is there a polyp": {"spellings": {"no": "yes"}}}}
-    assert space_for(load_config(config, []), [facts]) == (RULES_ALONE, "the rules of data/schema.py")
+    assert space_for(load_config(config, []), [facts]) == ({**RULES_ALONE, "languages": ["en"]}, "the rules of data/schema.py")
     for name, place in (("other", tmp_path / "other" / "adapter"), ("own", tmp_path / "out" / "adapter")):
         place.mkdir(parents=True)
         answer_space.save({**RULES_ALONE, "rows": len(name)}, place / "answer_space.json")
@@ -307,6 +307,43 @@ def test_all_questions_about_an_image_are_of_one_patient():
     assert with_clusters([{**row, "id": "5", "image": "c", "group": " "}], "file")[0]["cluster"] == "image c", "an empty cell"
     with pytest.raises(UserError, match="file: image a has two groups, 'p' and 'q'"):
         with_clusters([*rows, {**row, "id": "4", "image": "a", "group": "q"}], "file")
+
+
+def test_questions_about_clips_that_share_an_image_are_one_cluster():
+    lists = (["b", "a"], ["c"], ["c", "d", "b"], ["e"], ["f", "g"])
+    rows = [{"qtype": "yes_no", "id": str(n), "image": names[0], "images": names} for n, names in enumerate(lists)]
+    clustered = with_clusters([dict(row) for row in rows], "file")
+    assert [row["cluster"] for row in clustered] == [*["image a"] * 3, "image e", "image f"] and unit_of(clustered) == "images"
+    rows[1]["group"] = "p"
+    assert [row["cluster"] for row in with_clusters([dict(row) for row in rows], "file")] == [*["group p"] * 3, "image e", "image f"]
+    with pytest.raises(UserError, match="file: image b has two groups, 'p' and 'q'"):
+        with_clusters([*rows[1:], {**rows[0], "group": "q"}], "file")
+
+
+@pytest.mark.parametrize(
+    ("said", "fits"),
+    [
+        ({}, True),
+        ({"image": "a.png"}, True),
+        ({"image": "a.png", "images": ["a.png", "./b.png"]}, True),
+        ({"images": ["a.png", "b.png"]}, True),
+        ({"image": "b.png"}, False),
+        ({"image": "a.png", "images": ["a.png"]}, False),
+        ({"image": "a.png", "images": ["a.png", "b.png", "c.png"]}, False),
+        ({"images": ["b.png", "a.png"]}, False),
+    ],
+)
+def test_a_prediction_is_about_the_images_of_its_row(tmp_path, said, fits):
+    source = tmp_path / "clips.jsonl"
+    write_jsonl(source, [{"question": "Is there a polyp?", "answer": "yes", "images": ["a.png", "b.png"]}])
+    if fits:
+        (row,) = joined(tmp_path, source, [{"id": "0", "pred": "yes", "gt": "yes", **said}])
+        assert (row["image"], row["images"]) == ("a.png", ["a.png", "b.png"])
+        (row,) = completed(loaded(tmp_path, [{"pred": "yes", "gt": "yes", "qtype": "yes_no", "images": ["./a.png", "b.png"]}]), "p", {})
+        assert (row["image"], row["images"]) == ("a.png", ["a.png", "b.png"])
+    else:
+        with pytest.raises(UserError, match=r"another image: 1 id \(0\)"):
+            joined(tmp_path, source, [{"id": "0", "pred": "yes", "gt": "yes", **said}])
 
 
 def test_truths_that_stand_for_a_missing_value_are_left_out_and_counted():

@@ -7,13 +7,14 @@ from math import exp
 
 import pytest
 import torch
-from conftest import ROOT, make_experiment, random_model, with_random_lora
+from conftest import ROOT, as_clips, make_experiment, random_model, with_random_lora
 from PIL import Image
 
 from config import load_config
 from constraints import CandidateTrie, NumberGrammar, allowed_token_ids
 from data import answer_space
 from data.answer_space import EXCLUSIVE
+from data.images import load_image
 from data.preprocess import ensure_enriched
 from dataset import VQADataset, encode_answer, encode_candidates, label_set_grammar, load_dataset
 from files import read_jsonl
@@ -31,6 +32,7 @@ from prediction.decode import (
     number_grammar,
     run_searches,
 )
+from templates import IMAGE_PLACEHOLDER, prompt_parts
 
 CANDIDATES = ("yes", "no", "none", "not relevant", "polyp", "polyp snare", "center", "center-left", "11-20mm", "5-10mm", "<5mm")
 LABELS = ("center", "center-left", "center-right", "lower-left", "pink", "polyp", "polyp snare", "none")
@@ -481,6 +483,31 @@ def test_a_model_without_flattened_trees_answers_validly_and_as_one_question_at_
     alone = [load_dataset([row], processor, cfg, supervised=False) for row in rows]
     singles = [next(iter(answer_questions(model, one, cfg, "exact", 3)))[0][1].text for one in alone]
     assert singles == [answer.text for _, answer in answers]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_answers_about_several_images_are_plain_transformers_own(experiment, processor, family):
+    """Each question with the images of its row through the processor: scores of candidates, free answers, and `generate`'s rows."""
+    cfg, rows = experiment[0], as_clips(experiment[1])
+    data, model = load_dataset(rows, processor, cfg, supervised=False), random_model(processor, family=family)
+    ids, items = encode_candidates(processor.tokenizer, CANDIDATES), [data[index] for index in range(len(data))]
+    exact = search(model, data, range(4), Plan("exact", candidate_trie(processor.tokenizer, CANDIDATES)))
+    free, slow = decode(model, data, range(4), Plan("free"), 4), answer_by_generate(model, data, items, cfg, "free", 4)
+    for row, found, said, generated in zip((row for item in items for row in item["rows"]), exact, free, slow, strict=True):
+        names = row["images"] or [row["image"]]
+        images = [load_image(data.image_root / name, cfg.image) for name in names]
+        prompt = "".join(prompt_parts(row["question_type"], row["question"], row["answer_candidates"]))
+        prompt = prompt.replace(IMAGE_PLACEHOLDER, IMAGE_PLACEHOLDER * len(names))
+        inputs = dict(processor(text=[prompt], images=images, return_tensors="pt"))
+        own = model.generate(**inputs, **GREEDY, max_new_tokens=4, eos_token_id=processor.tokenizer.eos_token_id)[0]
+        assert own[inputs["input_ids"].shape[1] :].tolist() == said
+        assert generated.text == processor.tokenizer.decode(said, skip_special_tokens=True).strip()
+        for answer in ids[:5]:
+            inputs["input_ids"] = torch.cat([inputs["input_ids"][:, : len(own) - len(said)], torch.tensor([answer])], 1)
+            changed = {"mm_token_type_ids": (inputs["input_ids"] == processor.image_token_id).int(), "attention_mask": None}
+            logprobs = model(**{**inputs, **changed}).logits[0, -len(answer) - 1 : -1].double().log_softmax(-1)
+            assert scores(found)[tuple(answer)] == pytest.approx(logprobs[range(len(answer)), answer].sum().item(), abs=1e-5)
 
 
 # --- questions of the demo and real ones

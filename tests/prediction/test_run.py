@@ -68,3 +68,7 @@ def test_an_image_is_found_where_rows_find_theirs(cfg, tmp_path, monkeypatch):
         assert image_file(cfg, "a.jpg").resolve() == folder / "a.jpg"
     with pytest.raises(UserError, match=r"--image b.jpg: there is no such file, neither here nor in "):
         image_file(cfg, "b.jpg")
+    with pytest.raises(UserError, match=r"--image A.JPG: there is no such file, .*; is .*a.jpg meant\?$"):
+        image_file(cfg, "A.JPG")
+    with pytest.raises(UserError, match=r"--image 'https://x.org/a.jpg': an address; images must be files"):
+        image_file(cfg, "https://x.org/a.jpg")

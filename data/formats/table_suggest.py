@@ -1,0 +1,140 @@
+"""A first mapping of a spreadsheet's columns, for people to edit. What it knows of words is table.yaml."""
+
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
+import json
+import re
+import shlex
+from collections import Counter
+
+from PIL import Image
+
+from data.formats.spreadsheet import read_spreadsheet
+from data.formats.table import DATES, WORDS, yes_no_of
+from data.text import clean
+from data.values import as_text
+from files import UserError, write_text
+
+MOST_KINDS = 30  # a column of more different texts is prose, or names
+SHOWN = 6  # values of a column that a comment shows
+YES, NO = ({clean(word) for word in WORDS[side]} for side in ("yes", "no"))
+
+
+def suggest_mapping(src, path, dst, images=None):
+    """Write a first mapping of the table SRC to `path` and return lines on what it says and what comes next.
+
+    Raises UserError where `path` exists, and where no column names pictures.
+    """
+    if not src.is_file():
+        raise UserError(f"{src}: is no file; give the .xlsx or .csv file")
+    if path.exists():
+        raise UserError(f"{path}: exists; edit it, delete it, or name another file with --mapping")
+    said = []
+    columns, rows = read_spreadsheet(src, None, said.append)
+    cells = {name: Counter(_text(row[name]) for _, row in rows) for name in columns}
+    image = _image_column(cells)
+    if image is None:
+        raise UserError(f"{src}: no column seems to name pictures; found {', '.join(columns)}; add one with their file names"[:400])
+    language = _language(cells)
+    lines = [f"# A first mapping of {src.name} ({len(rows)} rows), made by --suggest. Check every line; what follows a # is a remark."]
+    lines += [f"image: {_scalar(image)}   # the column with the pictures' file names"]
+    rest = [name for name in columns if name != image]
+    group = next((name for name in rest if _named(name, "group") and len(+cells[name]) > 0), None)
+    lines += (
+        [f"group: {_scalar(group)}   # the column with the patient or video, which is never in two splits"]
+        if group
+        else ["# group: COLUMN   # none found: name the column with the patient or video, or patients will be in two splits"]
+    )
+    lines += [f"language: {language}   # of questions and answers: {', '.join(WORDS['languages'])}"]
+    lines += _question_lines({name: cells[name] for name in rest if name != group}, language)
+    write_text(path, "\n".join(lines) + "\n")
+    command = ["python", "-m", "data.readers", "table", str(src), str(dst), "--mapping", str(path)]
+    command += ["--images", str(images)] if images else []
+    return [*said, f"{path}: a first mapping; correct its questions and values, then", shlex.join(command)]
+
+
+def _question_lines(cells, language):
+    question, answer = (next((name for name in cells if _named(name, role)), None) for role in ("question", "answer"))
+    if question and answer:
+        return [f"question: {_scalar(question)}   # one row of the table is one question", f"answer: {_scalar(answer)}"]
+    asked, left = ["questions:   # one row of the table is one picture; each of these columns is a question"], []
+    for name, found in cells.items():
+        kinds = {kind for kind in found if kind}
+        if not kinds or len(kinds) > max(2, min(MOST_KINDS, found.total() // 2)) or kinds == {DATES}:
+            left.append(f"# left out: {name} ({'dates' if kinds == {DATES} else f'{len(kinds)} different texts'})")
+        else:
+            asked += _column_lines(name, found, kinds, language)
+    if len(asked) == 1:
+        return ["# questions:   # none found", *left]
+    return [*asked, *left]
+
+
+def _column_lines(name, found, kinds, language):
+    says = WORDS["languages"][language]
+    lines = [f"  {_scalar(name)}:   # {_seen(found)}"]
+    folded = {clean(kind) for kind in kinds}
+    counts = all(re.fullmatch("[0-9]+", kind) for kind in kinds) and (len(kinds) > 2 or _named(name, "count"))
+    if folded <= YES | NO and not counts and (len(folded) > 1 or found[""]):
+        yes, no = yes_no_of(language)
+        values = {kind: yes if clean(kind) in YES else no for kind in sorted(kinds)}
+        empty = no if folded <= YES else "skip"
+        lines += [f"    question: {_scalar(says['ask'].format(_asked(name)))}"]
+        lines += ["    values: {" + ", ".join(f"{_scalar(cell)}: {_scalar(answer)}" for cell, answer in values.items()) + "}"]
+        return [*lines, f"    empty: {_scalar(empty)}   # what an empty cell says; skip: nothing"]
+    return [*lines, f"    question: {_scalar(says['count' if counts else 'name'].format(_asked(name)))}", "    empty: skip"]
+
+
+def _asked(column):
+    """What a column's name says of its question: `Polypen` of `Anzahl Polypen (0-9)`."""
+    name = re.sub(r"\s*\([^)]*\)\s*$", "", column).replace("_", " ")
+    words = [word for word in name.split() if clean(word) not in WORDS["columns"]["count"]]
+    return " ".join(words) or name or column
+
+
+def _text(value):
+    """A cell as text for counting; dates all alike, as a column of them is no finding."""
+    try:
+        return (as_text(value, "", "", Counter()) or "").strip()
+    except UserError:
+        return DATES
+
+
+def _seen(found):
+    some = ", ".join(f"{kind[:30] or 'empty'} {count}" for kind, count in found.most_common(SHOWN))
+    return "seen: " + " ".join(some.split()) + ", …" * (len(found) > SHOWN)
+
+
+def _image_column(cells):
+    """The column most of whose cells are names of image files, or else the first whose own name says so."""
+    suffixes = tuple(Image.registered_extensions())
+    for name, found in cells.items():
+        filled = {kind: count for kind, count in found.items() if kind}
+        if filled and 2 * sum(count for kind, count in filled.items() if kind.lower().endswith(suffixes)) > sum(filled.values()):
+            return name
+    return next((name for name in cells if _named(name, "image")), None)
+
+
+def _named(column, role):
+    """Does a column's name hold one of the role's words: a short one as a word, a longer one anywhere?"""
+    text = clean(column)
+    words = re.split(r"[^\w]|_", text)
+    return any(word in words or (len(word) >= 4 or not word.isascii()) and word in text for word in WORDS["columns"][role])
+
+
+def _language(cells):
+    """The language whose words are most of the column names and cells; English where none is."""
+    seen = [word for name in cells for word in re.split(r"[^\w]|_", clean(name))]
+    seen += [clean(kind) for found in cells.values() for kind in found]
+    text = " ".join(seen)
+    score = {
+        name: sum(word in seen or (len(word) >= 4 or not word.isascii()) and word in text for word in facts["words"])
+        for name, facts in WORDS["languages"].items()
+    }
+    return max(score, key=score.get)
+
+
+def _scalar(text):
+    """A text as a YAML scalar on one line, in quotes where it needs them."""
+    plain = re.fullmatch(r"\w[\w ./-]*", text) and text == text.strip()
+    return text if plain else json.dumps(text, ensure_ascii=False)

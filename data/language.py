@@ -1,0 +1,185 @@
+"""What questions and answers look like in a language: the tables languages/*.yaml, those of a data set's languages as one.
+
+`data.language` names them, and an answer space remembers them, so that prediction and evaluation read as training did.
+"""
+
+if __name__ == "__main__":
+    raise SystemExit("not a command; README.md names what is run")
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from config import LANGUAGES, yaml_file
+from data.text import clean
+from files import UserError
+
+FOLDER = Path(__file__).with_name("languages")
+ENGLISH = ("en",)
+EAST_ASIAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # letters of scripts that don't part words, or not as others do
+NUMBER_EDGES = re.compile(rf"(?<=[0-9])(?={EAST_ASIAN.pattern})|(?<={EAST_ASIAN.pattern})(?=[0-9<>≤≥])")
+
+
+@lru_cache
+def _read(language):
+    path = FOLDER / f"{language}.yaml"
+    table = yaml_file(path)
+    known = table if language == "en" else _read("en")
+    if not isinstance(table, dict) or (wrong := sorted(set(map(str, table)) - set(known))):
+        raise UserError(f"{path}: {f'unknown key {wrong[0]}' if isinstance(table, dict) else 'no table'}; its keys are those of en.yaml")
+    if any(not isinstance(item, str) for item in _leaves(table, ("unspaced",))):
+        raise UserError(f'{path}: an entry is no text; write words such as "no" and numbers in quotes')
+    return {**{key: type(value)() for key, value in known.items()}, **table}
+
+
+def _leaves(value, without=()):
+    if isinstance(value, dict | list):
+        for item in [item for key, item in value.items() if key not in without] if isinstance(value, dict) else value:
+            yield from _leaves(item)
+    elif value is not None:
+        yield value
+
+
+@lru_cache
+def table(languages=ENGLISH):
+    """The tables of languages (tuple of their codes) as one dict: lists one behind the other, dicts key by key."""
+    merged = {}
+    for language in languages:
+        for key, value in _read(language).items():
+            merged[key] = _joined(merged[key], value) if key in merged else value
+    return merged
+
+
+def _joined(one, other):
+    if isinstance(one, dict):
+        return {key: _joined(one[key], other[key]) if key in one and key in other else {**one, **other}[key] for key in {**one, **other}}
+    return one or other if isinstance(one, bool) else [*one, *(item for item in other if item not in one)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Patterns
+
+
+def any_of(entries):
+    """Pattern (text) of entries of a table, as whole words where their script parts words; the longest first."""
+    entries = sorted(entries, key=len, reverse=True)
+    parted = "|".join(entry for entry in entries if not EAST_ASIAN.search(entry))
+    others = "|".join(entry for entry in entries if EAST_ASIAN.search(entry))
+    return "|".join(filter(None, [parted and rf"(?<!\w)(?:{parted})(?!\w)", others])) or "(?!)"
+
+
+@lru_cache
+def pattern(languages, *keys):
+    """Compiled pattern of what stands in the lists `keys` of the tables, as whole words."""
+    return re.compile(any_of(entry for key in keys for entry in table(languages)[key]))
+
+
+@lru_cache(1 << 12)
+def spaced(text, languages):
+    """A clean text whose words stand apart, also in a language that doesn't part them (`有两个息肉`): there by the table's words."""
+    if not table(languages)["unspaced"] or not EAST_ASIAN.search(text):
+        return text
+    return " ".join(_unspaced_words(languages).sub(r" \g<0> ", NUMBER_EDGES.sub(" ", text)).split())
+
+
+@lru_cache
+def _unspaced_words(languages):
+    words = {word for language in languages if _read(language)["unspaced"] for word in _leaves(_read(language), ("unspaced", *_PATTERNS))}
+    return re.compile("|".join(sorted(filter(EAST_ASIAN.search, words), key=len, reverse=True)))
+
+
+_PATTERNS = ("yes_no", "asks_count", "asks_color", "asks_size", "opens_yes_no", "within_yes_no", "alternatives", "asks_more", "asks_list")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Answers of their own
+
+# Labels that never stand in one list with another, in any language: none, and not relevant.
+NONE = tuple(word for language in ("en", *LANGUAGES) for word in _read(language)["none"])
+EXCLUSIVE = tuple(dict.fromkeys([*NONE, *(word for language in ("en", *LANGUAGES) for word in _read(language)["not_relevant"])]))
+YES = frozenset(yes for language in LANGUAGES for yes, _ in _read(language)["yes_no"])
+NO = frozenset(no for language in LANGUAGES for _, no in _read(language)["yes_no"])
+
+
+def yes_no_answers(kinds, languages=ENGLISH):
+    """The yes and no that belong to a question's answers (Counter), in order, each with its counterpart; none where they aren't yes/no.
+
+    `{"ja": 9}` gives ["ja", "nein"]. Beside them only none and not relevant may have been said.
+    """
+    pairs = table(languages)["yes_no"]
+    words = {word for pair in pairs for word in pair}
+    if not kinds.keys() <= {*words, *EXCLUSIVE} or (words - {*EXCLUSIVE}).isdisjoint(kinds):
+        return []
+    whole = [pair for pair in pairs if set(pair) <= kinds.keys()]
+    said = {word for pair in whole for word in pair}
+    for word in sorted(words & kinds.keys() - said, key=kinds.get, reverse=True):
+        if word not in said and word not in EXCLUSIVE:
+            whole.append(next(pair for pair in pairs if word in pair))
+            said.update(whole[-1])
+    return list(dict.fromkeys(word for pair in whole for word in pair))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Questions
+
+
+@lru_cache
+def _forms(languages):
+    """What makes a question a yes/no question: the patterns of its beginning and of what it may hold, each with {group: entry}."""
+    return [_grouped(table(languages)[key]) for key in ("opens_yes_no", "within_yes_no")]
+
+
+def _grouped(entries):
+    names, group, parts = {}, 1, [any_of([entry]) for entry in entries]
+    for entry, part in zip(entries, parts):
+        names[group], group = entry, group + 1 + re.compile(part).groups
+    return re.compile("|".join(f"({part})" for part in parts) or "(?!)"), names
+
+
+def yes_no_form(key, languages=ENGLISH):
+    """What makes a question template (str) a yes/no question by its form: the table's entry, `does`; None where nothing does."""
+    (opens, openings), (within, words) = _forms(languages)
+    if match := opens.match(key):
+        return openings[match.lastindex]
+    match = within.search(key) if words else None
+    return words[match.lastindex] if match else None
+
+
+TYPES = {"count_numeric": "asks_count", "color": "asks_color", "size_numeric": "asks_size"}
+
+
+def asked_type(key, languages=ENGLISH):
+    """The type that a question template (str) asks for by the tables: count_numeric, color, size_numeric or open_ended."""
+    if not pattern(languages, *TYPES.values()).search(key):
+        return "open_ended"
+    return next(name for name, words in TYPES.items() if pattern(languages, words).search(key))
+
+
+LISTED = re.compile(r":([^:]+)$")
+SLASHED = re.compile(r"([^\W\d_]{2,}) ?/ ?([^\W\d_]{2,})")
+
+
+def names_answers(question, key, languages=ENGLISH):
+    """Does a question (str; key: its template) name answers other than yes and no, `forceps or snare`, `left/right`, `Is it: a, b?`, or
+    ask another thing, `If so, what?`"""
+    if pattern(languages, "alternatives", "asks_more").search(key):
+        return True
+    if "/" not in question and ":" not in question:
+        return False
+    text = clean(question)
+    offered = [found.groups() for found in SLASHED.finditer(text)]
+    if listed := LISTED.search(text):
+        offered.append([item.strip(" ().?!") for item in re.split(r"[,;|]", listed[1])])
+    return any(len(items) > 1 and not set(items) <= YES | NO and set(items) != {"and", "or"} for items in offered)
+
+
+_LETTERS = _read("en")["rule_letters"]
+_LETTERS_ANYWHERE = re.compile("|".join(_LETTERS), re.IGNORECASE)
+_LONGER = re.compile(
+    rf"(?<!\w)(?!(?:{'|'.join(word for words in _LETTERS.values() for word in words)})(?!\w))\w*(?:{'|'.join(_LETTERS)})\w*", re.IGNORECASE
+)
+
+
+def without_longer_words(question):
+    """A question without the words in which the rules of data/schema.py would find letters that they mean as a word: `encounter`."""
+    return _LONGER.sub("…", question) if _LETTERS_ANYWHERE.search(question) else question

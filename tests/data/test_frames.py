@@ -1,0 +1,137 @@
+"""Frames of clips made here: which ones, masked before anything is written, and clips that break off.
+
+python -m pytest tests/data/test_frames.py -v
+"""
+
+import struct
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.frames import extract_frames, main, mask, seconds
+from data.rows import read_rows
+from files import UserError, read_json, write_jsonl
+
+RATE = 10
+
+
+def grey(number):
+    return 40 + 2 * number
+
+
+def make_clip(path, frames=25, size=(96, 64), start=0, noise=False, **options):
+    """A clip of ten frames a second, each of its own grey, with a white corner as if a name stood there."""
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("mpeg4", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = *size, "yuv420p", 8_000_000
+        for number in range(frames):
+            pixels = np.full((size[1], size[0], 3), grey(number), np.uint8)
+            pixels[:20, :40] = 255
+            pixels = rng.integers(0, 255, pixels.shape, dtype=np.uint8) if noise else pixels
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            frame.pts = number + start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return make_clip(tmp_path_factory.mktemp("clip") / "op 1.mp4")
+
+
+@pytest.mark.parametrize(
+    ("every", "numbers"),
+    [("1s", [0, 10, 20]), ("500ms", [0, 5, 10, 15, 20]), ("0.3s", [0, 3, 6, 9, 12, 15, 18, 21, 24]), ("1min", [0]), ("1ms", range(25))],
+)
+def test_one_frame_every_so_long_named_by_seconds(clip, tmp_path, every, numbers):
+    paths = extract_frames(clip, tmp_path, seconds(every))
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == [f"op 1/{number / RATE:09.3f}.jpg" for number in numbers]
+    for path, number in zip(paths, numbers):
+        picture = np.asarray(Image.open(path), int)
+        assert picture.shape == (64, 96, 3) and abs(picture[40:, 50:].mean() - grey(number)) < 2
+    facts = read_json(tmp_path / "op 1" / "frames.json")
+    assert facts["frames"] == [path.name for path in paths] and facts["size"] == [96, 64] and facts["masks"] == []
+
+
+def test_time_begins_with_the_clip(tmp_path):
+    paths = extract_frames(make_clip(tmp_path / "late.mkv", start=33), tmp_path, 1.0)
+    assert [path.stem for path in paths] == ["00000.000", "00001.000", "00002.000"]
+
+
+def test_masks_are_black_in_what_is_written(clip, tmp_path):
+    for path in extract_frames(clip, tmp_path, 1.0, [(0, 0, 40, 20), (90, 60, 96, 64)]):
+        picture = np.asarray(Image.open(path), int)
+        assert picture[:20, :40].max() < 12 and picture[60:, 90:].max() < 12 and picture[24:56, 44:88].min() > 30
+
+
+def test_a_clip_is_turned_as_it_says(clip, tmp_path):
+    """A phone's: its header says a quarter turn clockwise."""
+    matrix = lambda a, b, c, d: struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    content = clip.read_bytes()
+    at = content.index(matrix(1, 0, 0, 1), content.index(b"tkhd"))
+    (tmp_path / "turned.mp4").write_bytes(content[:at] + matrix(0, 1, -1, 0) + content[at + 36 :])
+    picture = np.asarray(Image.open(extract_frames(tmp_path / "turned.mp4", tmp_path, 9)[0]), int)
+    assert picture.shape == (96, 64, 3) and picture[:36, 48:].min() > 200 and picture[44:].max() < 90
+    with pytest.raises(UserError, match="turned.mp4, which has 64 x 96 pixels"):
+        extract_frames(tmp_path / "turned.mp4", tmp_path / "masked", 9, [(0, 0, 96, 10)])
+
+
+def test_frames_of_two_ways_never_mix(clip, tmp_path):
+    before = [path.read_bytes() for path in extract_frames(clip, tmp_path, 1.0)]
+    assert [path.read_bytes() for path in extract_frames(clip, tmp_path, 1.0)] == before, "started again"
+    for changed in ({"every": 0.5}, {"every": 1.0, "masks": [(0, 0, 40, 20)]}):
+        with pytest.raises(UserError, match="op 1: holds other files than frames that were made just so; delete it"):
+            extract_frames(clip, tmp_path, **changed)
+    (tmp_path / "x" / "op 1").mkdir(parents=True)
+    (tmp_path / "x" / "op 1" / "mine.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match="holds other files"):
+        extract_frames(clip, tmp_path / "x")
+
+
+def test_a_clip_that_breaks_off_keeps_the_frames_before(tmp_path):
+    content = make_clip(tmp_path / "whole.mp4", 60, noise=True, movflags="faststart").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"cut.mp4: breaks off after [23]\.\d of 6.0 s; give a whole clip; the \d frames before .* kept in"):
+        extract_frames(tmp_path / "cut.mp4", tmp_path)
+    assert len(list((tmp_path / "cut").glob("*.jpg"))) in (3, 4)
+    (tmp_path / "headless.mp4").write_bytes(content[len(content) // 2 :])
+    with pytest.raises(UserError, match=r"headless.mp4: can't be read \(.+\); give a whole clip$"):
+        extract_frames(tmp_path / "headless.mp4", tmp_path)
+    assert not (tmp_path / "headless").exists()
+
+
+def test_what_is_no_clip_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="gone.mp4: no such file"):
+        extract_frames(tmp_path / "gone.mp4", tmp_path)
+    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+        frame.sample_rate = 8000
+        container.mux([*stream.encode(frame), *stream.encode()])
+    with pytest.raises(UserError, match="sound.wav: has no picture in it"):
+        extract_frames(tmp_path / "sound.wav", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [*((seconds, text) for text in ("", "0s", "-1s", "1h")), *((mask, text) for text in ("", "1,2,3", "5,0,5,9", "0,9,5,1", "-1,0,2,2"))],
+)
+def test_times_and_masks_are_refused_by_name(read, text):
+    with pytest.raises(UserError, match=f"^--{'every' if read is seconds else 'mask'} '{text}': write "):
+        read(text)
+
+
+def test_the_command_says_what_it_made_and_how_rows_name_it(clip, tmp_path, monkeypatch, capsys):
+    argv = ["frames.py", str(clip), str(tmp_path / "frames")]
+    monkeypatch.setattr("sys.argv", argv)
+    main()
+    made, unmasked, rows = capsys.readouterr().out.splitlines()
+    assert made == f"{tmp_path}/frames/op 1: 3 frames, the last after 2 s" and unmasked.startswith("nothing was masked: look whether")
+    write_jsonl(tmp_path / "rows.jsonl", [{"question": "q", "answer": "a", "images": ["op 1/00000.000.jpg", "op 1/00001.000.jpg"]}])
+    assert rows.endswith('such as "images": ["op 1/00000.000.jpg", "op 1/00001.000.jpg"]')
+    (row,) = read_rows(tmp_path / "rows.jsonl")
+    assert all((tmp_path / "frames" / name).is_file() for name in row["images"])

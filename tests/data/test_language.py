@@ -1,0 +1,218 @@
+"""Languages are data: what questions and answers look like in each, from training rows to the verdict on an answer.
+
+python -m pytest tests/data/test_language.py -v
+"""
+
+import pytest
+
+from config import LANGUAGES, DataConfig
+from data import language
+from data.answer_space import apply, conventions, mine, reachable
+from data.language import EXCLUSIVE, names_answers, table, yes_no_answers
+from data.matching import is_correct, judge
+from data.quantities import parse_count, parse_quantity
+from data.rules import read_question, rule_type
+from files import UserError
+
+
+def rows_of(question, answers, **extra):
+    return [{"question": question, "answer": answer, "image": f"{n}.jpg", "id": str(n), **extra} for n, answer in enumerate(answers)]
+
+
+def enriched(languages, question, answers, ask_for=None):
+    space = mine(rows_of(question, answers), DataConfig(language=languages))
+    return apply(space, {"question": ask_for or question, "answer": answers[0], "image": "x", "id": "x"})
+
+
+# --- the tables ---
+
+
+def test_five_languages_have_what_english_has():
+    assert {"de", "en", "es", "fr", "zh"} <= set(LANGUAGES)
+    needed = ("yes_no", "none", "not_relevant", "asks_count", "asks_color", "asks_size", "alternatives", "mm_per_unit", "comparisons")
+    for name in LANGUAGES:
+        own = table((name,))
+        assert all(own[key] for key in needed) and (own["numbers"] or own["ones"]) and (own["opens_yes_no"] or own["within_yes_no"]), name
+    both = table(("de", "en"))
+    assert both["yes_no"] == [["ja", "nein"], ["yes", "no"]] and "millimetern" in both["mm_per_unit"][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ask_count: [quanti]", "unknown key ask_count; its keys are those of en.yaml"), ("- a", "no table"),
+        ("yes_no: [[si, no]]", "write words such as \"no\""), ("none: [a]\nnone: [b]", "line 2: none is given twice, first in line 1"),
+        ("none: [a", "not a YAML file"),
+    ],
+)  # fmt: skip
+def test_a_broken_table_is_named(tmp_path, monkeypatch, text, message):
+    (tmp_path / "it.yaml").write_text(text)
+    (tmp_path / "en.yaml").write_text((language.FOLDER / "en.yaml").read_text())
+    monkeypatch.setattr(language, "FOLDER", tmp_path)
+    with pytest.raises(UserError, match=message) as error:
+        language._read.__wrapped__("it")
+    assert str(error.value).startswith(f"{tmp_path / 'it.yaml'}: ") and "\n" not in str(error.value)
+
+
+# --- types and constraints ---
+
+
+@pytest.mark.parametrize(
+    ("languages", "question", "answers", "question_type", "candidates"),
+    [
+        ("de", "Wie viele Polypen sind zu sehen?", ["0", "1", "2", "4"] * 10, "count_numeric", [*"0123456789"]),
+        ("fr", "Combien de polypes y a-t-il ?", ["0", "1", "3"] * 10, "count_numeric", [*"012345678"]),
+        ("es", "¿Cuántos pólipos hay?", ["0", "2"] * 15, "count_numeric", [*"01234567"]),
+        ("zh", "图中有多少个息肉？", ["0", "2"] * 15, "count_numeric", [*"01234567"]),
+        ("zh", "图中是否有息肉？", ["是", "否"] * 15, "yes_no", ["是", "否"]),
+        ("zh", "图中有没有息肉？", ["有", "无"] * 15, "yes_no", ["有", "无"]),
+        ("zh", "图中有息肉吗？", ["有"], "yes_no", ["有", "无"]),
+        ("de", "Ist ein Polyp zu sehen?", ["ja"] * 30, "yes_no", ["ja", "nein"]),
+        ("de", "Ist ein Polyp zu sehen?", ["ja", "nicht relevant"] * 15, "yes_no", ["ja", "nein", "nicht relevant"]),
+        ("fr", "Y a-t-il un polype ?", ["non"], "yes_no", ["oui", "non"]),
+        ("es", "¿Hay un pólipo?", ["sí", "no"], "yes_no", ["sí", "no"]),
+        ("es", "¿De qué color es?", ["rojo", "rosa"] * 15, "color", ["rojo", "rosa"]),
+        ("es", "¿De qué color es?", ["rojo"], "color", None),
+        ("de", "Welche Farbe hat der Polyp?", ["rot", "rosa"] * 15, "color", ["rosa", "rot"]),
+        ("de", "Wie groß ist der Polyp?", [f"{n} mm" for n in range(40)], "size_numeric", None),
+        (["en", "de"], "Ist ein Polyp zu sehen?", ["ja"], "yes_no", ["ja", "nein"]),
+        ("en", "Ist ein Polyp zu sehen?", ["ja", "nein"] * 15, "mcq", ["ja", "nein"]),
+    ],
+)  # fmt: skip
+def test_types_and_valid_answers_follow_the_language(languages, question, answers, question_type, candidates):
+    found = enriched(languages, question, answers)
+    assert (found["question_type"], found["answer_candidates"]) == (question_type, candidates)
+
+
+def test_a_closed_german_count_lets_the_number_between_be_said():
+    found = enriched("de", "Wie viele Polypen sind zu sehen?", ["0", "1", "2", "4"] * 10)
+    assert reachable({**found, "answer": "3"})
+
+
+@pytest.mark.parametrize("word", ["none", "keine", "nicht relevant", "aucune", "ninguno", "无"])
+def test_none_stands_in_no_list_in_any_language(word):
+    assert word in EXCLUSIVE
+    other = "oben"
+    found = enriched("en", "Wo?", [f"{other}; unten", other, word, "unten"] * 10)
+    assert found["multi_label"] and found["answer_candidates"][-1] == word
+    assert not reachable({**found, "answer": f"{word}; {other}"})
+
+
+def test_a_yes_brings_the_no_that_goes_with_it():
+    assert yes_no_answers({"ja": 9}, ("de",)) == ["ja", "nein"] and yes_no_answers({"ja": 9}) == []
+    assert yes_no_answers({"否": 1, "无": 2, "有": 5}, ("zh",)) == ["有", "无", "是", "否"]
+    assert yes_no_answers({"无": 40}, ("zh",)) == [] == yes_no_answers({"none": 3}), "nothing says that it is asked for a yes"
+    assert yes_no_answers({"yes": 9, "polyp": 1}) == []
+
+
+# --- what a question asks, by whole words ---
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Is it left/right sided?", "Is this forceps or snare?", "Is it a snare vs forceps?", "Is it: polyp, ulcer, normal?",
+        "Is there a polyp? If so, what colour?", "Is there a polyp and where is it?", "Are these CT/MRI images?",
+    ],
+)  # fmt: skip
+def test_a_question_that_names_other_answers_is_no_yes_no_question(question):
+    space = mine(rows_of("Is there text?", ["yes"]))
+    found = apply(space, {"question": question, "answer": "left", "image": "x", "id": "x"})
+    assert (found["question_type"], found["answer_candidates"]) == ("open_ended", None)
+
+
+def test_a_few_training_answers_say_whether_a_slash_names_answers():
+    """Too few rows to close a question, but yes and no is what it is answered with."""
+    space = mine(rows_of("Is there a green/black box?", ["yes", "no"])[:12] + rows_of("Is it left/right sided?", ["left", "right"])[:12])
+    candidates = lambda question: apply(space, {"question": question, "answer": "?", "image": "x", "id": "x"})["answer_candidates"]
+    assert candidates("Is there a green/black box?") == ["yes", "no"] and candidates("Is it left/right sided?") is None
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Is it there (yes/no)?", "Is it there or not?", "Is it there, yes or no?", "Is it there: yes, no?", "Is it 1/2?",
+        "Is there bleeding and/or pus?",
+    ],
+)  # fmt: skip
+def test_a_yes_no_question_may_say_so(question):
+    assert rule_type({"question": question}) == "yes_no"
+
+
+@pytest.mark.parametrize(
+    ("question", "question_type"),
+    [
+        ("What did they encounter?", "open_ended"), ("What counts as abnormal?", "count_numeric"), ("Count the polyps.", "count_numeric"),
+        ("Which country?", "open_ended"), ("Which colorectal finding?", "open_ended"), ("What coloured fluid?", "color"),
+        ("Which wavelength?", "open_ended"), ("What oversized organ?", "open_ended"), ("What is the number of polyps?", "count_numeric"),
+        ("How large is it?", "size_numeric"), ("How many?", "count_numeric"), ("[Stage-1] What size?", "size_numeric"),
+    ],
+)  # fmt: skip
+def test_types_are_read_by_whole_words(question, question_type):
+    assert rule_type({"question": question}) == question_type == read_question(question).type
+
+
+def test_does_is_a_yes_no_question_where_training_rows_answer_so():
+    train = rows_of("Does it bleed?", ["yes"]) + rows_of("Was a clip used?", ["no"]) + rows_of("Can you describe it?", ["a red spot"])
+    train += rows_of("Can you see it?", ["yes"]) + rows_of("Where?", ["here"])
+    space = mine(train)
+    ask = lambda question: apply(space, {"question": question, "answer": "?", "image": "x", "id": "x"})
+    for question in ("Does it ooze?", "Was a snare used?", "Can you see it?", "Does it bleed?"):
+        assert (ask(question)["question_type"], ask(question)["answer_candidates"]) == ("yes_no", ["yes", "no"]), question
+    for question in ("Can you name it?", "Has it gone?", "Does it ooze or bleed?", "Does it ooze? If so, where?"):
+        assert (ask(question)["question_type"], ask(question)["answer_candidates"]) == ("open_ended", None), question
+    assert set(space["questions"]) == {"can you see it"} and space["yes_no_forms"] == {"does": ["yes", "no"], "was": ["yes", "no"]}
+    literal = mine(train, DataConfig(answer_space="rules"))
+    assert apply(literal, {"question": "Does it ooze?", "answer": "?", "image": "x", "id": "x"})["question_type"] == "open_ended"
+
+
+def test_a_slash_or_a_colon_alone_names_no_answers():
+    assert not names_answers("Is it (12:30)?", "is it 12:30") and names_answers("Is it a/b cd/ef?", "is it a b cd ef")
+
+
+# --- numbers ---
+
+
+@pytest.mark.parametrize(
+    ("languages", "question", "answer", "count"),
+    [
+        ("de", "Wie viele Polypen sind zu sehen?", "Es sind zwei Polypen zu sehen.", 2), ("de", "Wie viele Polypen?", "keine Polypen", 0),
+        ("de", "Wie viele Polypen?", "ein Polyp", 1), ("de", "Wie viele Polypen?", "zwei Instrumente", None),
+        ("de", "Wie viele?", "nicht 5", None), ("fr", "Combien de polypes ?", "Il y a deux polypes.", 2),
+        ("fr", "Combien de polypes ?", "aucun", 0), ("es", "¿Cuántos pólipos hay?", "no hay pólipos", 0), ("es", "¿Cuántos?", "dos", 2),
+        ("zh", "图中有多少个息肉？", "有两个息肉", 2), ("zh", "图中有多少个息肉？", "图中可见3枚息肉", 3), ("zh", "有几个？", "十二个", 12),
+        ("zh", "图中有多少个息肉？", "没有息肉", 0), ("en", "How many?", "zwei", None), ("de", "Wie viele?", "two", None),
+    ],
+)  # fmt: skip
+def test_counts_are_read_in_their_language(languages, question, answer, count):
+    assert parse_count(answer, question, (languages,)) == count
+
+
+@pytest.mark.parametrize(
+    ("languages", "text", "like"),
+    [
+        ("de", "größer als 2 Zentimeter", ">20mm"), ("de", "zwischen 5 und 10 mm", "5-10mm"), ("de", "2,5 cm im Durchmesser", "25mm"),
+        ("fr", "5 à 10 millimètres", "5-10mm"), ("fr", "moins de 5 mm", "<5mm"), ("es", "más de 2 cm", ">20mm"),
+        ("zh", "大于5毫米", ">5mm"), ("zh", "5-10毫米", "5-10mm"), ("zh", "约1.5厘米", "15mm"),
+    ],
+)  # fmt: skip
+def test_sizes_are_read_in_their_language(languages, text, like):
+    assert parse_quantity(text, None, (languages,)) == parse_quantity(like) is not None
+    assert parse_quantity(text) is None or not text.isascii()
+
+
+def test_an_answer_is_judged_in_the_language_that_the_answer_space_names():
+    question = "Wie viele Polypen sind zu sehen?"
+    space = mine(rows_of(question, ["0", "1"] * 20), DataConfig(language="de"))
+    assert conventions(space) == {"": {"languages": ["de"]}}
+    rows = [{"gt": "2", "pred": "zwei", "qtype": "count_numeric", "question": text} for text in (question, "Wie viele Zangen?")]
+    assert [row["correct"] for row in judge(rows, conventions=conventions(space))] == [True, True]
+    assert [row["correct"] for row in judge(rows)] == [False, False], "English is the default"
+    assert is_correct("count_numeric", "2", "two") and conventions(mine(rows_of("How many?", ["1"]))) == {}
+
+
+def test_spaces_of_earlier_code_are_read_by_the_rules_alone():
+    old = {"mode": "mined", "rows": 0, "questions": {}, "given": {}, "as_the_rules_say": {"questions": 0, "rows": 0}}
+    for question in ("What did they encounter?", "Is it left or right?"):
+        ask = {"question": question, "answer": "?", "image": "x", "id": "x"}
+        assert apply(old, ask)["question_type"] != apply({**old, "languages": ["en"]}, ask)["question_type"]

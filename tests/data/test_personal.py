@@ -1,0 +1,156 @@
+"""What looks like a person: found in texts, file names and metadata, with no false alarm on real data; and what the doctor says.
+
+python -m pytest tests/data/test_personal.py -v
+"""
+
+import io
+import json
+from collections import Counter
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from config import Config
+from data.check import check, describe, finding_lines
+from data.personal import count, in_file_name, in_picture, in_text
+from files import write_jsonl
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("pat. meier, born 1900", "name date"),
+        ("Dr. Smith", "name"),
+        ("seen by prof. dr. huber", "name"),
+        ("Herr Müller", "name"),
+        ("Patient Meier", "name"),
+        ("Nachname: Meier", "name"),
+        ("MEIER^HANS", "name"),
+        ("polyp of hans", "name"),
+        ("12.03.1950", "date"),
+        ("03/12/1950", "date"),
+        ("1950-03-12", "date"),
+        ("12.03.50", "date"),
+        ("on March 12, 2019", "date"),
+        ("3. März 2021", "date"),
+        ("geb. 1950", "date"),
+        ("née le 3.4.50", "date"),
+        ("MRN 123456", "identifier"),
+        ("patient id: A12345", "identifier"),
+        ("a.smith@clinic.org", "identifier"),
+        ("+41 44 123 45 67", "identifier"),
+        ("756.1234.5678.97", "identifier"),
+        ("123-45-6789", "identifier"),
+        ("1.2.840.113619.2.55.3", "identifier"),
+        ("48151623", "identifier"),
+        *[(text, "") for text in ("yes", "0-IIa", "Paris IIa", "11-20mm", "1.5; 2.5; 3.5", "10/12/15 mm", "patient is prone")],
+        *[
+            (text, "")
+            for text in ("Patient Is Supine", "MR angiography", "Barrett's esophagus", "2010 - 2020 ml", "case 12", "born", "20/20")
+        ],
+        *[(text, "") for text in ("Forrest Ib", "Kelly forceps", "center; center-left", "3,000,000", "0.1234567", "version 5.23.0", "")],
+    ],
+)
+def test_texts(text, kinds):
+    assert {item.kind for item in in_text(text)} == set(kinds.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("meier_hans_19500312.jpg", "name date"),
+        ("pat_meier/0001.png", "name"),
+        ("20240131_081500.jpg", "date"),
+        ("2021-03-04/001.jpg", "date"),
+        ("4815162/001.png", "identifier"),
+        *[(name, "") for name in ("frames/frame_000123.png", "VID01/000123.jpg", "cju0qkwl35piu0993l0azdei2.jpg", "001-001_18185.jpg")],
+        *[(name, "") for name in ("000000123456.jpg", "PMC1234567_fig1.jpg", "synpic54610.jpg", "pat_frames/a.png", "patient_7/a.png")],
+    ],
+)
+def test_file_names(name, kinds):
+    assert {item.kind for item in in_file_name(name)} == set(kinds.split())
+
+
+def picture(form, **options):
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, form, **options)
+    return file.getvalue()
+
+
+def test_what_is_written_beside_the_pixels():
+    exif = Image.Exif()
+    exif[0x013B], exif[0x010E] = "A. Huber", "Pat. Meier, colon"  # Artist, ImageDescription
+    exif.get_ifd(0x8769).update({0x9003: "2021:03:04 10:11:12", 0x9286: b"ASCII\0\0\0MRN 123456"})  # DateTimeOriginal, UserComment
+    exif.get_ifd(0x8825).update({2: (47.0, 22.0, 3.0), 4: (8.0, 33.0, 0.0)})  # GPS latitude, longitude
+    for form in ("JPEG", "PNG"):
+        found = {item.kind: item.text for item in in_picture(picture(form, exif=exif))}
+        assert found.keys() == {"name", "date", "identifier", "place"}
+        assert found["date"] == "DateTimeOriginal: 2021:03:04 10:11:12" and found["identifier"] == "UserComment: MRN 123456"
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Author", "Huber")
+    texts.add_text("Software", "Hans 3.0")
+    assert [item.text for item in in_picture(picture("PNG", pnginfo=texts))] == ["Author: Huber"]
+    assert [item.kind for item in in_picture(picture("JPEG", comment=b"Frau Meier"))] == ["name"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", picture("PNG"), picture("JPEG"), picture("JPEG", exif=b"Exif\0\0broken")])
+def test_nothing_is_found_where_nothing_is_written(content):
+    assert in_picture(content) == ()
+
+
+def test_rows_are_counted_by_place_and_kind():
+    rows = [
+        {"id": "0", "question": "What is it?", "answer": "pat. meier, born 1900", "answers": ["Dr. Huber"], "image": "a.png", "group": 7},
+        {"id": "1", "question": "Is Dr. Huber there?", "answer": None, "image": "hans/a.png", "group": "Meier, Anna"},
+    ]
+    found = count(rows, {"a.png": in_picture(picture("JPEG", comment=b"Frau Meier"))})
+    assert {where: facts["rows"] for where, facts in found.items()} == {
+        "answers": {"name": 1, "date": 1},
+        "pictures": {"name": 1},
+        "questions": {"name": 1},
+        "file names": {"name": 1},
+        "groups": {"name": 1},
+    }
+    assert found["answers"]["first"] == [["0", "name", "Dr. Huber"], ["0", "date", "born 1900"]]
+
+
+def test_the_doctor_warns_and_names_the_row_but_not_the_person(tmp_path):
+    """What is found stands in the doctor's own report; its warnings are also printed where a training starts."""
+    rows = [
+        {"id": f"r{n}", "question": "What?", "answer": answer, "image": "a.png"}
+        for n, answer in enumerate(("clip", "pat. meier, born 1900"))
+    ]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    (tmp_path / "a.png").write_bytes(picture("PNG"))
+    report = check({"train": tmp_path / "train.jsonl"}, Config(), tmp_path, tokens=False)
+    warnings = [line for line in finding_lines(report) if "personal data" in line]
+    assert len(warnings) == 1 and warnings[0].startswith(
+        "WARNING: train: answers hold what looks like personal data (name in 1 row, date in 1 row; first id 'r1')"
+    )
+    assert "meier" not in warnings[0]
+    assert "  like personal data, answers: name 'pat. meier' (id r1), date 'born 1900' (id r1)" in list(describe(report))
+
+
+def test_no_false_alarm_on_real_data(shared):
+    """46,000 different texts and names of seven published datasets, and the metadata of their pictures."""
+    seen, alarms = set(), Counter()
+    for path in (shared / "real-data").rglob("*.json*"):
+        text = path.read_text(encoding="utf-8")
+        values = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else json.loads(text)
+        seen.update(texts_in(values))
+    for text in seen:
+        alarms.update((item.kind, item.text) for item in (in_file_name if text.endswith(SUFFIXES) else in_text)(text))
+    pictures = [path for path in (shared / "real-data").rglob("*") if path.suffix in SUFFIXES][::9]
+    for path in pictures:
+        alarms.update((item.kind, item.text) for item in in_picture(path.read_bytes()))
+    assert len(seen) > 10_000 and len(pictures) > 5 and not alarms
+
+
+def texts_in(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(item)

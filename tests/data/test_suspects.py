@@ -1,0 +1,175 @@
+"""Labels that are probably wrong: which rows are suspected, in what order, from which predictions, and what is written.
+
+python -m pytest tests/data/test_suspects.py -v
+"""
+
+import csv
+import json
+import sys
+
+import pytest
+import yaml
+from PIL import Image
+
+from config import EvalConfig, load_config
+from data import check
+from data.suspects import find_suspects, suspects_of, write_suspects
+from files import UserError, sha256, write_jsonl
+
+QUESTION = "Is there a polyp?"
+TRAIN = [{"id": f"t{number}", "question": QUESTION, "answer": ("yes", "no")[number % 2], "image": f"t{number}.png"} for number in range(4)]
+
+
+def answered(row_id, gt, pred, confidence, **more):
+    """A row of two candidates, as prediction writes it."""
+    other = {"yes": "no", "no": "yes"}[pred]
+    row = {"id": row_id, "pred": pred, "gt": gt, "qtype": "yes_no", "question": QUESTION, "image": f"{row_id}.png"}
+    return row | {"confidence": confidence, "candidates_top": [[pred, confidence], [other, round(1 - confidence, 6)]], **more}
+
+
+ANSWERED = [
+    answered("a", "yes", "no", 0.75),
+    answered("b", "yes", "yes", 0.9),
+    answered("c", "no", "yes", 0.95),
+    answered("d", "no", "no", 0.8),
+    answered("e", "no", "yes", 0.55),
+    answered("f", "no", "no", 0.7),
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_jsonl(tmp_path / "train.jsonl", TRAIN)
+    write_jsonl(tmp_path / "val.jsonl", [{**row, "answer": row["gt"]} for row in ANSWERED])
+    data = {"train_jsonl": "train.jsonl", "val_jsonl": "val.jsonl", "image_root": "."}
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump({"output_dir": "out", "data": data}))
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "c.png")
+    write_jsonl(tmp_path / "out" / "predictions.jsonl", ANSWERED)
+    sidecar(tmp_path, split="val", adapter="out/adapter", trained_on=[sha256(tmp_path / "train.jsonl")])
+    return tmp_path
+
+
+def sidecar(folder, **facts):
+    (folder / "out" / "predictions.meta.json").write_text(json.dumps({"ids": [], **facts}))
+
+
+def suspected(folder, *overrides):
+    cfg = load_config(folder / "my.yaml", overrides)
+    found, lines = suspects_of(folder / "out" / "predictions.jsonl", cfg, {"train": cfg.data.train_jsonl, "val": cfg.data.val_jsonl})
+    return [row["id"] for row in found], "\n".join(lines)
+
+
+def test_sure_answers_that_contradict_the_annotation_worst_first():
+    """By hand: `no` has 0.25 and 0.1 where `yes` is annotated, so yes: (0.25 + 0.9) / 2 = 0.575, and
+    no: (0.05 + 0.8 + 0.45 + 0.7) / 4 = 0.5. `e` says yes with 0.55, less than is usual for yes."""
+    found = find_suspects(ANSWERED, EvalConfig(), {})
+    assert [(row["id"], row["annotation_probability"]) for row in found] == [("c", 0.05), ("a", 0.25)]
+
+
+def test_an_answer_that_annotates_no_row_has_to_be_as_sure_as_the_strictest():
+    rows = [{**answered("a", "yes", "yes", 0.9), "candidates_top": None}, answered("b", "yes", "no", 0.5), answered("c", "yes", "no", 0.7)]
+    assert [row["id"] for row in find_suspects(rows, EvalConfig(), {})] == ["c"], "yes: (0.9 + 0.5 + 0.3) / 3 = 0.567"
+
+
+def test_a_list_in_another_order_and_another_reference_contradict_nothing():
+    row = {"qtype": "mcq", "question": "Colors?", "pred": "pink; red", "confidence": 0.99, "candidates_top": [["pink; red", 0.99]]}
+    rows = [
+        {**row, "id": "a", "pred": "pink; red", "gt": "red;pink"},
+        {**row, "id": "b", "pred": "pink; red", "gt": "x", "answers": ["pink; red"]},
+    ]
+    assert find_suspects(rows, EvalConfig(), {}) == []
+
+
+def test_of_a_run_on_other_rows(folder):
+    ids, said = suspected(folder)
+    assert (
+        ids == ["c", "a"]
+        and said.startswith("suspects: 2 of 6 rows")
+        and said.endswith(f"the model was trained on {check.near(folder / 'train.jsonl')}")
+    )
+
+
+@pytest.mark.parametrize("facts", [{"trained_on": None}, {"adapter": "none"}, {"split": "folds", "adapter": "5, one a fold"}])
+def test_what_is_known_of_the_training_is_said(folder, facts):
+    sidecar(folder, **{"split": "val", "adapter": "out/adapter", **facts})
+    ids, said = suspected(folder)
+    assert ids == ["c", "a"]
+    if facts == {"trained_on": None}:
+        assert "WARNING: nothing says what the model was trained on" in said
+    else:
+        assert "WARNING" not in said and ("untuned" in said or "the other folds" in said)
+
+
+@pytest.mark.parametrize("facts", [{"split": "train"}, {"split": "val", "source_sha256": "1", "trained_on": ["0", "1"]}])
+def test_predictions_of_training_rows_are_refused(folder, facts):
+    sidecar(folder, adapter="out/adapter", **facts)
+    with pytest.raises(UserError, match="its rows are those that the model was trained on.*tools/sweep.py CONFIG --folds DIR"):
+        suspected(folder)
+
+
+@pytest.mark.parametrize("without_sidecar", [True, False])
+def test_rows_that_were_trained_on_are_left_out_whatever_their_id(folder, without_sidecar):
+    write_jsonl(folder / "train.jsonl", [*TRAIN, {"question": "is there  a polyp?", "answer": "no", "image": "./c.png"}])
+    sidecar(folder, split="val", adapter="x", trained_on=[sha256(folder / "train.jsonl")])
+    if without_sidecar:
+        (folder / "out" / "predictions.meta.json").unlink()
+    ids, said = suspected(folder)
+    assert ids == ["a"] and "left out: 1 row that the model was trained on" in said
+    write_jsonl(folder / "out" / "predictions.jsonl", [ANSWERED[2]])
+    with pytest.raises(UserError, match="its rows are those"):
+        suspected(folder)
+
+
+def test_rows_that_tell_nothing_are_left_out_and_counted(folder):
+    rows = [*ANSWERED, answered("g", "nan", "yes", 0.9), {**answered("h", "yes", "no", 0.9), "confidence": None}]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    (folder / "c.csv").write_text("id,answer,who,why\nc,yes,me,\n")
+    ids, said = suspected(folder, f"data.corrections={folder / 'c.csv'}")
+    assert ids == ["a"] and "1 row without a confidence" in said and "1 row whose annotation stands for a missing value" in said
+    assert "1 row that data.corrections has already" in said
+    write_jsonl(folder / "out" / "predictions.jsonl", [{**row, "confidence": None} for row in ANSWERED])
+    with pytest.raises(UserError, match="no row is left: 6 rows without a confidence \\(predict.decoding=exact gives one\\)"):
+        suspected(folder)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"pred": "yes", "gt": "yes", "question": "?"}, "predictions.jsonl:1: has no id"),
+        ({"id": 1, "pred": "yes", "question": "?"}, "predictions.jsonl:1: has no gt"),
+        ({**ANSWERED[0], "confidence": 2}, "predictions.jsonl:1: confidence is 2"),
+    ],
+)
+def test_what_is_no_predictions_file_is_said(folder, row, said):
+    write_jsonl(folder / "out" / "predictions.jsonl", [row])
+    with pytest.raises(UserError, match=said):
+        suspected(folder)
+
+
+def test_the_table_is_filled_in_and_corrects_and_is_never_replaced(folder, monkeypatch, capsys):
+    """The command, as it is run: table and page; the table with an answer in it is a corrections file."""
+    arguments = ["check.py", "--config", str(folder / "my.yaml"), "--suspects", str(folder / "out" / "predictions.jsonl")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    check.main()
+    table, page = folder / "out" / "data" / "suspects.csv", (folder / "out" / "data" / "suspects.html").read_text()
+    assert "suspects: 2 of 6 rows" in capsys.readouterr().out
+    assert page.count("data:image/jpeg;base64,") == 1 and page.index("id c<") < page.index("id a<")
+    with open(table, encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["id"], row["annotation"], row["predicted"], row["confidence"], row["answer"]) for row in rows] == [
+        ("c", "no", "yes", "0.95", ""), ("a", "yes", "no", "0.75", ""),
+    ]  # fmt: skip
+    check.main()  # nothing is filled in yet
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    table.write_text("".join([lines[0], lines[1].removesuffix(",,,\n") + ",yes,dr a,a polyp\n", *lines[2:]]), encoding="utf-8")
+    with pytest.raises(UserError, match="suspects.csv: holds corrections, which would be lost; move it"):
+        check.main()
+    ids, said = suspected(folder, f"data.corrections={table}")
+    assert ids == ["a"]
+
+
+def test_hostile_text_is_text_and_no_images_means_none(folder):
+    row = {**answered("<b>", "yes", "no", 0.9), "question": "<script>1</script>\u202e?", "image": "c.png", "annotation_probability": 0.1}
+    _, page = write_suspects([row], folder / "new", None)
+    text = page.read_text()
+    assert "<script>" not in text and "<b>&lt;" not in text and "data:image" not in text and "\u202e" not in text

@@ -1,0 +1,276 @@
+"""Spreadsheets as rows: both forms, what cells mean, what Excel does to them, and a first mapping.
+
+python -m pytest tests/data/test_table.py -v
+"""
+
+import csv
+import datetime
+import re
+
+import openpyxl
+import pytest
+import yaml
+from test_readers import converted, lay, only, read, run
+
+from data import readers
+from data.formats.table import TextLoader, read_mapping
+from data.formats.table_suggest import suggest_mapping
+from files import UserError
+
+WIDE = """\
+image: Datei
+group: Patient
+language: de
+keep: [Alter]
+questions:
+  Polyp:
+    question: Ist ein Polyp zu sehen?
+    values: {1: ja, 0: nein, 9: skip}
+  Anzahl: Wie viele Polypen?
+  Befund:
+    question: Welcher Befund?
+    empty: kein
+"""
+HEADER = ["Datei", "Patient", "Alter", "Polyp", "Anzahl", "Befund"]
+LINES = [["a.png", "P1", 63, 1, 2, "Adenom; rot"], ["b", "P1", None, 0, None, None], ["C.PNG", "P2", 5.5, 9, 0, "Größe unklar"]]
+
+
+def workbook(path, *lines, **sheets):
+    """A workbook with these lines on its first sheet, and with further sheets by name."""
+    book = openpyxl.Workbook()
+    for line in lines:
+        book.active.append(line)
+    for name, others in sheets.items():
+        sheet = book.create_sheet(name)
+        for line in others:
+            sheet.append(line)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    book.save(path)
+    return path
+
+
+def table(folder, mapping, *lines, name="t.xlsx", **sheets):
+    """(SRC, options) of a table beside three pictures, and of a mapping."""
+    lay(folder, images=("a.png", "b.png", "c.png"))
+    (folder / "m.yaml").write_text(mapping, encoding="utf-8")
+    if name.endswith(".xlsx"):
+        workbook(folder / name, *lines, **sheets)
+    else:
+        with open(folder / name, "w", encoding="cp1252", newline="") as file:  # as Excel writes it in Germany
+            csv.writer(file, delimiter=";").writerows(lines)
+    return folder / name, {"mapping": folder / "m.yaml"}
+
+
+@pytest.mark.parametrize("name", ["t.xlsx", "t.csv"])
+def test_one_row_a_picture_with_a_column_for_each_finding(tmp_path, name):
+    src, options = table(tmp_path, WIDE, HEADER, *LINES, [None] * 6, name=name)
+    said = []
+    rows, dropped = converted("table", src, tmp_path / "dst", **options, say=said.append)
+    assert only(rows, "image", "question", "answer", "group", "language") == [
+        ("a.png", "Ist ein Polyp zu sehen?", "ja", "P1", "de"),
+        ("a.png", "Wie viele Polypen?", "2", "P1", "de"),
+        ("a.png", "Welcher Befund?", "Adenom; rot", "P1", "de"),
+        ("b.png", "Ist ein Polyp zu sehen?", "nein", "P1", "de"),
+        ("b.png", "Welcher Befund?", "kein", "P1", "de"),
+        ("c.png", "Wie viele Polypen?", "0", "P2", "de"),
+        ("c.png", "Welcher Befund?", "Größe unklar", "P2", "de"),
+    ]
+    assert [str(row.get("Alter")) for row in rows] == ["63"] * 3 + ["None"] * 2 + ["5.5"] * 2 and not dropped
+    assert f"{src}: 2 cells are empty or `skip`, and ask nothing" in said and said[-1] == "data.language: de"
+
+
+def test_one_row_a_question(tmp_path):
+    mapping = "image: file\nquestion: q\nanswer: a\noptions: [A, B]\nvalues: {x: yes}\nempty: none\n"
+    src, options = table(
+        tmp_path,
+        mapping,
+        ["file", "q", "a", "A", "B"],
+        ["a", "Is it?", "X", None, None],
+        ["b", "Which?", "snare", "snare", "clip"],
+        ["b", "Why?"],
+    )
+    rows, _ = converted("table", src, tmp_path / "dst", **options, say=[].append)
+    assert only(rows, "image", "question", "answer", "options") == [
+        ("a.png", "Is it?", "yes", None), ("b.png", "Which?", "snare", ["snare", "clip"]), ("b.png", "Why?", "none", None)
+    ]  # fmt: skip
+
+
+def test_cells_that_values_do_not_list_stay_and_are_said(tmp_path):
+    src, options = table(
+        tmp_path, "image: f\nquestions: {p: {question: 'Is it?', values: {1: yes}}}", ["f", "p"], ["a", 1], ["b", 11], ["c", 11]
+    )
+    said = []
+    rows, _ = converted("table", src, tmp_path / "dst", **options, say=said.append)
+    assert [row["answer"] for row in rows] == ["yes", "11", "11"]
+    assert f"{src}: p: 2 cells that `values` doesn't list stay as they are: '11' (2)" in said
+
+
+def test_what_excel_makes_of_cells(tmp_path):
+    """True and false, percentages, leading zeros, merged patients and a formula's result are what the user sees."""
+    src, options = table(
+        tmp_path, "image: f\ngroup: g\nquestions: {p: q1, t: q2, n: q3}", ["f", "g", "p", "t", "n"], ["a", 7, 0.285, True, 3.0]
+    )
+    book = openpyxl.load_workbook(src)
+    sheet = book.active
+    sheet.append(["b", None, 1, False, 2.5])
+    sheet["B2"].number_format, sheet["C2"].number_format, sheet["C3"].number_format = "000", "0.0%", "0%"
+    sheet.merge_cells("B2:B3")
+    book.save(src)
+    said = []
+    rows, _ = converted("table", src, tmp_path / "dst", **options, say=said.append)
+    assert only(rows, "group", "answer") == [("007", text) for text in ("28.5%", "yes", "3", "100%", "no", "2.5")]
+    assert f"{src}: merged cells are read as if each held the value: B2:B3" in said
+
+
+@pytest.mark.parametrize(("language", "expected"), [("de", ["ja", "nein"]), ("en", ["yes", "no"])])
+def test_true_and_false_are_words_of_the_tables_language(tmp_path, language, expected):
+    src, options = table(tmp_path, f"image: f\nlanguage: {language}\nquestions: {{p: q}}", ["f", "p"], ["a", True], ["b", False])
+    rows, _ = converted("table", src, tmp_path / "dst", **options, say=[].append)
+    assert [row["answer"] for row in rows] == expected
+
+
+def test_a_sheet_by_name_and_pictures_elsewhere(tmp_path):
+    lines = [["Bild\n(Datei)", "p"], ["C:\\Bilder\\x.png", 1]]
+    src, options = table(tmp_path, "image: Bild (Datei)\nsheet: Zwei\nquestions: {p: q}", ["f"], Zwei=lines)
+    said = []
+    pictures = lay(tmp_path / "pictures", images=["x.png"])
+    rows, _ = converted("table", src, tmp_path / "dst", images=pictures, say=said.append, **options)
+    assert only(rows, "image", "answer") == [("x.png", "1")] and f"{src}: read the sheet Zwei, of Sheet, Zwei" in said
+
+
+M = "image: f\ngroup: g\nquestions: {p: q}\n"
+REFUSED = {
+    "date": (M, [["a", "g1", datetime.date(2024, 10, 5)]], "t.xlsx: row 2, p: the answer is the date or time 2024-10-05 00:00:00; tables"),
+    "error cell": (M, [["a", "g1", "#N/A"]], "t.xlsx: cell C2 holds the error #N/A; correct or empty it"),
+    "formula without a result": (M, [["a", "g1", "=1+1"]], "t.xlsx: the formula in cell C2 has no result; save the file in Excel"),
+    "no patient": (M, [["a", "g1", 1], ["b", None, 1]], "t.xlsx: row 3: g is empty, which names the patient or video; fill it"),
+    "no picture": (M, [[None, "g1", 1]], "t.xlsx: row 2: f is empty, which names the picture; fill it or delete the row"),
+    "picture of the web": (M, [["https://x/a.png", "g1", 1]], "t.xlsx: row 2: f is 'https://x/a.png', an address; images must be files"),
+    "nothing": (M, [], "t.xlsx: has no usable rows; dropped rows: 0"),
+    "no such column": (M.replace("{p:", "{P:"), [], "t.xlsx: has no column 'P', which m.yaml names; found f, g, p"),
+    "no such sheet": ("sheet: x\n" + M, [], "t.xlsx: has no sheet 'x'; found Sheet"),
+    "unknown key": ("imgae: f\n", [], "m.yaml: unknown key 'imgae'; known are image, group, sheet"),
+    "unknown key of a column": ("image: f\nquestions: {p: {question: q, map: {}}}", [], "m.yaml: questions: p: unknown key 'map'; known"),
+    "key twice": (M + "questions:\n  g: r\n", [], "m.yaml:4: not valid YAML (gives a key twice: 'questions'); correct it"),
+    "no YAML": ("image: [", [], "m.yaml:1: not valid YAML"),
+    "text for a mapping": ("image", [], "m.yaml: is 'image'; write `key: value` lines"),
+    "both forms": (M + "question: p\nanswer: p\n", [], "m.yaml: give either questions (one row a picture) or question and answer"),
+    "neither form": ("image: f\n", [], "m.yaml: give either questions (one row a picture) or question and answer"),
+    "no image": ("questions: {p: q}\n", [], "m.yaml: has no image; name the column that holds it, one of f, g, p"),
+    "no question": ("image: f\nquestions: {p: {values: {1: a}}}", [], "m.yaml: questions: p: has no question; write it"),
+    "values as list": ("image: f\nquestions: {p: {question: q, values: [1]}}", [], "m.yaml: questions: p: values is ['1']; write what"),
+    "keep of a column that isn't there": ("keep: [x]\n" + M, [], "t.xlsx: has no column 'x', which m.yaml names; found f, g, p"),
+    "language": ("language: it\n" + M, [], "m.yaml: language is 'it'; one of de, en, es, fr, zh is wanted"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_can_not_be_read_is_named(tmp_path, kind):
+    mapping, lines, said = REFUSED[kind]
+    src, options = table(tmp_path, mapping, ["f", "g", "p"], *lines)
+    with pytest.raises(UserError) as error:
+        readers.convert("table", src, tmp_path / "dst", **options, say=[].append)
+    text = str(error.value).replace(f"{tmp_path}/", "")
+    assert text.startswith(said) and "\n" not in text and not list(tmp_path.glob("dst/*"))
+
+
+def test_columns_that_rows_have_themselves_or_twice_are_refused(tmp_path):
+    src, options = table(tmp_path, "image: f\nkeep: [group]\nquestions: {p: q}", ["f", "group", "p", "p"], ["a", "g", 1, 2])
+    with pytest.raises(UserError, match=r"t.xlsx: has more than one column 'p', which .*m.yaml names"):
+        readers.convert("table", src, tmp_path / "dst", **options)
+    (tmp_path / "m.yaml").write_text("image: f\nkeep: [group]\nquestions: {f: q}")
+    with pytest.raises(UserError, match="m.yaml: keep: group is a field that rows have themselves; rename the column in the table"):
+        readers.convert("table", src, tmp_path / "dst", **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("old.xls", b"\xd0\xcf\x11\xe0" + b"x" * 99, "is of an old or another program, or has a password"),
+        ("locked.xlsx", b"\xd0\xcf\x11\xe0" + b"x" * 99, "is of an old or another program, or has a password"),
+        ("cut.xlsx", b"PK\x03\x04" + b"x" * 99, "is no Excel file that can be read"),
+        ("text.xlsx", b"f,p\na,1\n", "is no Excel file that can be read"),
+        ("empty.csv", b"", "has no first row with the columns' names; add it"),
+    ],
+)
+def test_a_file_that_is_no_table_is_named(tmp_path, name, data, said):
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "m.yaml").write_text(M)
+    with pytest.raises(UserError) as error:
+        readers.convert("table", tmp_path / name, tmp_path / "dst", mapping=tmp_path / "m.yaml", say=[].append)
+    assert str(error.value).startswith(f"{tmp_path / name}: {said}") and "\n" not in str(error.value)
+
+
+def test_a_mapping_is_text_whatever_yaml_makes_of_it(tmp_path):
+    assert yaml.load("{1: yes, ja: on, 007: no, 5-10: ~}", TextLoader) == {"1": "yes", "ja": "on", "007": "no", "5-10": "~"}
+    (tmp_path / "m.yaml").write_bytes("image: Größe".encode("cp1252"))
+    with pytest.raises(UserError, match="m.yaml: not UTF-8 text"):
+        read_mapping(tmp_path / "m.yaml")
+
+
+# ---- a first mapping
+
+
+def findings(rows=20):
+    yield ["Bilddatei", "Fall", "Polyp (j/n)", "Blut", "Anzahl Polypen", "Farbe", "Kommentar", "Datum"]
+    for i in range(rows):
+        day = datetime.date(2024, 1, 1 + i)
+        yield [
+            f"{i:04}.jpg",
+            f"P{i // 3}",
+            "jn"[i % 2],
+            "x" if i % 3 else None,
+            i % 4 or None,
+            ["rosa", "rot", None][i % 3],
+            f"Text {i}",
+            day,
+        ]
+
+
+def test_the_first_mapping_is_read_as_it_stands(tmp_path):
+    src = workbook(tmp_path / "t.xlsx", *findings())
+    said = suggest_mapping(src, tmp_path / "m.yaml", tmp_path / "dst")
+    mapping = yaml.load((tmp_path / "m.yaml").read_text(encoding="utf-8"), TextLoader)
+    assert (mapping["image"], mapping["group"], mapping["language"]) == ("Bilddatei", "Fall", "de")
+    assert mapping["questions"] == {
+        "Polyp (j/n)": {"question": "Ist Polyp zu sehen?", "values": {"j": "ja", "n": "nein"}, "empty": "skip"},
+        "Blut": {"question": "Ist Blut zu sehen?", "values": {"x": "ja"}, "empty": "nein"},
+        "Anzahl Polypen": {"question": "Wie viele Polypen sind zu sehen?", "empty": "skip"},
+        "Farbe": {"question": "Was ist zu sehen: Farbe?", "empty": "skip"},
+    }
+    assert "# left out: Kommentar (20 different texts)" in (tmp_path / "m.yaml").read_text(encoding="utf-8"), "and no patient's text"
+    assert said[-1] == f"python -m data.readers table {src} {tmp_path / 'dst'} --mapping {tmp_path / 'm.yaml'}"
+    rows, _ = converted("table", src, tmp_path / "dst", mapping=tmp_path / "m.yaml", say=[].append)
+    assert len(rows) == 20 + 20 + 15 + 14
+    with pytest.raises(UserError, match="m.yaml: exists; edit it, delete it, or name another file with --mapping"):
+        suggest_mapping(src, tmp_path / "m.yaml", tmp_path / "dst")
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "language", "expected"),
+    [
+        (["file", "question", "answer"], ["a.jpg", "Is it?", "yes"], "en", {"question": "question", "answer": "answer"}),
+        (["fichier", "polype"], ["a.jpg", "oui"], "fr", {"polype": {"question": "Que voit-on : polype ?", "empty": "skip"}}),
+        (["图片", "息肉"], ["a.jpg", "是"], "zh", {"息肉": {"question": "息肉是什么？", "empty": "skip"}}),
+        (["x", "polyp"], ["a.jpg", 3], "en", {"polyp": {"question": "Which polyp is it?", "empty": "skip"}}),
+    ],
+)
+def test_a_first_mapping_in_other_languages_and_forms(tmp_path, columns, cells, language, expected):
+    src = workbook(tmp_path / "t.xlsx", columns, cells, [cells[0], *cells[1:]])
+    suggest_mapping(src, tmp_path / "m.yaml", tmp_path / "dst")
+    mapping = yaml.load((tmp_path / "m.yaml").read_text(encoding="utf-8"), TextLoader)
+    assert mapping["image"] == columns[0] and mapping["language"] == language
+    assert mapping.get("questions", {key: mapping.get(key) for key in ("question", "answer")}) == expected
+
+
+def test_the_command_suggests_and_converts(tmp_path):
+    workbook(tmp_path / "my findings.xlsx", *findings(6))
+    first = run("-m", "data.readers", "table", tmp_path / "my findings.xlsx", tmp_path / "dst", "--suggest")
+    assert first.returncode == 0 and (tmp_path / "dst" / "mapping.yaml").is_file()
+    assert re.search(r"data\.readers table '.*my findings\.xlsx' .*dst --mapping .*dst/mapping\.yaml$", first.stdout)
+    bare = run("-m", "data.readers", "table", tmp_path / "my findings.xlsx", tmp_path / "dst")
+    assert bare.returncode == 1 and "--suggest writes a first one" in bare.stderr and bare.stderr.count("\n") == 1
+    done = run(
+        "-m", "data.readers", "table", tmp_path / "my findings.xlsx", tmp_path / "dst", "--mapping", tmp_path / "dst" / "mapping.yaml"
+    )
+    assert done.returncode == 0 and "data.language: de\n" in done.stdout and read(tmp_path / "dst" / "all.jsonl")

@@ -1,0 +1,119 @@
+"""What of a run may go out: no patient, no row, no folder of this machine; and what stayed, and why.
+
+python -m pytest tests/tools/test_release.py -v
+"""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from data import answer_space
+from files import UserError, write_json, write_jsonl
+from tools import release
+
+HOME = "/home/meier/exp"
+PATIENT = "pat. meier, born 1900"
+
+
+def rows(answers):
+    return [
+        {"question": question, "answer": answer, "image": f"{n}.png"}
+        for question, given in answers.items()
+        for n, answer in enumerate(given)
+    ]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run, as older code wrote it on a machine of Meier's: whole paths, and a patient in rows, report and metrics."""
+    folder = tmp_path / "outputs"
+    (folder / "adapter").mkdir(parents=True)
+    save_file({"a.lora_A.weight": np.zeros((2, 2), np.float32)}, folder / "adapter" / "adapter_model.safetensors")
+    write_json(folder / "adapter" / "adapter_config.json", {"base_model_name_or_path": f"{HOME}/models/Qwen2-VL", "eva_config": None})
+    write_json(folder / "adapter" / "experiment.json", {"model_name": "Qwen2-VL", "trained_on": ["1234567"]})
+    write_json(folder / "adapter" / "questions.json", [["Is there a polyp?", False], ["What else?", False]])
+    space = answer_space.mine(rows({"Is there a polyp?": ["yes", "no"] * 30, "What else?": [PATIENT, "a clip"]}))
+    space.pop("found", None)
+    answer_space.save(space, folder / "adapter" / "answer_space.json")
+    (folder / "adapter" / "README.md").write_text("[More Information Needed]")
+    config = {"model_name": f"{HOME}/models/Qwen2-VL", "output_dir": f"{HOME}/outputs", "data": {"train_jsonl": f"{HOME}/train.jsonl"}}
+    write_json(
+        folder / "train_run.json",
+        {"config": config, "command": ["train_exp1.py", f"output_dir={HOME}/outputs"], "versions": {"a": "1.2.19"}},
+    )
+    write_json(folder / "trainer_state.json", {"log_history": [{"step": 1, "loss": 2.0}]})
+    recall = [{"label": PATIENT, "found": 0}]
+    details = {"per_type": {"open_ended": {"accuracy": 0.5, "recall": recall, "confusion": {"labels": [PATIENT]}}}}
+    metrics = {
+        "micro": 0.5,
+        "predictions": f"{HOME}/outputs/predictions.jsonl",
+        "details": details,
+        "sidecar": {"date": "2026-11-05T10:00:00"},
+    }
+    write_json(folder / "metrics.json", {**metrics, "config": config})
+    write_jsonl(folder / "predictions.jsonl", [{"id": "0", "pred": "x", "gt": PATIENT}])
+    write_jsonl(folder / "data" / "train.jsonl", [{"answer": PATIENT}])
+    write_jsonl(folder / "checkpoint-2" / "trainer_state.json", [])
+    for name in ("loss_curve.png", "report.html", "notes_of_meier.txt", ".lock"):
+        (folder / name).write_text(PATIENT if name != "loss_curve.png" else "")
+    return folder
+
+
+def everything_in(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_goes_out_names_neither_patient_nor_machine(run, tmp_path):
+    going, left = release.release(run, tmp_path / "release")
+    found = everything_in(tmp_path / "release")
+    assert set(found) == set(going) == {
+        *release.ADAPTER, "loss_curve.png", "trainer_state.json", "train_run.json", "metrics.json"
+    }  # fmt: skip
+    assert not any(secret in content.lower() for content in found.values() for secret in (b"meier", b"/home", b"1900"))
+    assert json.loads(found["adapter/adapter_config.json"])["base_model_name_or_path"] == "models/Qwen2-VL"
+    assert json.loads(found["train_run.json"])["command"] == ["train_exp1.py", "output_dir=outputs"]
+    assert json.loads(found["metrics.json"])["details"] == {"per_type": {"open_ended": {"accuracy": 0.5}}}
+    assert found["adapter/adapter_model.safetensors"] == (run / "adapter" / "adapter_model.safetensors").read_bytes()
+    assert set(everything_in(run)) == {*going, *left}, "every file is copied or listed"
+    assert left["predictions.jsonl"].startswith("rows of the data") and left["data/train.jsonl"].startswith("rows of the data")
+    assert left["notes_of_meier.txt"] == "nothing that this script knows to be free of patients"
+    space = answer_space.load(tmp_path / "release" / "adapter" / "answer_space.json")
+    assert answer_space.fingerprint(space) == answer_space.fingerprint(answer_space.load(run / "adapter" / "answer_space.json"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("questions.json", [["Is this Dr. Huber?", False]], "'Dr. Huber' looks like a name; if it is none, change data/personal.yaml"),
+        (
+            "answer_space.json",
+            {"mode": "mined", "questions": {"what": {"candidates": None, "counts": {"a clip": 1}}}, "given": {}},
+            "holds answers to open questions, to 'what' for one: made by older code; train anew",
+        ),
+    ],
+)
+def test_an_adapter_goes_whole_or_not_at_all(run, tmp_path, name, value, why, monkeypatch, capsys):
+    write_json(run / "adapter" / name, value)
+    monkeypatch.setattr(sys, "argv", ["release.py", str(run), str(tmp_path / "release")])
+    assert release.main() == 1
+    out = capsys.readouterr().out
+    assert (
+        f"left adapter/{name}: {why}" in out
+        and f"left adapter/adapter_model.safetensors: part of an adapter whose adapter/{name} stays" in out
+    )
+    assert "left data/: rows of the data, and paths of this machine" in out and "the adapter stays; see above" in out
+    assert not (tmp_path / "release" / "adapter").exists() and (tmp_path / "release" / "metrics.json").is_file()
+
+
+def test_nothing_is_replaced_and_no_half_of_a_run_taken(run, tmp_path):
+    (tmp_path / "there").mkdir()
+    for dst, said in ((tmp_path / "there", "is there already"), (run / "release", "lies in the run's own folder")):
+        with pytest.raises(UserError, match=said):
+            release.release(run, dst)
+    (run / "adapter" / "adapter_model.safetensors").unlink()
+    with pytest.raises(UserError, match="has no adapter_model.safetensors"):
+        release.release(run, tmp_path / "release")
+    assert not (tmp_path / "release").exists()
