@@ -5,6 +5,7 @@ python -m pytest tests/tools/test_sweep.py -v
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -282,7 +283,8 @@ def test_the_table_is_that_of_the_predictions(killed):
         assert report["blind_prior"] == metrics["blind_prior"]["micro"]
     chosen = max(report["settings"], key=lambda item: item["overall"]["mean"])["setting"]
     assert report["chosen"] == chosen and f"\nchosen: {chosen[0]}\n" in output
-    assert output.splitlines()[-1].startswith("next: python") and output.endswith(" --split test\n")
+    says, script, *others = shlex.split(output.splitlines()[-1].removeprefix("next: "))
+    assert Path(says).name.startswith("python") and Path(script).name == "predict_exp1.py" and others[-2:] == ["--split", "test"]
     assert load_config(folder / "outputs" / "sweep" / "chosen.yaml").lora.r == int(chosen[0].removeprefix("lora.r="))
 
 
