@@ -25,7 +25,7 @@ from data.images import check_images, image_token_count, load_image
 from data.preprocess import ensure_enriched
 from data.rows import group_by_image
 from model.forward import attention_par, why_rows_stay_plain
-from model.load import load_model_config, load_processor
+from model.load import compute_dtype, load_model_config, load_processor
 from model.token_tree import IGNORE_INDEX, TokenTree, ancestor_mask, batch_trees, pack_rows
 from model.tree_attention import dense_mask, tree_layout
 from templates import prompt_parts
@@ -162,6 +162,7 @@ class VQADataset(Dataset):
         self.sizes, self.image_groups = sizes, group_by_image(rows)
         self.image_tokens = {name: self._count_tokens(name, size) for name, size in sizes.items()}
         self.prefixes = {}  # of so many images -> prefix ids
+        self.branches, self.answers = {}, {}  # what is encoded already
         self.encoded = {row["id"]: self._encode_row(row) for row in rows}
         self.drawn_bs = drawn_bs or cfg.train.train_bs
         self.first_draw = self._heaviest_draw() if training and first_draw is None else first_draw or 0
@@ -219,12 +220,10 @@ class VQADataset(Dataset):
 
     def _encode_row(self, row):
         """Return (branch_ids, answer_ids); answer_ids is empty without supervision."""
-        self._refuse_special_tokens(row)
         if self.supervised and row.get("answer") is None:
             raise UserError(f"row {quoted(row['id'])}: has no answer; training and validation need one")
         images = len(self.images(row))
-        branch_ids = self._encode_prompt(row, images)[1]
-        answer_ids = encode_answer(self.processor.tokenizer, row["answer"], self.cfg.answer_prefix) if self.supervised else []
+        branch_ids, answer_ids = self._branch_ids(row, images), self._answer_ids(row)
         length = self.prefix_length(row) + len(branch_ids) + len(answer_ids)
         if length > self.cfg.train.max_seq_len:
             others = f"image.max_pixels or data.max_frames (it has {images} images)" if images > 1 else "image.max_pixels"
@@ -234,13 +233,28 @@ class VQADataset(Dataset):
             )
         return branch_ids, answer_ids
 
-    def _refuse_special_tokens(self, row):
+    def _branch_ids(self, row, images):
+        """The ids of a row's question and valid answers, encoded once: thousands of rows ask the same."""
+        asked = row["question_type"], row["question"], tuple(row["answer_candidates"] or ()), images
+        if asked not in self.branches:
+            self._refuse_special_tokens(row, "question", [row["question"]])
+            self._refuse_special_tokens(row, "valid answers", row["answer_candidates"] or [])
+            self.branches[asked] = self._encode_prompt(row, images)[1]
+        return self.branches[asked]
+
+    def _answer_ids(self, row):
+        answer = row.get("answer") or ""
+        if answer not in self.answers:
+            self._refuse_special_tokens(row, "answer", [answer])
+            tokenizer, prefix = self.processor.tokenizer, self.cfg.answer_prefix
+            self.answers[answer] = encode_answer(tokenizer, answer, prefix) if self.supervised else []
+        return self.answers[answer]
+
+    def _refuse_special_tokens(self, row, field, values):
         """Text like `<|im_end|>` would become the token, and end an answer or stand for an image."""
-        texts = {"question": [row["question"]], "answer": [row.get("answer") or ""], "valid answers": row["answer_candidates"] or []}
-        for field, values in texts.items():
-            found = [token for token in self.special_tokens if any(token in value for value in values)]
-            if found:
-                raise UserError(f"row {quoted(row['id'])}: the {field} contains {quoted(found[0])}; remove it")
+        found = [token for token in self.special_tokens if any(token in value for value in values)]
+        if found:
+            raise UserError(f"row {quoted(row['id'])}: the {field} contains {quoted(found[0])}; remove it")
 
     def __len__(self):
         return len(self.groups)
@@ -282,7 +296,7 @@ class VQADataset(Dataset):
 
         Supervised trees come with their `tree_attention.tree_layout`; others, whose branches will fork, with `attention_mask`.
 
-        pixel_values: (patches of all images, 1176) float32, each image once. image_grid_thw: (images, 3) int64.
+        pixel_values: (patches of all images, 1176) in the model's dtype, each image once. image_grid_thw: (images, 3) int64.
         image_index: (N,) int64, the image of each tree; more than N where trees have several, tree by tree. mm_token_type_ids:
         (B, T), 1 at image tokens. counts: (4,) int64, see COUNTS.
         """
@@ -293,7 +307,8 @@ class VQADataset(Dataset):
         batch |= tree_layout(trees, batch["input_ids"].shape[1]) if self.supervised else {"attention_mask": ancestor_mask(trees)}
         images, seen = _images_once(items)
         batch["mm_token_type_ids"] = (batch["input_ids"] == self.processor.image_token_id).int()
-        batch["pixel_values"] = torch.cat([patches for patches, _ in images.values()])
+        # as the tower takes them: half of what float32 would take of shared memory
+        batch["pixel_values"] = torch.cat([patches for patches, _ in images.values()]).to(compute_dtype(self.cfg))
         batch["image_grid_thw"] = torch.stack([grid for _, grid in images.values()])
         batch["image_index"] = torch.tensor([list(images).index(name) for name in seen])
         plain = sum(self.count_tokens([row]) for item in items for row in item["rows"])

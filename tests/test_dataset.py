@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 
 import pytest
+import torch
 from conftest import ROOT, as_clips, make_experiment
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,6 +118,24 @@ def test_collate_has_one_image_per_row(data):
     assert batch["input_ids"].shape == batch["labels"].shape == batch["mm_token_type_ids"].shape
     assert batch["mm_token_type_ids"].sum(1).tolist() == [16, 15]
     assert batch["image_grid_thw"].prod(1).sum() == len(batch["pixel_values"])
+
+
+def test_pixels_travel_in_the_precision_that_the_tower_takes(data, monkeypatch):
+    whole = data.collate([data[0]])["pixel_values"]
+    monkeypatch.setattr(dataset_module, "compute_dtype", lambda cfg: torch.bfloat16)
+    half = data.collate([data[0]])["pixel_values"]
+    assert whole.dtype == torch.float32 and half.dtype == torch.bfloat16 and torch.equal(half, whole.to(torch.bfloat16))
+
+
+def test_what_many_rows_ask_is_encoded_once(experiment, processor, monkeypatch):
+    cfg, rows = experiment
+    again = [{**row, "id": f"{row['id']} again"} for row in rows]
+    asked, encode = [], dataset_module.encode_prompt
+    monkeypatch.setattr(dataset_module, "encode_prompt", lambda processor, row, *args: asked.append(row) or encode(processor, row, *args))
+    data = load_dataset([*rows, *again], processor, cfg)
+    distinct = {(row["question_type"], row["question"], str(row["answer_candidates"])) for row in rows}
+    assert len(asked) == len(distinct) + 1 < len(rows) + 1  # the prefix is one more
+    assert all(data.encoded[row["id"]] == data.encoded[f"{row['id']} again"] for row in rows)
 
 
 def test_unsupervised_dataset_ends_at_the_prompt(experiment, processor):

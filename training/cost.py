@@ -275,7 +275,7 @@ def step_memory(shape, batch, precision, checkpointing=False):
     memory = {
         "weights": size * shape.parameters,
         "lora": 16 * shape.trainable,
-        "batch": 4 * shape.patch_values * sum(batch.patches),
+        "batch": size * shape.patch_values * sum(batch.patches),
         "activations": (shape.layers - bool(batch.prefixes)) * kept + outside_bytes(shape, batch, precision),
         "last_layer": last,
         "layer": (one_layer if checkpointing else 0) + gradient_bytes(shape, batch, precision),
