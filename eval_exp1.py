@@ -43,7 +43,9 @@ def parse_arguments():
     parser.add_argument("--types", choices=["predicted", "rules"], default="predicted", help=types)
     parser.add_argument("--text-metrics", action="store_true", help="add BLEU and ROUGE-L")
     parser.add_argument("--report", metavar="PATH", help="where the HTML report goes, or none (default: output_dir/report.html)")
-    parser.add_argument("--no-images", action="store_true", help="a report without pictures, for data that may not leave")
+    parser.add_argument(
+        "--no-images", action="store_true", help="a report without pictures, their names and ids; groups, questions and answers stay"
+    )
     sides = SIDES if any(text.startswith("--c") for text in sys.argv) else "--"
     args = parser.parse_intermixed_args([sides if text == "--" else text for text in sys.argv[1:]])
     for files in (args.predictions, args.compare, args.summary):  # which swallow an override that follows them

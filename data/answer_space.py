@@ -34,6 +34,8 @@ from data.matching import (
     separators_in,
     split_labels,
 )
+from data.personal import in_text
+from data.quantities import parse_count
 from data.rules import (
     BUILT_IN,
     CLOSED_TYPES,
@@ -47,7 +49,7 @@ from data.rules import (
     read_question,
     rule_type,
 )
-from data.text import clean
+from data.text import clean, group_key
 from files import UserError, hash_of, read_json, short, write_json
 
 TIGHT = "; without a space"
@@ -176,7 +178,7 @@ def _gather(train_rows, languages):
         if question is None:
             question = asked[key] = _Asked(question_type, form)
         question.grouped |= group is not None
-        name = ("image", row.get("image")) if group is None else ("group", str(group))
+        name = ("image", row.get("image")) if group is None else ("group", group_key(group))
         question.answers.setdefault(normalize_answer(row["answer"]), []).append(groups.setdefault(name, len(groups)))
         question.tight += TIGHT_LIST.search(row["answer"]) is not None
         if group is None and row.get("images"):
@@ -268,7 +270,8 @@ def _describe_question(asked_type, is_yes_no, question, settings):
     spellings = spellings_where_seen({label for answer in rows_of for label in split_labels(answer, separators)})
     counts, seen = Counter(), {}
     for answer, rows in rows_of.items():
-        labels = tuple(dict.fromkeys(_folded_labels(answer, spellings, separators, folded, rows)))
+        found = _folded_labels(answer, spellings, separators, folded, rows)
+        labels = tuple(dict.fromkeys(_as_digits(found, settings.languages, folded, rows) if asked_type == "count_numeric" else found))
         counts[labels] += rows
         seen.setdefault(labels, set()).update(question.answers[answer])
     groups = len(set().union(*seen.values()))
@@ -279,18 +282,25 @@ def _describe_question(asked_type, is_yes_no, question, settings):
     unseen = unseen_mass(kinds, yes_no or numbers[: -settings.count_margin - 1])
     enough = counts.total() >= MIN_ROWS and groups >= (MIN_GROUPS if question.grouped else MIN_ROWS)
     closed = enough and unseen < settings.max_unseen
+    known = {*yes_no, *numbers}
+    said = {kind for kind, found in kinds.items() if _may_be_said(kind, found, settings) or kind in known or kind in EXCLUSIVE}
+    if closed and said <= {*YES, *NO, *EXCLUSIVE}:  # the rest are slips
+        yes_no = yes_no or yes_no_answers(Counter({kind: kinds[kind] for kind in said}), settings.languages)
     entry = {"type": _corrected_type(asked_type, yes_no, kinds, closed or multi_label)}
     entry |= {"rows": counts.total(), "groups": groups, "multi_label": multi_label, "closed": closed, "unseen_mass": round(unseen, 5)}
     entry["candidates"] = None
     if closed:
-        known = {*yes_no, *numbers}
-        kept = {kind for kind, found in kinds.items() if found >= settings.min_groups or kind in known or kind in EXCLUSIVE}
-        candidates = [label for label in label_order(counts) if label in kept] if multi_label else _in_order(kept | known)
+        candidates = [label for label in label_order(counts) if label in said] if multi_label else _in_order({*said, *yes_no, *numbers})
         entry["candidates"] = candidates if is_choice(candidates) else None
     elif is_yes_no and kinds.keys() <= set(yes_no):
         entry["candidates"] = yes_no
     entry["spellings"] = spellings
     return entry | ({"separators": separators} if separators else {}), +folded
+
+
+def _may_be_said(kind, groups, settings):
+    """May an answer seen in so many groups be a candidate, which lies beside an adapter that people publish?"""
+    return groups >= settings.min_groups and not in_text(kind)
 
 
 def _groups_of_kinds(seen, multi_label):
@@ -398,7 +408,7 @@ def apply(space, row, folded=None):
     else:
         entry = space["questions"].get(key) or as_the_rules_say(question_type, key, reading)
         question_type, candidates, multi_label = entry["type"], entry["candidates"], entry["multi_label"]
-        answer, order = _folded_answer(row, entry, folded), candidates or []
+        answer, order = _folded_answer(row, entry, folded, reading.languages), candidates or []
     enriched = {**row, "question_type": question_type, "multi_label": multi_label, "answer_candidates": candidates}
     if answer is not None:
         answer = _in_canonical_order(answer, order) if multi_label else answer
@@ -421,11 +431,26 @@ def _has_given_lists(space, key, row):
     return not row.get("options") and space["given"].get(key, {"label_lists": 0})["label_lists"] > 0
 
 
-def _folded_answer(row, entry, folded):
+def _folded_answer(row, entry, folded, languages):
     if row.get("answer") is None:
         return None
     folded[TIGHT] += TIGHT_LIST.search(row["answer"]) is not None
-    return "; ".join(_folded_labels(normalize_answer(row["answer"]), entry["spellings"], entry.get("separators", ()), folded, 1))
+    labels = _folded_labels(normalize_answer(row["answer"]), entry["spellings"], entry.get("separators", ()), folded, 1)
+    return "; ".join(_as_digits(labels, languages, folded, 1) if entry["type"] == "count_numeric" else labels)
+
+
+def _as_digits(labels, languages, folded, rows):
+    """Counts among labels as digits, `zwei` as 2, or each would be an answer beside the other. none and not relevant stay as they are.
+
+    languages: empty for spaces of earlier code, which did not do this.
+    """
+    kept = []
+    for label in labels:
+        count = None if label.isdigit() or label in EXCLUSIVE or not languages else parse_count(label, None, languages)
+        kept.append(label if count is None else str(count))
+        if count is not None:
+            folded[f"{label} → {count}"] += rows
+    return kept
 
 
 def _folded_labels(answer, spellings, separators, folded, rows):

@@ -55,7 +55,7 @@ from data.rows import is_group, junk_reason, with_pictures
 from data.rules import ordered_types
 from data.split import SPLIT_FILE, split_hash
 from data.suspects import suspects_of, write_suspects
-from data.text import strip_placeholders
+from data.text import group_key, nearly_same_groups, placeholder_inside, strip_placeholders
 from files import DECODER, UserError, not_utf8, quoted, read_json, run_script, sha256, short, use_color, write_json, write_jsonl
 
 REPORT = "check.json"
@@ -128,6 +128,8 @@ def _raw_row(number, line, place, corrections):
     options = row.get("options")
     if not junk and options is not None and not _are_options(options):
         junk = "with options that aren't a list of different texts"
+    if not junk and placeholder_inside(question):
+        junk = "with a place for a picture inside the question"
     if not junk and not is_group(row.get("group")):
         junk = "with a group that isn't one name"
     pair = (images, question_key(texts[0]), json.dumps(options) if options else "")
@@ -177,7 +179,7 @@ def count_rows(rows):
     return {
         "rows": len(rows),
         "images": len({name for item in rows for name in item.images}),
-        "groups": len({str(item.row["group"]) for item in rows if item.row.get("group") is not None}),
+        "groups": len(_groups(rows)),
         "questions_per_image": _spread(questions.values()),
         "distinct_triples": len(triples),
         "duplicates": triples.total() - len(triples),
@@ -375,19 +377,28 @@ def shared_between(rows, pictures=None):
     """
     found = {}
     for one, other in combinations(rows, 2):
-        groups = {str(item.row["group"]) for item in rows[one] if item.row.get("group") is not None}
         images, theirs = ({name for item in rows[split] for name in item.images} for split in (one, other))
         names = images & theirs
-        shared_groups = groups & {str(item.row["group"]) for item in rows[other] if item.row.get("group") is not None}
+        groups = _groups(rows[one])
+        shared_groups = groups.keys() & _groups(rows[other]).keys()
         copies, near = _lookalikes(images, theirs - names, pictures or {})
         leaked = names | copies | near
-        touched = [item for item in rows[other] if leaked & set(item.images) or str(item.row.get("group")) in shared_groups]
+        touched = [item for item in rows[other] if leaked & set(item.images) or _group_key(item) in shared_groups]
         facts = {"names": len(names), "groups": len(shared_groups)}
         if pictures is not None:
             facts |= {"copies": len(copies), "near_duplicates": len(near)}
-        example = min(leaked or shared_groups, default=None)
+        example = min(leaked or {groups[key] for key in shared_groups}, default=None)
         found[f"{one} and {other}"] = {**facts, "rows": len(touched), "example": example}
     return found
+
+
+def _groups(rows):
+    """`{key: a group as a row has it}` of Rows."""
+    return {_group_key(item): str(item.row["group"]) for item in rows if item.row.get("group") is not None}
+
+
+def _group_key(item):
+    return None if item.row.get("group") is None else group_key(item.row["group"])
 
 
 def _lookalikes(images, others, pictures):
@@ -466,6 +477,7 @@ def check(paths, cfg, image_root=None, space=None, tokens=True):
         pictures = look_at_images(image_root, names)
     report["images"] = pictures and check_pictures(pictures, cfg)
     report["between"] = shared_between(rows, pictures)
+    report["nearly_same_groups"] = nearly_same_groups({name for items in rows.values() for name in _groups(items).values()})
     beside = {name: picture.personal for name, picture in (pictures or {}).items()}
     report["personal"] = {split: personal.count(personal_rows(rows[split]), beside) for split in rows}
     report["findings"] = [{"severity": severity, "text": text} for severity, text in findings(report)]
@@ -552,6 +564,9 @@ def _leaks(report):
         if shared:
             text = f"{pair} share {shared} ({facts['rows']} rows of {pair.split(' and ')[1]})"
             yield WARNING, f"{text}, such as {short(facts['example'])}; split anew with data.split"
+    if pair := report["nearly_same_groups"]:
+        text = f"groups {short(pair[0])} and {short(pair[1])} count as two"
+        yield WARNING, f"{text}; if they are one patient or video, write them alike and split anew"
 
 
 def _list_findings(report):

@@ -87,7 +87,9 @@ def _frames(clip, folder, written):
                 start = time if start is None else start
                 yield max(0.0, time - start), frame
             lasts = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0
-            if written and time - start < lasts - SLACK:
+            if not lasts:  # what such containers say counts from the time 0, where a clip need not begin
+                lasts = (container.duration or 0) / av.time_base - start if written else 0
+            if written and (time - start < lasts - SLACK or number + 1 < (stream.frames or 0) - SLACK * rate):
                 raise UserError(f"{clip}: breaks off after {time - start:.1f} of {lasts:.1f} s; give a whole clip{_kept(folder, written)}")
     except av.error.FFmpegError as error:
         problem = f"can't be read ({short(error.strerror or str(error))})"

@@ -9,6 +9,7 @@ if __name__ == "__main__":
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from data.image_names import image_path, images_of, spelled, twin
 from files import POINTER, UserError, pointer_note, quoted, read_cache, short, write_json
 
-VERSION = "v2"  # of what sizes mean: raised where `open_image` changes, so that sizes kept from before are not believed
+VERSION = "v3"  # of what sizes mean: raised where `open_image` changes, so that sizes kept from before are not believed
 ORIENTATION = 0x0112  # EXIF's tag
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,8 +60,9 @@ def open_image(file, draft=None):
     Raises FileNotFoundError, and BadImage for all else that is wrong with the file.
     """
     try:
-        with Image.open(file) as image:
-            size = image.size
+        # never by its path: Pillow maps such a file into memory, and turns what it has mapped wrongly
+        with open(file, "rb") if isinstance(file, str | os.PathLike) else nullcontext(file) as stream, Image.open(stream) as image:
+            size, deep = image.size, _has_16_bits(image)
             if size[0] * size[1] > Image.MAX_IMAGE_PIXELS:  # Pillow itself only warns up to twice this
                 raise Image.DecompressionBombError
             tag = _orientation(image)
@@ -69,6 +71,8 @@ def open_image(file, draft=None):
             image.load()
             still = _orientation(image)  # Pillow turns TIFFs by itself
             plain = _on_white(image)
+            if deep and plain.mode == "RGB":
+                _refuse_few_bits(image)
         turn = TURNS.get(still)
         plain = plain if turn is None else plain.transpose(turn)
         plain.info.clear()  # metadata, which may name a patient
@@ -93,6 +97,24 @@ def _starts_with(file, start):
         return file.read(len(start)) == start
     with open(file, "rb") as opened:
         return opened.read(len(start)) == start
+
+
+def _has_16_bits(image):
+    """Has a file that is not read yet 16 bits a channel? Pillow keeps the upper eight of colours."""
+    return any("16" in str(tile[3]) for tile in image.tile)
+
+
+def _refuse_few_bits(image):
+    """Refuse 16 bits a channel of whose upper eight so few are used that they would be all but black."""
+    brightest = max(high for band, (_, high) in zip(image.getbands(), _extremes(image)) if band != "A")
+    if 0 < brightest < TWELVE_BITS >> 8:
+        problem = f"colours up to {brightest} of 255, as if 12 bits were stored in 16, and nothing says which is white"
+        raise BadImage(problem, "holds", "save it with 8 bits")
+
+
+def _extremes(image):
+    extremes = image.getextrema()
+    return extremes if isinstance(extremes[0], tuple) else [extremes]
 
 
 def _orientation(image):
@@ -172,7 +194,7 @@ def check_image(path, shown=None):
         problem = error.clause
     except ValueError as error:  # smart_resize's: a ratio over 200
         problem = f"can't be read ({error}); replace or remove it"
-    raise UserError(f"image {shown or path} {problem}")
+    raise UserError(f"image {short(shown or path, 300)} {problem}")
 
 
 def check_images(rows, root, cache_path, max_frames=None):

@@ -22,6 +22,7 @@ TABLE = yaml.safe_load(Path(__file__).with_name("personal.yaml").read_text(encod
 NO_NAMES = frozenset(TABLE["no_names"])
 GIVEN_NAMES = frozenset(TABLE["given_names"]) - NO_NAMES
 WORD, DIGIT = re.compile(r"[^\W\d_]+"), re.compile(r"[\d@]")  # without a digit (or an address) there is no date and no identifier
+KNOWN = {"id", "answer", "answers", "question", "group", "image", "images", "options"}
 METADATA = {tag: kind for kind, tags in TABLE["metadata"].items() for tag in tags}
 
 
@@ -83,7 +84,7 @@ def in_picture(content):
         return ()
     found = {}
     for tag, value in written.items():
-        kind = METADATA.get(tag)
+        kind = METADATA.get(tag) or ("name" if "patient" in str(tag).lower() else None)
         text = _text(value)
         if kind == "texts":
             for item in in_text(text):
@@ -123,6 +124,8 @@ def count(rows, pictures=None):
     for row in rows:
         references = row.get("answers") if isinstance(row.get("answers"), list) else ()
         places = {"answers": [row.get("answer"), *references], "questions": [row.get("question")], "groups": [row.get("group")]}
+        places["groups"] = [str(row["group"])] if isinstance(row.get("group"), int) else places["groups"]
+        places |= {f"column {key}": [value] for key, value in row.items() if key not in KNOWN}
         hits = {name: [item for text in texts if isinstance(text, str) for item in in_text(text)] for name, texts in places.items()}
         hits |= {"file names": [item for name in images_of(row) for item in in_file_name(name)]}
         hits |= {"pictures": [item for name in images_of(row) for item in (pictures or {}).get(name, ())]}

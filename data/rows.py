@@ -7,7 +7,7 @@ from data.corrections import corrected
 from data.foreign import refuse_foreign
 from data.image_names import image_name, images_of
 from data.matching import is_junk, normalize_answer
-from data.text import PLACEHOLDERS, strip_placeholders
+from data.text import placeholder_inside, strip_placeholders
 from files import UserError, quoted, read_jsonl, short
 
 JUNK_QUESTIONS = ("", "none", "nan")
@@ -111,8 +111,8 @@ def _without_placeholders(question, where, placeholders):
         _check_text({"question": text}, "question", where, "it has but a place for a picture; add the question as text")
         if placeholders is not None:
             placeholders.update([question.replace(text, "").strip()])
-    if found := PLACEHOLDERS.search(text) if "<" in text else None:
-        raise UserError(f"{where}: question has {short(found[0].strip())} inside it, where no picture can stand; write what it stands for")
+    if found := placeholder_inside(text):
+        raise UserError(f"{where}: question has {short(found)} inside it, where no picture can stand; write what it stands for")
     return text
 
 

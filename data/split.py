@@ -8,8 +8,9 @@ writes DST/train.jsonl, val.jsonl and test.jsonl, SRC's rows in SRC's order, and
 were made. With few patients, `--folds 5` makes five such splits instead, DST/fold_0 to DST/fold_4, of train.jsonl and
 val.jsonl: every row is in the val.jsonl of one fold and in the train.jsonl of the others (tools/sweep.py --folds DST).
 
-A row's group is its `group` (patient or video), or its image where it has none or with `--by image`. Rows that share one of their
-`images` are one group. Groups with copies or near-duplicates of one image (data/image_copies.py) count as one; that needs the image files.
+A row's group is its `group` (patient or video; `P1`, `p1` and `P1 ` are one), or its image where it has none or with `--by image`.
+Rows that share one of their `images` are one group. Groups with copies or near-duplicates of one image (data/image_copies.py)
+count as one; that needs the image files.
 The test groups are drawn first, then val from the rest, and folds one after another: larger groups first, otherwise in
 the order of a hash of the seed and the group's name, each to the side where its questions are scarcer. All of it is
 integer arithmetic, so the same rows, in any order, give the same split on any machine. New rows may move groups; with
@@ -38,6 +39,7 @@ from data.image_copies import BITS, MAX_DISTANCE, join, look_at_images, same_pic
 from data.image_names import images_of
 from data.matching import question_key
 from data.rows import junk_reason, numbered_rows, read_rows
+from data.text import group_key, nearly_same_groups
 from data.values import as_text
 from files import UserError, atomic_open, quoted, run_script, sha256, short, write_json
 
@@ -218,17 +220,20 @@ def _read_groups(src, by, near, image_root):
 
     The last is part of split.json: facts on near-duplicates, and what was left out or changed, where anything was.
     """
-    groups, group_of, shared, changes = {}, {}, [], Counter()
+    groups, group_of, shared, changes, named = {}, {}, [], Counter(), {}
     for group, images, row in grouped_rows(src, by, changes):
         groups.setdefault(group, Counter())[question_template(row["question"])] += 1
         shared += [(group, known) for image in images if (known := group_of.setdefault(image, group)) != group]
+        if by != "image" and row.get("group") is not None and (known := named.setdefault(group_key(group), group)) != group:
+            shared.append((group, known))
     if not groups:
         raise UserError(f"{src}: has no usable rows; {_changed(changes)}")
     joined, near_facts = _join_groups(group_of, shared, near, image_root or src.parent)
     merged = {}
     for group, counts in groups.items():
         merged.setdefault(joined.get(group, group), Counter()).update(counts)
-    return merged, joined, {"near_duplicates": near_facts, **({"changes": dict(+changes)} if +changes else {})}
+    reading = {"near_duplicates": near_facts, "changes": dict(+changes), "nearly_same_groups": nearly_same_groups(named.values())}
+    return merged, joined, {key: value for key, value in reading.items() if value or key == "near_duplicates"}
 
 
 def _join_groups(images, shared, near, root):
@@ -284,11 +289,12 @@ def grouped_rows(src, by="group", changes=None):
     for (_, line, raw), row in zip(lines, read_rows(src, need_answer=False, lines=again)):
         images, given = images_of(row), by != "image" and row.get("group") is not None
         group = row["group"] if given else images[0]
-        if isinstance(group, bool) or not isinstance(group, (str, int)) or not str(group).strip():
+        if isinstance(group, bool) or not isinstance(group, (str, int)) or not group_key(group):
             raise UserError(f"{src}:{line}: group is {quoted(group)}; write the patient's or video's name")
         for image in images:
             known, known_given, known_line = first.setdefault(image, (str(group), given, line))
-            if known != str(group) and (given or known_given):
+            same = group_key(known) == group_key(group) if given and known_given else known == str(group)
+            if not same and (given or known_given):
                 raise UserError(
                     f"{src}:{line}: image {short(image)} is of group {short(group)}, on line {known_line} of {short(known)}; "
                     "give it one group, or split with --by image"
@@ -368,6 +374,9 @@ def _describe_reading(result):
     if changes := result.get("changes"):
         yield _changed(changes)
     yield describe_near_duplicates(result["near_duplicates"])
+    if pair := result.get("nearly_same_groups"):
+        says = f"groups {short(pair[0])} and {short(pair[1])} count as two"
+        yield f"WARNING: {says}; if they are one patient or video, write them alike and split anew"
 
 
 def _changed(changes):

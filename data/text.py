@@ -15,11 +15,15 @@ INVISIBLE = ("Cf", "Cc")  # zero-width space, byte order mark, soft hyphen, NUL
 # Where other programs' prompts put a picture: LLaVA, ms-swift, Qwen, Phi, Gemma, GLM, InternVL, MiniCPM-V, Llama, Idefics. Marks of a
 # chat, `<|im_start|>`, are none of them. Around one, a line end may have come as two letters, `\n`.
 MEDIA = "image|img|video|vid|vision|frame|picture|audio"
-PLACEHOLDER = rf"""\(?(?:<img>[^<>]*</img>|<image>\./</image>|</?(?:{MEDIA})(?:[ _-]?\d+)?>|\[(?:{MEDIA})\]
+PLACEHOLDER = rf"""\(?(?:<img>[^<>]*</img>|<image>\./</image>|(?:<|&lt;)\s*/?(?:{MEDIA})(?:[ _-]?\d+)?\s*/?(?:>|&gt;)|\[(?:{MEDIA})\]
     |<\|(?:{MEDIA})[a-z_]*(?:_?\d+)?\|>|<image_?here>|<img_context>|<image_(?:soft_token|placeholder)>|<im_(?:start|patch|end)>|<fake_token_around_image>
     |<\|?(?:begin|end|start)_of_(?:image|video)\|?>)\)?"""
-AROUND = r"(?:\s|\\n)*"
-PLACEHOLDERS = re.compile(rf"{AROUND}(?:{PLACEHOLDER}){AROUND}", re.IGNORECASE | re.VERBOSE)
+SPACE = r"(?:[\s\u200b\u2060\ufeff]|\\n)"
+# BEFORE begins where a run of spaces does, or long runs would take minutes.
+BEFORE, AROUND = rf"(?:(?<![\s\u200b\u2060\ufeff])(?<!\\n){SPACE}+)?", f"{SPACE}*"
+# Of a prompt goes with it who speaks or what comes, at the start of a line, and the colon behind: `USER: <image>`, `<image>: `.
+LABEL = rf"(?<![^\n])[ \t\#]*(?:user|human|question|{MEDIA})[ _\#-]*\d*[ ]*:\s*"
+PLACEHOLDERS = re.compile(rf"{BEFORE}(?:{LABEL})?(?:{PLACEHOLDER}){AROUND}(?:[:,;]{AROUND})?", re.IGNORECASE | re.VERBOSE)
 SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[^<>]*\|>|</?s>|<eos>|<pad>|<end_of_turn>|<end_of_utterance>))+[\s.,!?'\"”’。]*$")
 
 
@@ -44,9 +48,9 @@ def clean(text):
 def strip_placeholders(text, everywhere=False):
     """A question without foreign image placeholders (`<image>`, `<|image_pad|>`, `<img>a.jpg</img>`) before and behind it.
 
-    everywhere: without those inside it, too, which a reader of conversations takes out.
+    everywhere: without those at the edge of a line inside it, too, which a reader of conversations takes out.
     """
-    if "<" not in text and "[" not in text:
+    if "<" not in text and "[" not in text and "&lt;" not in text:
         return text
     found = list(PLACEHOLDERS.finditer(text))
     start, end = 0, len(text)
@@ -54,7 +58,34 @@ def strip_placeholders(text, everywhere=False):
         start = found.pop(0).end()
     while found and found[-1].end() == end:
         end = found.pop().start()
-    return PLACEHOLDERS.sub(" ", text[start:end]) if everywhere else text[start:end]
+    return PLACEHOLDERS.sub(_of_a_line, text[start:end]) if everywhere else text[start:end]
+
+
+def _of_a_line(found):
+    return " " if "\n" in found[0] or "\\n" in found[0] else found[0]
+
+
+def placeholder_inside(question):
+    """The first foreign image placeholder that `strip_placeholders` left inside a question, or None; `[image]` may be plain text."""
+    found = PLACEHOLDERS.search(question) if "<" in question or "&lt;" in question else None
+    return found and found[0].strip().rstrip(":,;")
+
+
+def group_key(group):
+    """A group (patient or video; text or int) as groups are compared: `P1`, `p1`, `P1 ` and `P1\\u200b` are one."""
+    text = "".join(letter for letter in unicodedata.normalize("NFKC", str(group)) if unicodedata.category(letter) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", text.casefold()).split())
+
+
+def nearly_same_groups(groups):
+    """A sorted pair of groups that differ in but leading zeros (`7` and `007`, `P1` and `P01`), or None where no two do."""
+    first = {}
+    for group in sorted(map(str, groups)):
+        key = group_key(group)
+        other, other_key = first.setdefault(re.sub(r"(?<![\d.])0+(?=\d)", "", key), (group, key))
+        if other_key != key:
+            return [other, group]
+    return None
 
 
 @lru_cache(1 << 12)

@@ -9,11 +9,12 @@ from decimal import Decimal
 
 import numpy as np
 
-from data.text import strip_placeholders
+from data.text import placeholder_inside, strip_placeholders
 from files import UserError
 
 YES_NO = {True: "yes", False: "no"}
 PLACEHOLDERS = "image placeholders taken out of questions"
+INSIDE = "with a place for a picture inside the question"
 LISTS, REFERENCES, TRUTHS = "lists to label lists", "lists to references", "true and false to yes and no"
 
 
@@ -82,6 +83,8 @@ def with_texts(row, where, converted, references=False):
     if row.get("question") and (question := strip_placeholders(row["question"])) != row["question"]:
         row["question"] = question
         converted[PLACEHOLDERS] += 1
+    if row.get("question") and placeholder_inside(row["question"]):
+        row["drop"] = row.get("drop") or INSIDE
     return row
 
 

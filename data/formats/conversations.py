@@ -4,22 +4,25 @@ if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
 import os
+import re
 import shlex
 from itertools import zip_longest
 
 from data.formats import source_files as source
 from data.formats.common import image_below, known_split
 from data.image_names import why_no_file
-from data.text import strip_placeholders
+from data.text import PLACEHOLDERS, strip_placeholders
 from files import UserError, quoted
 
 TURNS = ("conversations", "messages", "conversation")  # keys that hold a list of turns
 IMAGES = ("images", "image")  # keys that hold the picture's name
+PICTURE_KEYS = ("path", "image", "image_url", "url")  # in an entry of these, or in a part of a turn
 ROLES = {"user": "question", "human": "question", "assistant": "answer", "gpt": "answer", "chatgpt": "answer", "model": "answer"}
 ROLES |= {"bing": "answer", "bard": "answer", "system": "system"}
 PAIRS = (("human", "assistant"), ("query", "response"))  # ms-swift's other two ways to write a question and its answer
 TAKEN = {*TURNS, *IMAGES, *sum(PAIRS, ()), "history", "system", "id", "question", "answer"}  # not kept as tags
 SYSTEM, FOLLOWING = "system turns left out", "questions of later turns that now stand alone"
+EARLIER = {"drop": "before the turn that shows the picture"}
 LEAST_PREFIX = 20  # letters before all questions that are worth a line
 
 
@@ -30,7 +33,8 @@ def read_conversations(request):
       messages: [{role: user or assistant, content}], content being text or a list of text and image parts,
       conversations: [{from: human or gpt, value}], or ms-swift's query, response and history,
     and image or images, the picture's path. Each question with its answer becomes a row, also of later turns, which then
-    stand alone. System turns and image placeholders such as <image>, wherever they stand, go. `--strip-prefix "TEXT"` takes a
+    stand alone. System turns go, and image placeholders such as <image> at the edge of a line; a question with one inside a
+    sentence is left out and counted, as is one before the turn that shows the picture. `--strip-prefix "TEXT"` takes a
     fixed instruction from the beginning of every question. The record's further keys are kept, `id` as source_id; `group`,
     `split` and `options` mean what they mean in rows. Several pictures are one row's `images`, in
     their order. A record without a picture, or whose later turns bring pictures of their own, is left out and counted.
@@ -68,7 +72,7 @@ def conversation_rows(path, root, request):
     for where, record in source.json_records(path):
         turns = turns_of(record, where)
         request.converted[SYSTEM] += sum(who == "system" for _, who, _ in turns)
-        image = _image(record, turns, root, where)
+        image, first = _image(record, turns, root, where)
         tags = {key: value for key, value in record.items() if key not in TAKEN}
         tags |= {"source_id": record["id"]} if record.get("id") is not None else {}
         for number, (turn, question, answer) in enumerate(pairs_of(turns, where)):
@@ -76,7 +80,7 @@ def conversation_rows(path, root, request):
             question, found = without_prefix(question, request.strip_prefix)
             stripped, questions = stripped + found, questions + 1
             shared = question if shared is None else os.path.commonprefix([shared, question])
-            yield turn, {**image, "question": question, "answer": answer, **tags}
+            yield turn, {**(image if number >= first else EARLIER), "question": question, "answer": answer, **tags}
     if request.strip_prefix and questions and not stripped:
         raise UserError(f"{path}: none of its {questions} questions begins with --strip-prefix {quoted(request.strip_prefix)}; correct it")
     if request.strip_prefix:
@@ -134,39 +138,59 @@ def _text(content, where):
 
 
 def _image(record, turns, root, where):
-    """`{image: name below root}` and, of several, `images`; or `{drop: why}` where there is none, or it can't be told whose they are."""
+    """`(facts, number of the first question about the picture)`.
+
+    The facts are `{image: name below root}` and, of several, `images`; or `{drop: why}` where there is none, or it can't be told
+    whose they are.
+    """
     names = next((record[key] for key in IMAGES if record.get(key)), None)
-    names = names if isinstance(names, list) else [names]
     parts = [part for _, _, content in turns if isinstance(content, list) for part in content if isinstance(part, dict)]
-    found = [name for name in map(_image_name, [*names, *(parts if names == [None] else ())]) if name is not None]
-    if not found:
-        return {"drop": "without a picture"}
-    if len(found) > 1 and any(map(_has_place, [content for _, who, content in turns if who == "question"][1:])):
-        return {"drop": "with pictures in several turns"}
+    named = _image_files(names if isinstance(names, list) else [names], root, where)
+    shown = [name for name in dict.fromkeys(_image_files(parts, root, where)) if name not in named]
+    spoken = [(who, content) for _, who, content in turns if who != "system"]
+    places = [number // 2 for number, (who, content) in enumerate(spoken) if _has_place(who, content)]
+    images = named + shown
+    if not images:
+        return {"drop": "without a picture"}, 0
+    if len(images) > 1 and any(places):
+        return {"drop": "with pictures in several turns"}, 0
+    if named and shown:
+        return {"drop": "whose turns show another picture than the record names"}, 0
+    return {"image": images[0], **({"images": images} if len(images) > 1 else {})}, min(places, default=0)
+
+
+def _image_files(entries, root, where):
+    """The names below root in entries of `images` or in content parts. Raises UserError for one that is no file's name."""
+    found = [name for name in map(_image_name, entries) if name is not None]
     for name in found:
         if why := why_no_file(name) if isinstance(name, str) else "not the name of a file":
             raise UserError(f"{where}: image is {quoted(name)}, {why}")
-    images = [image_below(root, name) for name in found]
-    return {"image": images[0], **({"images": images} if len(images) > 1 else {})}
+    return [image_below(root, name) for name in found]
 
 
-def _has_place(content):
+def _has_place(who, content):
     """Does a turn say where a picture of its own stands?"""
     if isinstance(content, list):
-        return any(isinstance(part, dict) and part.get("type", "text") != "text" for part in content)
-    return isinstance(content, str) and strip_placeholders(content, everywhere=True) != content
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        return any(isinstance(part, dict) and _shows(part) for part in content) or any(_has_place(who, text) for text in texts)
+    return who == "question" and isinstance(content, str) and PLACEHOLDERS.search(content) is not None
+
+
+def _shows(part):
+    return part.get("type", "text") != "text" or any(part.get(key) is not None for key in PICTURE_KEYS)
 
 
 def _image_name(image):
     """The name in an entry of `images`, or in a content part: text, `{path}`, `{image}`, `{image_url: {url}}`; None where there is none."""
-    for key in ("path", "image", "image_url", "url"):
+    for key in PICTURE_KEYS:
         image = image.get(key, image) if isinstance(image, dict) else image
-    return None if isinstance(image, dict) and image.get("type") in ("text", "image") else image
+    nameless = isinstance(image, dict) and (image.get("type") in ("text", "image", "image_url") or "text" in image)
+    return None if nameless else image
 
 
 def without_prefix(question, prefix):
     """`(question without an instruction before it, whether it stood there)`."""
-    found = bool(prefix) and question.startswith(prefix.strip())
+    found = bool(prefix) and re.match(re.escape(prefix.strip()) + r"(?!(?<=\w)\w)", question) is not None  # at a word's edge
     return (question[len(prefix.strip()) :].strip() if found else question), found
 
 

@@ -93,6 +93,8 @@ def json_value(path):
         raise UserError(f"{path}: is nested too deeply for a data set; correct the file") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); correct the file") from None
+    except ValueError:  # Python reads no whole number of more than 4300 digits
+        raise UserError(f"{path}: has a number of too many digits to be read; correct the file") from None
 
 
 def json_records(path):
@@ -115,6 +117,9 @@ def _array_records(path, text):
             raise UserError(f"{path}:{text.count(chr(10), 0, position) + 1}: {problem}") from None
         except json.JSONDecodeError as error:
             raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); correct the file") from None
+        except ValueError:  # Python reads no whole number of more than 4300 digits
+            at = text.count(chr(10), 0, position) + 1
+            raise UserError(f"{path}:{at}: has a number of too many digits to be read; correct or delete it") from None
         line, counted = line + text.count("\n", counted, position), position
         where = f"{path}:{line}"
         if not isinstance(record, dict):

@@ -8,6 +8,7 @@ import warnings
 import zipfile
 
 from data.formats import source_files as source
+from data.values import number_text
 from files import UserError, quoted, refuse_pointer
 
 OLD_EXCEL = b"\xd0\xcf\x11\xe0"  # .xls, and .xlsx with a password
@@ -66,22 +67,29 @@ def _excel_lines(path, sheet, say):
     if len(names) > 1:
         say(f"{path}: read the sheet {sheet}, of {', '.join(names)}")
     formulas, results = formulas[sheet], results[sheet]
+    cells = formulas._cells  # those in the file, {(row, column): cell}; iter_rows makes every one up to the last that was ever formatted
+    last = {}
+    for (row, column), cell in cells.items():
+        if cell.value is not None:
+            last[row] = max(last.get(row, 0), column)
     merged = {}
     for area in formulas.merged_cells.ranges:
         merged |= dict.fromkeys(((row, column) for row, column in area.cells), (area.min_row, area.min_col))
     if merged:
         say(f"{path}: merged cells are read as if each held the value: {', '.join(map(str, formulas.merged_cells.ranges))[:80]}")
+    for row, column in merged:
+        if row in last:
+            last[row] = max(last[row], column)
     lines = []
-    for number, row in enumerate(formulas.iter_rows(values_only=True), 1):
-        if any(value is not None for value in row):
-            places = [merged.get((number, column), (number, column)) for column in range(1, len(row) + 1)]
-            values = [_cell_value(path, results.cell(*place), formulas.cell(*place)) for place in places]
-            lines.append((f"{path}: row {number}", values))
+    for number in sorted(last):
+        places = [merged.get((number, column), (number, column)) for column in range(1, last[number] + 1)]
+        values = [_cell_value(path, results._cells[place], cells[place]) if place in cells else None for place in places]
+        lines.append((f"{path}: row {number}", values))
     return lines
 
 
 def _cell_value(path, cell, formula):
-    """What a cell shows: its value, a percentage with its sign, a number with its leading zeros; None where it is empty."""
+    """What a cell shows: its value, a number with its leading zeros and with the text of its format; None where it is empty."""
     value, shown_as = cell.value, cell.number_format or ""
     if cell.data_type == "e":
         raise UserError(f"{path}: cell {cell.coordinate} holds the error {value}; correct or empty it")
@@ -90,8 +98,49 @@ def _cell_value(path, cell, formula):
     if isinstance(value, str):
         return value.strip() or None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if "%" in shown_as:
-            return f"{value * 100:g}%"
+        if (shown := _with_text(value, shown_as)) is not None:
+            return shown
         if re.fullmatch("0+", shown_as) and float(value).is_integer():
             return str(int(value)).zfill(len(shown_as))
     return value
+
+
+# The pieces of a number format: quoted or escaped text, what shows nothing (colours, `_x` and `*x`, which pad), digits, anything else.
+# ECMA-376 part 1, 18.8.31.
+_PIECE = re.compile(
+    r'"(?P<quoted>[^"]*)"|\\(?P<escaped>.)|\[\$(?P<currency>[^]-]*)[^]]*\]|(?P<nothing>\[[^]]*\]|[_*].)'
+    r"|(?P<digits>General|[#0?.,]+(?:E[+-]0+)?)|(?P<other>.)",
+    re.IGNORECASE,
+)
+
+
+def _with_text(number, number_format):
+    """A number with what its format writes beside it, as `5 mm` of `0" mm"` and `28.5%` of `0%`, in all its digits.
+
+    None where that is nothing, and for formats that hold no single number (fractions, conditions).
+    """
+    sections = [[]]
+    for piece in _PIECE.finditer(number_format):
+        if piece["other"] == ";":
+            sections.append([])
+        elif (piece["nothing"] or "")[1:2] in ("<", ">", "=") and piece["nothing"].startswith("["):
+            return None
+        elif not piece["nothing"]:
+            sections[-1].append(piece)
+    chosen = 1 if number < 0 and len(sections) > 1 else 2 if number == 0 and len(sections) > 2 else 0
+    pieces = sections[chosen]
+    if sum(bool(piece["digits"]) for piece in pieces) != 1:
+        return None
+    scale = 100 ** sum(piece["other"] == "%" for piece in pieces)
+    size = (abs(number) if chosen == 1 else number) * scale
+    texts = [_digits(size, piece["digits"]) if piece["digits"] else piece["quoted"] or piece[piece.lastgroup] for piece in pieces]
+    if not any(text.strip() and not piece["digits"] for text, piece in zip(texts, pieces)):
+        return None
+    text = " ".join("".join(texts).split())
+    return text.replace(" %", "%") if scale > 1 else text
+
+
+def _digits(number, digits):
+    """A number by the digits of its format: with leading zeros where it is of these alone, in thousands for each comma at its end."""
+    number = float(f"{number / 1000 ** (len(digits) - len(digits.rstrip(','))):.15g}")
+    return number_text(number).zfill(len(digits) if re.fullmatch("0+", digits) and number.is_integer() else 0)

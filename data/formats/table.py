@@ -4,6 +4,7 @@ if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
 import os
+import re
 from collections import Counter
 
 from config import LANGUAGES
@@ -26,6 +27,15 @@ SKIP = ("skip", "")  # what `values` and `empty` give for a cell that asks nothi
 RESERVED = {"id", "image", "images", "question", "answer", "group", "options", "answers", "split", "language"}  # no names of kept columns
 DATES = "dates"  # what --suggest calls a column of them
 TRUTHS = {True: ("yes", "true", "1", "wahr"), False: ("no", "false", "0", "falsch")}  # how `values` may spell Excel's TRUE and FALSE
+
+
+_PARTS = {"day": "(?:0?[1-9]|[12][0-9]|3[01])", "month": f"(?:{'|'.join(WORDS['months'])})"}
+_DATES = [re.compile(pattern.format(**_PARTS), re.IGNORECASE) for pattern in WORDS["dates"]]
+
+
+def is_date(value):
+    """Is this cell a text that spells a date: `05. Okt`, `05.10.2024`?"""
+    return isinstance(value, str) and any(pattern.fullmatch(" ".join(value.split())) for pattern in _DATES)
 
 
 class TextLoader(yaml.BaseLoader):
@@ -72,6 +82,8 @@ def read_mapping(path):
         raise UserError(f"{path}: no such file; --suggest writes a first mapping") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply; write it flat") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -165,6 +177,9 @@ def _answer(value, entry, where, request):
         found = values.get(clean(as_text(value, where, "the answer", Counter())))
     if found is not None:
         return None if found.strip() in SKIP else found, True
+    if is_date(value):
+        remedy = "tables make dates of entries such as 5-10: format the column as text and type it anew, or list it in `values`"
+        raise UserError(f"{where}: the answer is the date {quoted(value)}; {remedy}")
     return as_text(value, where, "the answer", request.converted), not values
 
 

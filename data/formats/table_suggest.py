@@ -11,14 +11,19 @@ from collections import Counter
 from PIL import Image
 
 from data.formats.spreadsheet import read_spreadsheet
-from data.formats.table import DATES, WORDS, yes_no_of
+from data.formats.table import DATES, WORDS, is_date, yes_no_of
+from data.personal import in_text
 from data.text import clean
 from data.values import as_text
 from files import UserError, write_text
 
 MOST_KINDS = 30  # a column of more different texts is prose, or names
 SHOWN = 6  # values of a column that a comment shows
+NEARLY = 0.9  # of a column's cells differ: it names pictures
+MANY = 2 / 3  # as many kinds as patients, for each patient one: a column may name them, as few share a name
 YES, NO = ({clean(word) for word in WORDS[side]} for side in ("yes", "no"))
+IDS, UNITS = set(WORDS["private"]["id"]), {clean(unit): unit for unit in WORDS["columns"]["unit"]}
+GROUP_IDS = IDS | set(WORDS["columns"]["group"]) | set(WORDS["private"]["number"])
 
 
 def suggest_mapping(src, path, dst, images=None):
@@ -40,28 +45,31 @@ def suggest_mapping(src, path, dst, images=None):
     lines = [f"# A first mapping of {src.name} ({len(rows)} rows), made by --suggest. Check every line; what follows a # is a remark."]
     lines += [f"image: {_scalar(image)}   # the column with the pictures' file names"]
     rest = [name for name in columns if name != image]
-    group = next((name for name in rest if _named(name, "group") and len(+cells[name]) > 0), None)
+    group = _group_column([name for name in rest if any(cells[name])])
     lines += (
         [f"group: {_scalar(group)}   # the column with the patient or video, which is never in two splits"]
         if group
         else ["# group: COLUMN   # none found: name the column with the patient or video, or patients will be in two splits"]
     )
     lines += [f"language: {language}   # of questions and answers: {', '.join(WORDS['languages'])}"]
-    lines += _question_lines({name: cells[name] for name in rest if name != group}, language)
+    private = {name for name in rest if _is_private(name, cells[name]) or group and _names_groups([(r[group], r[name]) for _, r in rows])}
+    lines += _question_lines({name: cells[name] for name in rest if name != group}, language, private)
     write_text(path, "\n".join(lines) + "\n")
     command = ["python", "-m", "data.readers", "table", str(src), str(dst), "--mapping", str(path)]
     command += ["--images", str(images)] if images else []
     return [*said, f"{path}: a first mapping; correct its questions and values, then", shlex.join(command)]
 
 
-def _question_lines(cells, language):
+def _question_lines(cells, language, private):
     question, answer = (next((name for name in cells if _named(name, role)), None) for role in ("question", "answer"))
     if question and answer:
         return [f"question: {_scalar(question)}   # one row of the table is one question", f"answer: {_scalar(answer)}"]
     asked, left = ["questions:   # one row of the table is one picture; each of these columns is a question"], []
     for name, found in cells.items():
         kinds = {kind for kind in found if kind}
-        if not kinds or len(kinds) > max(2, min(MOST_KINDS, found.total() // 2)) or kinds == {DATES}:
+        if name in private:
+            left.append(f"# left out: {name} (may name patients)")
+        elif not kinds or len(kinds) > max(2, min(MOST_KINDS, found.total() // 2)) or kinds == {DATES}:
             left.append(f"# left out: {name} ({'dates' if kinds == {DATES} else f'{len(kinds)} different texts'})")
         else:
             asked += _column_lines(name, found, kinds, language)
@@ -73,6 +81,8 @@ def _question_lines(cells, language):
 def _column_lines(name, found, kinds, language):
     says = WORDS["languages"][language]
     lines = [f"  {_scalar(name)}:   # {_seen(found)}"]
+    if unit := next((UNITS[word] for word in _words(name) if word in UNITS), None):
+        return [*lines, f"    question: {_scalar(says['size'].format(_asked(name, 'size', 'unit'), unit=unit))}", "    empty: skip"]
     folded = {clean(kind) for kind in kinds}
     counts = all(re.fullmatch("[0-9]+", kind) for kind in kinds) and (len(kinds) > 2 or _named(name, "count"))
     if folded <= YES | NO and not counts and (len(folded) > 1 or found[""]):
@@ -85,15 +95,59 @@ def _column_lines(name, found, kinds, language):
     return [*lines, f"    question: {_scalar(says['count' if counts else 'name'].format(_asked(name)))}", "    empty: skip"]
 
 
-def _asked(column):
-    """What a column's name says of its question: `Polypen` of `Anzahl Polypen (0-9)`."""
+def _asked(column, *roles):
+    """What a column's name says of its question, without the roles' words: `Polypen` of `Anzahl Polypen (0-9)`."""
+    known = {clean(word) for role in roles or ("count",) for word in WORDS["columns"][role]}
     name = re.sub(r"\s*\([^)]*\)\s*$", "", column).replace("_", " ")
-    words = [word for word in name.split() if clean(word) not in WORDS["columns"]["count"]]
+    words = [word for word in name.split() if clean(word) not in known]
     return " ".join(words) or name or column
+
+
+def _is_private(column, found):
+    """Does a column tell who somebody is, by its own name or by what its cells look like?"""
+    return _tells(column) or IDS & set(_words(column)) or set(_words(column)) <= GROUP_IDS or any(map(in_text, found))
+
+
+def _tells(column):
+    """Is one of the words for a person a word of a column's name, or, from four letters on, the end of one?"""
+    return any(
+        word == end or len(end) >= 4 and word.endswith(end) or not end.isascii() and end in word
+        for word in _words(column)
+        for end in WORDS["private"]["person"]
+    )
+
+
+def _names_groups(pairs):
+    """Has each group one value of its own, which may be the patient's name whatever the column's? pairs: (group, value) of the rows."""
+    values = {}
+    for group, value in pairs:
+        if value is not None:
+            values.setdefault(group, set()).add(_text(value))
+    own = [next(iter(found)) for found in values.values() if len(found) == 1]
+    return len(values) < len(pairs) and len(own) >= NEARLY * len(values) and len(set(own)) > max(2, MANY * len(own))
+
+
+def _group_column(columns):
+    """The column that names the patient or video: of these words alone (`Pat-ID`), or else with one (`Patient (neu)`, `Patientencode`)."""
+    columns = [name for name in columns if not _tells(name)]
+    for whole in (True, False):
+        for word in WORDS["columns"]["group"]:
+            for name in columns:
+                words = set(_words(name))
+                if word in words and words <= GROUP_IDS if whole else word in words:
+                    return name
+    return next((name for name in columns if _named(name, "group")), None)
+
+
+def _words(column):
+    """The words of a column's name: `pat`, `nr` of `PatNr`."""
+    return [word for word in re.split(r"[^\w]|_", clean(re.sub(r"(?<=[^\W\d_A-Z])(?=[A-Z])", " ", column))) if word]
 
 
 def _text(value):
     """A cell as text for counting; dates all alike, as a column of them is no finding."""
+    if is_date(value):
+        return DATES
     try:
         return (as_text(value, "", "", Counter()) or "").strip()
     except UserError:
@@ -106,13 +160,18 @@ def _seen(found):
 
 
 def _image_column(cells):
-    """The column most of whose cells are names of image files, or else the first whose own name says so."""
+    """The column most of whose cells are names of image files, or else of those whose own name says so.
+
+    Of several the one whose cells nearly all differ, whose name is such a word, whose cells differ most.
+    """
     suffixes = tuple(Image.registered_extensions())
     for name, found in cells.items():
         filled = {kind: count for kind, count in found.items() if kind}
         if filled and 2 * sum(count for kind, count in filled.items() if kind.lower().endswith(suffixes)) > sum(filled.values()):
             return name
-    return next((name for name in cells if _named(name, "image")), None)
+    differ = {name: sum(map(bool, found)) / max(1, found.total()) for name, found in cells.items() if _named(name, "image")}
+    words = set(WORDS["columns"]["image"])
+    return max(differ, key=lambda name: (differ[name] >= NEARLY, bool(words & set(_words(name))), differ[name]), default=None)
 
 
 def _named(column, role):

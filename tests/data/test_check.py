@@ -179,6 +179,17 @@ def test_images_and_groups_shared_by_name(tmp_path):
     }
 
 
+def test_a_patient_in_two_spellings_is_shared_and_leading_zeros_are_a_warning(tmp_path):
+    train = [row("a.jpg", group="P1"), row("b.jpg", group="p1 "), row("e.jpg", group=7)]
+    val = [row("c.jpg", group="p1\u200b"), row("d.jpg", group="007")]
+    paths = {"train": raw(tmp_path, train, "train.jsonl"), "val": raw(tmp_path, val, "val.jsonl")}
+    report = check(paths, Config(), tokens=False)
+    assert report["between"]["train and val"] | {"example": ""} == {"names": 0, "groups": 1, "rows": 1, "example": ""}
+    assert [report["splits"][split]["groups"] for split in paths] == [2, 2]
+    warnings = [finding["text"] for finding in report["findings"] if finding["severity"] == "WARNING"]
+    assert "groups 007 and 7 count as two; if they are one patient or video, write them alike and split anew" in warnings
+
+
 def picture(seed, size=(200, 160)):
     greys = bytes(random.Random(seed).choices(range(60, 200), k=72))
     return Image.frombytes("L", (9, 8), greys).resize(size, Image.Resampling.BICUBIC)

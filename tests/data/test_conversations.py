@@ -4,6 +4,7 @@ python -m pytest tests/data/test_conversations.py -v
 """
 
 import json
+import time
 from collections import Counter
 
 import openpyxl
@@ -14,9 +15,12 @@ from test_readers import JPEG, PNG, converted, lay, only, run
 
 from data import check, readers
 from data.foreign import fitting_reader
+from data.formats.conversations import without_prefix
+from data.formats.source_files import json_records, json_value
 from data.image_names import images_of
 from data.rows import read_rows
 from data.split import split_jsonl
+from data.text import strip_placeholders
 from files import UserError
 
 
@@ -33,7 +37,13 @@ SYSTEM_TURN = {"role": "system", "content": "You are an expert."}
 FORMS = {
     "LLaVA": ({"image": "a.png", "conversations": say("<image>\nIs there a polyp?", "yes")}, ONE),
     "LLaVA, picture behind": ({"image": "a.png", "conversations": say("Is there a polyp?\n<image>", "yes")}, ONE),
-    "picture within": ({"image": "a.png", "conversations": say("Is there <image> a polyp?", "yes")}, ONE),
+    "picture between lines": ({"image": "a.png", "conversations": say("Is there\n<image>\na polyp?", "yes")}, ONE),
+    "colon behind the picture": ({"image": "a.png", "conversations": say("<image>: Is there a polyp?", "yes")}, ONE),
+    "who speaks": ({"image": "a.png", "conversations": say("USER: <image>\nIs there a polyp?", "yes")}, ONE),
+    "a label": ({"image": "a.png", "conversations": say("Image: <image> Is there a polyp?", "yes")}, ONE),
+    "with spaces": ({"image": "a.png", "conversations": say("< image >\nIs there a polyp?", "yes")}, ONE),
+    "escaped": ({"image": "a.png", "conversations": say("&lt;image&gt;\nIs there a polyp?", "yes")}, ONE),
+    "named twice": ({"image": "a.png", "messages": say(PARTS, "yes", CHAT)}, ONE),
     "two turns": ({"image": "a.png", "conversations": say("<image>\nIs there a polyp?", "yes") + say("What color is it?", "pink")}, TWO),
     "ShareGPT of LLaMA-Factory": ({"images": ["a.png"], "conversations": say("<image>Is there a polyp?", "yes"), "system": "S"}, ONE),
     "messages": ({"images": ["a.png"], "messages": say("<image>Is there a polyp?", "yes", CHAT)}, ONE),
@@ -89,6 +99,53 @@ def test_several_pictures_are_one_rows_in_their_order(tmp_path, names):
     both = ["v/a.png", "v/b.png"]
     assert only(rows, "image", "images", "question") == [(both[0], both, "Which is redder?"), (both[0], both, "And why?")]
     assert not dropped and [images_of(row) for row in read_rows(tmp_path / "dst" / "all.jsonl")] == [both, both]
+
+
+def shows(name, text="r"):
+    return [{"type": "image", "image": name}, {"text": text}]
+
+
+INSIDE = "with a place for a picture inside the question"
+EARLIER = "before the turn that shows the picture"
+HELLO = say("Hello, who are you?", "A model", CHAT)
+
+
+@pytest.mark.parametrize(
+    ("record", "questions", "why"),
+    [
+        ({"image": "a.png", "messages": say("q", "a", CHAT) + say(shows("b.png"), "b", CHAT)}, [], "with pictures in several turns"),
+        ({"messages": say(shows("a.png"), "a", CHAT) + say(shows("b.png"), "b", CHAT)}, [], "with pictures in several turns"),
+        ({"messages": HELLO + say(shows("a.png"), "b", CHAT) + say("s", "c", CHAT)}, ["r", "s"], EARLIER),
+        ({"image": "a.png", "messages": HELLO + say("<image>\nr", "b", CHAT)}, ["r"], EARLIER),
+        ({"image": "a.png", "messages": say(shows("b.png"), "a", CHAT)}, [], "whose turns show another picture than the record names"),
+        ({"image": "a.png", "messages": say("In <image>, what is seen?", "a", CHAT) + say("r", "b", CHAT)}, ["r"], INSIDE),
+        ({"image": "a.png", "messages": say("Is it in &lt;image&gt;?", "a", CHAT) + say("r", "b", CHAT)}, ["r"], INSIDE),
+    ],
+)
+def test_no_question_is_about_a_picture_of_another_turn(tmp_path, record, questions, why):
+    records = [{"image": "z.png", "conversations": say("z", "z")}, record]
+    rows, dropped = converted("conversations", lay(tmp_path, of={"r.json": records}) / "r.json", tmp_path / "dst")
+    assert sorted(row["question"] for row in rows) == [*questions, "z"]
+    assert list(dropped) == [why] and {row["image"] for row in rows} <= {"a.png", "z.png"}
+
+
+@pytest.mark.parametrize("space", [" ", "\n", "\\n", "\u200b", "user: "])
+def test_a_long_run_of_spaces_takes_no_minutes(space):
+    question, began = "<q" + space * 20_000 + "<", time.monotonic()
+    assert strip_placeholders(question, everywhere=True) == question and time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(("question", "left"), [("Isolated?", "Isolated?"), ("Is it?", "it?")])
+def test_a_prefix_ends_at_a_words_edge(question, left):
+    assert without_prefix(question, "Is")[0] == left
+
+
+def test_a_number_of_thousands_of_digits_is_one_line(tmp_path):
+    src = lay(tmp_path, of={"r.json": '[{"a": 1},\n{"a": ' + "9" * 5000 + "}]"}) / "r.json"
+    with pytest.raises(UserError, match=r"r.json:2: has a number of too many digits to be read; correct or delete it"):
+        list(json_records(src))
+    with pytest.raises(UserError, match=r"r.json: has a number of too many digits to be read; correct the file"):
+        json_value(src)
 
 
 INSTRUCTION = "You are an expert. Answer in 1-5 words."

@@ -98,6 +98,13 @@ def test_a_clip_that_breaks_off_keeps_the_frames_before(tmp_path):
     with pytest.raises(UserError, match=r"cut.mp4: breaks off after [23]\.\d of 6.0 s; give a whole clip; the \d frames before .* kept in"):
         extract_frames(tmp_path / "cut.mp4", tmp_path)
     assert len(list((tmp_path / "cut").glob("*.jpg"))) in (3, 4)
+    for name in ("whole.mkv", "whole.avi"):  # whose length stands elsewhere
+        content_of = make_clip(tmp_path / name, 60, noise=True).read_bytes()
+        cut = tmp_path / name.replace("whole", "cut")
+        cut.write_bytes(content_of[: len(content_of) // 2])
+        with pytest.raises(UserError, match=r"breaks off after [23]\.\d of \d.\d s; give a whole clip"):
+            extract_frames(cut, tmp_path / cut.suffix)
+        assert len(extract_frames(tmp_path / name, tmp_path / "wholes" / cut.suffix)) == 6
     (tmp_path / "headless.mp4").write_bytes(content[len(content) // 2 :])
     with pytest.raises(UserError, match=r"headless.mp4: can't be read \(.+\); give a whole clip$"):
         extract_frames(tmp_path / "headless.mp4", tmp_path)

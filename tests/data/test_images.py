@@ -3,9 +3,11 @@
 import base64
 import io
 import json
+import struct
 import subprocess
 import sys
 import warnings
+import zlib
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -149,6 +151,42 @@ def test_a_picture_is_turned_by_its_tag_everywhere(tmp_path, tag, suffix):
     assert np.abs(np.asarray(load_image(path, limits), int) - np.asarray(scene().resize((56, 28)), int)).max() <= 8
     small = Image.open(io.BytesIO(base64.b64decode(Thumbnails(tmp_path).get([path.name]).split(",")[1])))
     assert small.size == (60, 40) and np.abs(np.asarray(small, int) - np.asarray(scene(), int)).mean() < 6
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB"])
+@pytest.mark.parametrize("tag", range(2, 9))
+def test_a_tiff_without_compression_is_turned_rightly_by_its_path_too(tmp_path, tag, mode):
+    """Pillow maps such a file into memory, and garbles what it turns."""
+    grey = np.asarray(scene().convert("L"))
+    pixels = {"L": grey, "I;16": grey.astype(np.uint16) * 257, "RGB": np.asarray(scene())}[mode]
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    turned = stored(scene(), tag)
+    turned = turned if mode == "RGB" else turned.convert("L")
+    deep = Image.fromarray(np.asarray(turned).astype(np.uint16) * 257) if mode == "I;16" else turned
+    deep.save(tmp_path / "a.tif", exif=exif)
+    expected = pixels // 257 if mode == "I;16" else pixels
+    assert np.array_equal(np.asarray(open_image(tmp_path / "a.tif").image, int), expected.astype(int))
+
+
+def png_of_16_bits(values, colour_type):
+    """A PNG file of values (height, width, channels), written by hand: Pillow writes no colours of 16 bits."""
+    height, width = values.shape[:2]
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("channels, colour_type", [(3, 2), (2, 4), (4, 6)], ids=["RGB", "LA", "RGBA"])
+def test_colours_of_12_bits_in_16_are_refused_and_not_nearly_black(channels, colour_type):
+    values = np.linspace(0, 65535, 40 * 60).reshape(40, 60, 1).repeat(channels, 2)
+    if channels != 3:
+        values[..., -1] = 65535  # wholly there
+    assert np.asarray(open_image(io.BytesIO(png_of_16_bits(values, colour_type))).image).max() == 255
+    values[..., : 3 if channels > 2 else 1] /= 16
+    with pytest.raises(BadImage, match="colours up to 15 of 255, as if 12 bits were stored in 16"):
+        open_image(io.BytesIO(png_of_16_bits(values, colour_type)))
 
 
 def test_a_broken_exif_part_turns_nothing_and_says_nothing(tmp_path):

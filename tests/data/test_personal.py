@@ -93,6 +93,9 @@ def test_what_is_written_beside_the_pixels():
     texts.add_text("Software", "Hans 3.0")
     assert [item.text for item in in_picture(picture("PNG", pnginfo=texts))] == ["Author: Huber"]
     assert [item.kind for item in in_picture(picture("JPEG", comment=b"Frau Meier"))] == ["name"]
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("PatientID", "Kowalczyk")
+    assert [item.text for item in in_picture(picture("PNG", pnginfo=texts))] == ["PatientID: Kowalczyk"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", picture("PNG"), picture("JPEG"), picture("JPEG", exif=b"Exif\0\0broken")])
@@ -104,6 +107,7 @@ def test_rows_are_counted_by_place_and_kind():
     rows = [
         {"id": "0", "question": "What is it?", "answer": "pat. meier, born 1900", "answers": ["Dr. Huber"], "image": "a.png", "group": 7},
         {"id": "1", "question": "Is Dr. Huber there?", "answer": None, "image": "hans/a.png", "group": "Meier, Anna"},
+        {"id": "2", "question": "What?", "answer": "a polyp", "image": "a2.png", "group": 12345678, "patient_name": "Hans Meier"},
     ]
     found = count(rows, {"a.png": in_picture(picture("JPEG", comment=b"Frau Meier"))})
     assert {where: facts["rows"] for where, facts in found.items()} == {
@@ -111,7 +115,8 @@ def test_rows_are_counted_by_place_and_kind():
         "pictures": {"name": 1},
         "questions": {"name": 1},
         "file names": {"name": 1},
-        "groups": {"name": 1},
+        "groups": {"name": 1, "identifier": 1},
+        "column patient_name": {"name": 1},
     }
     assert found["answers"]["first"] == [["0", "name", "Dr. Huber"], ["0", "date", "born 1900"]]
 

@@ -21,6 +21,7 @@ from PIL import Image
 from data.readers import convert
 from data.rows import read_rows
 from data.split import assign, assign_fold, config_lines, describe, describe_folds, folds_jsonl, split_jsonl, stratified, stratified_folds
+from data.text import nearly_same_groups
 from files import UserError, sha256, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -325,6 +326,26 @@ def test_numbers_name_groups_as_their_text_does(tmp_path):
     rows = [{**row, "group": number % 40} for number, row in enumerate(make_rows(40))]
     for name, found in split(tmp_path, rows, stratify="none").items():
         assert all(assign(str(row["group"])) == name for row in found)
+
+
+@pytest.mark.parametrize("stratify", ["question", "none"])
+def test_a_group_in_two_spellings_is_one_and_rows_keep_theirs(tmp_path, stratify):
+    spelled = ["P{}", "p{}", "P{} ", "P{}\u200b", "Ｐ{}"]
+    rows = [{**row, "image": f"{n}.jpg", "group": spelled[n % 5].format(n // 5)} for n, row in enumerate(make_rows(100, 1))]
+    rows.append({**rows[0], "group": "p0"})  # one image, its group in two spellings
+    splits = split(tmp_path, rows, stratify=stratify, near="off")
+    numbers = [{row["group"].strip(" \u200b")[1:] for row in found} for found in splits.values()]
+    assert sum(map(len, numbers)) == 20 and len(set.union(*numbers)) == 20
+    assert {row["group"] for found in splits.values() for row in found} == {row["group"] for row in rows}
+
+
+def test_groups_that_differ_in_leading_zeros_are_a_warning(tmp_path):
+    rows = [{**row, "image": f"{n}.jpg", "group": n % 20} for n, row in enumerate(make_rows(100, 1))]
+    write_jsonl(tmp_path / "all.jsonl", [*rows, {**rows[0], "image": "x.jpg", "group": "007"}])
+    says = "WARNING: groups 007 and 7 count as two; if they are one patient or video, write them alike and split anew"
+    assert says in describe(split_jsonl(tmp_path / "all.jsonl", tmp_path))
+    assert says in describe_folds(folds_jsonl(tmp_path / "all.jsonl", tmp_path / "folds", 2))
+    assert nearly_same_groups(["1.5", "1.05", "10", "1", "a"]) is None and nearly_same_groups(["P01", "p1"]) == ["P01", "p1"]
 
 
 def test_split_json_says_how_it_was_made(tmp_path):

@@ -6,6 +6,7 @@ python -m pytest tests/data/test_table.py -v
 import csv
 import datetime
 import re
+import tracemalloc
 
 import openpyxl
 import pytest
@@ -13,7 +14,8 @@ import yaml
 from test_readers import converted, lay, only, read, run
 
 from data import readers
-from data.formats.table import TextLoader, read_mapping
+from data.formats.spreadsheet import read_spreadsheet
+from data.formats.table import TextLoader, is_date, read_mapping
 from data.formats.table_suggest import suggest_mapping
 from files import UserError
 
@@ -152,6 +154,7 @@ REFUSED = {
     "unknown key": ("imgae: f\n", [], "m.yaml: unknown key 'imgae'; known are image, group, sheet"),
     "unknown key of a column": ("image: f\nquestions: {p: {question: q, map: {}}}", [], "m.yaml: questions: p: unknown key 'map'; known"),
     "key twice": (M + "questions:\n  g: r\n", [], "m.yaml:4: not valid YAML (gives a key twice: 'questions'); correct it"),
+    "deep": ("image: " + "[" * 100_000, [], "m.yaml: is nested too deeply; write it flat"),
     "no YAML": ("image: [", [], "m.yaml:1: not valid YAML"),
     "text for a mapping": ("image", [], "m.yaml: is 'image'; write `key: value` lines"),
     "both forms": (M + "question: p\nanswer: p\n", [], "m.yaml: give either questions (one row a picture) or question and answer"),
@@ -274,3 +277,130 @@ def test_the_command_suggests_and_converts(tmp_path):
         "-m", "data.readers", "table", tmp_path / "my findings.xlsx", tmp_path / "dst", "--mapping", tmp_path / "dst" / "mapping.yaml"
     )
     assert done.returncode == 0 and "data.language: de\n" in done.stdout and read(tmp_path / "dst" / "all.jsonl")
+
+
+def suggested(folder, *lines):
+    """(the first mapping's text, the mapping) of a workbook of these lines."""
+    suggest_mapping(workbook(folder / "t.xlsx", *lines), folder / "m.yaml", folder / "dst")
+    text = (folder / "m.yaml").read_text(encoding="utf-8")
+    return text, yaml.load(text, TextLoader)
+
+
+def patients(*columns, count=20, pictures=3):
+    """A table of patients with pictures; cells of columns that it doesn't know are the patient's number in letters."""
+    yield list(columns)
+    for number in range(count * pictures):
+        who = number // pictures
+        known = {
+            "Bildqualität": ["gut", "schlecht"][number % 2],
+            "Patientenalter": 30 + who // 3,
+            "Bild": f"{number:03}",
+            "Polyp": number % 2,
+        }
+        code = "".join("abcdefghij"[int(digit)] for digit in f"{who:02}")
+        known |= {"Name": f"Meier {code}", "Geb.": datetime.date(1950, 1, 1 + who), "Befund": ["Anna", "rot"][number % 2]}
+        yield [known.get(column, f"P{code}") for column in columns]
+
+
+@pytest.mark.parametrize(
+    ("columns", "group", "left"),
+    [
+        (["Bildqualität", "Patientenalter", "Patient", "Name", "Geb.", "Bild", "Polyp"], "Patient", ["Patientenalter", "Name", "Geb."]),
+        (["Bild", "PatientName", "Pat-ID", "Hausarztcode", "Polyp"], "Pat-ID", ["PatientName", "Hausarztcode"]),
+        (["Bild", "Video", "PatNr", "birth_date", "Befund", "Polyp"], "PatNr", ["Video", "birth_date", "Befund"]),
+        (["Bild", "Patient age", "Patientencode", "Polyp"], "Patientencode", ["Patient age"]),
+        (["Bild", "Patientenname", "Polyp"], None, ["Patientenname"]),
+    ],
+)
+def test_a_first_mapping_asks_nothing_that_tells_who_the_patient_is(tmp_path, columns, group, left):
+    text, mapping = suggested(tmp_path, *patients(*columns))
+    asked = {"Polyp", "Bildqualität"} & set(columns)
+    assert (mapping["image"], mapping.get("group"), set(mapping["questions"])) == ("Bild", group, asked)
+    assert all(f"# left out: {name} (may name patients)" in text for name in left)
+    assert not re.search("Meier|Anna|Pa[a-j]|1950", text)
+
+
+@pytest.mark.parametrize(
+    ("column", "question"),
+    [
+        ("Größe (mm)", "Wie groß in mm: Größe?"),
+        ("Polypgröße mm", "Wie groß in mm: Polypgröße?"),
+        ("Größe_Polyp_µm", "Wie groß in µm: Polyp?"),
+    ],
+)
+def test_a_unit_in_a_columns_name_asks_for_a_size(tmp_path, column, question):
+    _, mapping = suggested(tmp_path, ["Bild", column], *([f"{i}.jpg", i % 5] for i in range(20)))
+    assert mapping["questions"] == {column: {"question": question, "empty": "skip"}}
+
+
+DATES = [
+    "05. Okt",
+    "5-Oct",
+    "10. Mai",
+    "Okt 24",
+    "Mai. 10",
+    "05.10.2024",
+    "5/10/24",
+    "05.10.",
+    "2024-10-05",
+    "2024-10-05 00:00:00",
+    "10月5日",
+]
+
+
+@pytest.mark.parametrize("text", DATES)
+@pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])
+def test_texts_that_were_a_date_to_the_spreadsheet_are_refused(tmp_path, text, name):
+    name = name if text.isascii() else "t.xlsx"  # Windows-1252 has no such letters
+    src, options = table(tmp_path, M, ["f", "g", "p"], ["a", "g1", text], name=name)
+    with pytest.raises(UserError, match=r"2, p: the answer is the date '.*'; tables make dates of entries such as 5-10: format the column"):
+        readers.convert("table", src, tmp_path / "dst", **options, say=[].append)
+    options["mapping"].write_text(f"image: f\nquestions: {{p: {{question: q, values: {{'{text}': 5-10}}}}}}", encoding="utf-8")
+    rows, _ = converted("table", src, tmp_path / "dst", **options, say=[].append)
+    assert [row["answer"] for row in rows] == ["5-10"]
+
+
+@pytest.mark.parametrize("text", ["5-10", "5-10 mm", "5.10", "3 markers", "1/2", "II-III", "may", "5 mm", "3 mars-like folds", "1.2.3.4"])
+def test_texts_that_only_resemble_a_date_are_answers(text):
+    assert not is_date(text)
+
+
+@pytest.mark.parametrize(
+    ("number_format", "value", "shown"),
+    [
+        ('0" mm"', 5, "5 mm"), ("0\\ \\m\\m", 5, "5 mm"), ('0.0" mm"', 2.5, "2.5 mm"), ('"ca. "0" mm"', 5, "ca. 5 mm"),
+        ('000" ml"', 7, "007 ml"),
+        ("0 %", 0.285, "28.5%"), ('0" %"', 5, "5 %"), ('0" mm";"minus "0" mm"', -5, "minus 5 mm"), ('0" mm"', -5, "-5 mm"),
+        ('0.0,"k"', 5500, "5.5k"), ("[$€-407] 0", 5, "€ 5"), ('General" mm"', 2.5, "2.5 mm"), ("0.00E+00", 5, 5), ("# ?/?", 0.5, 0.5),
+        ("_-* #,##0.00\\ _€_-", 5, 5), ('[>9]0" mm";0" cm"', 5, 5), ("[Red]0", 5, 5), ("000", 7, "007"), ("General", 5, 5),
+    ],
+)  # fmt: skip
+def test_a_number_is_what_its_format_shows(tmp_path, number_format, value, shown):
+    src = workbook(tmp_path / "t.xlsx", ["n"], [value])
+    book = openpyxl.load_workbook(src)
+    book.active["A2"].number_format = number_format
+    book.save(src)
+    assert read_spreadsheet(src, None, print)[1][0][1] == {"n": shown}
+
+
+def test_cells_that_are_only_formatted_take_no_memory(tmp_path):
+    src = workbook(tmp_path / "t.xlsx", ["n", "m"], ["a", 1], [None, None], [None, 2])
+    book = openpyxl.load_workbook(src)
+    book.active.cell(20_000, 300).number_format = "0.0"
+    book.save(src)
+    tracemalloc.start()
+    try:
+        assert read_spreadsheet(src, None, print) == (
+            ["n", "m"],
+            [(f"{src}: row 2", {"n": "a", "m": 1}), (f"{src}: row 4", {"n": None, "m": 2})],
+        )
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_columns_with_a_number_or_a_patient_in_their_name_are_still_asked(tmp_path):
+    columns = ["Bild", "Patient", "Number of polyps", "No. of clips", "Patient position", "Video quality"]
+    lines = ([f"{i}.jpg", f"P{i // 3}", i % 4, i % 5, ["left", "supine"][i % 2], ["good", "poor"][i % 2]] for i in range(20))
+    _, mapping = suggested(tmp_path, columns, *lines)
+    assert (mapping["group"], list(mapping["questions"])) == ("Patient", columns[2:])
