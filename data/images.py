@@ -71,7 +71,7 @@ def open_image(file, draft=None):
             image.load()
             still = _orientation(image)  # Pillow turns TIFFs by itself
             plain = _on_white(image)
-            if deep and plain.mode == "RGB":
+            if deep:
                 _refuse_few_bits(image)
         turn = TURNS.get(still)
         plain = plain if turn is None else plain.transpose(turn)
@@ -100,21 +100,17 @@ def _starts_with(file, start):
 
 
 def _has_16_bits(image):
-    """Has a file that is not read yet 16 bits a channel? Pillow keeps the upper eight of colours."""
-    return any("16" in str(tile[3]) for tile in image.tile)
+    """Has a file that is not read yet several channels of 16 bits, as its raw mode (`RGB;16B`) says? Pillow keeps the upper eight."""
+    rawmodes = (tile[3] if isinstance(tile[3], str) else (tile[3] or ("",))[0] for tile in image.tile)
+    return len(image.getbands()) > 1 and any(str(rawmode).endswith((";16B", ";16L", ";16N")) for rawmode in rawmodes)
 
 
 def _refuse_few_bits(image):
     """Refuse 16 bits a channel of whose upper eight so few are used that they would be all but black."""
-    brightest = max(high for band, (_, high) in zip(image.getbands(), _extremes(image)) if band != "A")
+    brightest = max(high for band, (_, high) in zip(image.getbands(), image.getextrema()) if band != "A")
     if 0 < brightest < TWELVE_BITS >> 8:
         problem = f"colours up to {brightest} of 255, as if 12 bits were stored in 16, and nothing says which is white"
         raise BadImage(problem, "holds", "save it with 8 bits")
-
-
-def _extremes(image):
-    extremes = image.getextrema()
-    return extremes if isinstance(extremes[0], tuple) else [extremes]
 
 
 def _orientation(image):

@@ -189,6 +189,14 @@ def test_colours_of_12_bits_in_16_are_refused_and_not_nearly_black(channels, col
         open_image(io.BytesIO(png_of_16_bits(values, colour_type)))
 
 
+@pytest.mark.parametrize("suffix", ["bmp", "tif", "png", "jp2"])
+def test_a_dark_picture_of_8_bits_is_none_of_them(tmp_path, suffix):
+    """Whatever numbers stand in its tiles: a line of this one has 164 bytes as BMP."""
+    dark = np.full((16, 54, 3), 12, np.uint8)
+    Image.fromarray(dark).save(tmp_path / f"a.{suffix}")
+    assert np.array_equal(np.asarray(open_image(tmp_path / f"a.{suffix}").image), dark)
+
+
 def test_a_broken_exif_part_turns_nothing_and_says_nothing(tmp_path):
     for name, exif in (("a.jpg", b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x09\x01"), ("b.jpg", b"Exif\0\0nonsense")):
         scene().save(tmp_path / name, exif=exif)
