@@ -33,12 +33,12 @@ import torch
 from peft.tuners.lora import Linear as LoraLinear
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
-from transformers import AutoModelForImageTextToText, Qwen2VLConfig
+from transformers import AutoModelForImageTextToText
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.train import TRL, Packed, Plain
+from bench.train import TRL, Packed, Plain, model_config
 from config import argument_parser, load_config
 from data.preprocess import ensure_enriched
 from dataset import group_by_image, load_dataset
@@ -73,15 +73,8 @@ CHECKPOINTING = {"use_reentrant": False}
 
 def random_model(size, processor, lora, device):
     """A Qwen2-VL of a size, random weights drawn on the device in its precision, LoRA with random B (it starts at zero)."""
-    text, vision, sections = SIZES[size]
-    token = processor.tokenizer.convert_tokens_to_ids
-    special = {f"{kind}_token_id": token(f"<|{kind}_pad|>") for kind in ("image", "video")}
-    special |= {f"vision_{side}_token_id": token(f"<|vision_{side}|>") for side in ("start", "end")}
-    rope = {"type": "mrope", "rope_type": "default", "mrope_section": sections, "rope_theta": 1e6}
-    text = {**text, "vocab_size": max(152_064 if size == "7b" else 0, len(processor.tokenizer)), "rope_parameters": rope}
-    text |= {"bos_token_id": None, "eos_token_id": processor.tokenizer.eos_token_id, "pad_token_id": processor.tokenizer.pad_token_id}
-    vision = {**vision, "hidden_size": text["hidden_size"], "mlp_ratio": 4}
-    config = Qwen2VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False, **special)
+    vocabulary = max(152_064 if size == "7b" else 0, len(processor.tokenizer))
+    config = model_config(*SIZES[size], processor, vocabulary, tied=False)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     torch.manual_seed(0)
     with device:

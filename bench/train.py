@@ -67,20 +67,25 @@ SIZES = {  # text, vision, rope sections, dtype, pixels of an image
 # The work: a random model with LoRA, and images with questions
 
 
-def random_model(size, processor, lora):
-    """A Qwen2-VL of a size with random weights, LoRA on the language model with random B (it starts at zero)."""
-    text, vision, sections, dtype, _ = SIZES[size]
+def model_config(text, vision, sections, processor, vocabulary, tied):
+    """The Qwen2VLConfig of a size, with the special tokens of a processor."""
     token = processor.tokenizer.convert_tokens_to_ids
     special = {f"{kind}_token_id": token(f"<|{kind}_pad|>") for kind in ("image", "video")}
     special |= {f"vision_{side}_token_id": token(f"<|vision_{side}|>") for side in ("start", "end")}
     rope = {"type": "mrope", "rope_type": "default", "mrope_section": sections, "rope_theta": 1e6}
-    text = {**text, "vocab_size": 151_936, "rope_parameters": rope, "bos_token_id": None, "eos_token_id": token("<|im_end|>")}
-    config = Qwen2VLConfig(
-        text_config={**text, "pad_token_id": token("<|endoftext|>")},
+    ends = {"bos_token_id": None, "eos_token_id": processor.tokenizer.eos_token_id, "pad_token_id": token("<|endoftext|>")}
+    return Qwen2VLConfig(
+        text_config={**text, "vocab_size": vocabulary, "rope_parameters": rope, **ends},
         vision_config={**vision, "hidden_size": text["hidden_size"], "mlp_ratio": 4},
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
         **special,
     )
+
+
+def random_model(size, processor, lora):
+    """A Qwen2-VL of a size with random weights, LoRA on the language model with random B (it starts at zero)."""
+    text, vision, sections, dtype, _ = SIZES[size]
+    config = model_config(text, vision, sections, processor, vocabulary=151_936, tied=True)
     set_seed(0)
     model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa").requires_grad_(False)
     model = attach_lora(model, lora)

@@ -100,8 +100,8 @@ def _mined(train_rows, settings):
         if rules["candidates"] is None and asked_type != "yes_no" and _is_one_plain_answer(question.answers):
             others.update(questions=1, rows=1)
             continue
-        is_yes_no = question.form is not None or asked_type == "yes_no" and rules["candidates"] is not None
-        is_yes_no |= may_name_one_thing(key, reading.languages)
+        by_rules = asked_type == "yes_no" and rules["candidates"] is not None
+        is_yes_no = question.form is not None or by_rules or may_name_one_thing(key, reading.languages)
         case = asked_type, is_yes_no, question.grouped, question.tight, _small(question.answers)
         entry, own_folded = known.get(case) or _describe_question(asked_type, is_yes_no, question, settings)
         if case[-1] is not None:  # a data set that asks each of its questions once has few such cases

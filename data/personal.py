@@ -123,8 +123,8 @@ def count(rows, pictures=None):
     found = {}
     for row in rows:
         references = row.get("answers") if isinstance(row.get("answers"), list) else ()
-        places = {"answers": [row.get("answer"), *references], "questions": [row.get("question")], "groups": [row.get("group")]}
-        places["groups"] = [str(row["group"])] if isinstance(row.get("group"), int) else places["groups"]
+        group = str(row["group"]) if isinstance(row.get("group"), int) else row.get("group")
+        places = {"answers": [row.get("answer"), *references], "questions": [row.get("question")], "groups": [group]}
         places |= {f"column {key}": [value] for key, value in row.items() if key not in KNOWN}
         hits = {name: [item for text in texts if isinstance(text, str) for item in in_text(text)] for name, texts in places.items()}
         hits |= {"file names": [item for name in images_of(row) for item in in_file_name(name)]}

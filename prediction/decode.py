@@ -243,6 +243,13 @@ def answer_text(tokenizer, ids, answer_prefix=""):
 # The reference: transformers' generate
 
 
+def generate(model, tokenizer, inputs, **settings):
+    """transformers' `generate`, greedily and in the precision of training. inputs: see `left_padded`."""
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    with autocast_of_training(model):
+        return model.generate(**inputs, **GREEDY, **ends, **settings)
+
+
 @torch.no_grad()
 def answer_by_generate(model, dataset, items, cfg, decoding, max_new_tokens):
     """Greedy answers through `generate`, one question a row, each kept to its own constraint by prefix_allowed_tokens_fn."""
@@ -260,9 +267,7 @@ def answer_by_generate(model, dataset, items, cfg, decoding, max_new_tokens):
         return grammar.after(said).allowed() if grammar else anything
 
     longest = max(max_new_tokens * (plan.grammar is None) or plan.grammar.height() for plan in plans)
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    with autocast_of_training(model):
-        generated = model.generate(**inputs, **GREEDY, **ends, max_new_tokens=longest, prefix_allowed_tokens_fn=allowed)
+    generated = generate(model, tokenizer, inputs, max_new_tokens=longest, prefix_allowed_tokens_fn=allowed)
     answers = []
     for plan, ids in zip(plans, generated[:, start:].tolist()):
         cut = plan.decoding == "free" and tokenizer.eos_token_id not in ids
@@ -290,9 +295,7 @@ def answer_allowed_set(model, dataset, items, cfg, decoding, max_new_tokens):
     for ids, members in same.items():
         inputs = left_padded([leaves[index] for index in members], batch, tokenizer.pad_token_id)
         only_these = [AllowedTokensLogitsProcessor(allowed_token_ids(ids))]
-        ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-        with autocast_of_training(model):
-            generated = model.generate(**inputs, **GREEDY, **ends, logits_processor=only_these, max_new_tokens=max(map(len, ids)))
+        generated = generate(model, tokenizer, inputs, max_new_tokens=max(map(len, ids)), logits_processor=only_these)
         for index, tokens in zip(members, generated[:, inputs["input_ids"].shape[1] :].tolist()):
             end = tokens.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in tokens else len(tokens)
             answers[index] = Answer(answer_text(tokenizer, tokens[:end], cfg.answer_prefix), "allowed_set")
