@@ -13,7 +13,6 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 
-from config import PromptConfig
 from files import UserError, short, write_json, write_text
 from model.folders import whole_folder, write_sums
 from model.on_disk import EXPERIMENT_FILE, WEIGHTS_FILE, adapter_facts, check_adapter_folder
@@ -22,7 +21,6 @@ from model.on_disk import EXPERIMENT_FILE, WEIGHTS_FILE, adapter_facts, check_ad
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
 
 DIVERGED = "lower train.lr or raise train.warmup_ratio, and start again with --overwrite"  # the remedy
-EARLIER = {"prompt": PromptConfig().model_dump(), "max_frames": None}  # what adapters were trained with that don't say
 LANGUAGE_LAYERS = r"model\.language_model\.layers\.\d+\.\w+"  # anchored: the tower has projections of its own
 
 
@@ -147,7 +145,7 @@ def check_adapter(folder, facts):
     """Raise UserError when the adapter in `folder` was trained with other `experiment_facts`; of the model see `refuse_other_base`."""
     saved = adapter_facts(folder)
     for key, value in facts.items():
-        was = saved.get(key, EARLIER.get(key))
+        was = saved.get(key)
         if key == "model_name" or was == value or key == "answer_rules" and _same_rules(was, value):
             continue
         if key == "answer_rules" and was and was.get("space", "none") == value.get("space"):

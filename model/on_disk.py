@@ -6,10 +6,12 @@ if __name__ == "__main__":
 import json
 from pathlib import Path
 
+from config import PromptConfig
 from files import UserError, read_json, refuse_pointer
 
 DOWNLOAD = "download it again"
 CONFIG_FILE, WEIGHTS_FILE, EXPERIMENT_FILE = "adapter_config.json", "adapter_model.safetensors", "experiment.json"  # of an adapter
+EARLIER = {"prompt": PromptConfig().model_dump(), "max_frames": None}  # what adapters were trained with that don't say
 # What a model's folder needs: of each line, all files of one of the alternatives.
 PROCESSOR_FILES = (
     (("config.json",),),
@@ -55,11 +57,11 @@ def read_object(path, remedy="copy the adapter again, or train it anew"):
 
 
 def adapter_facts(folder):
-    """What an adapter says of its training (a dict). Raises UserError where it does not."""
+    """What an adapter says of its training (a dict), and EARLIER of what older ones don't. Raises UserError where it says nothing."""
     path = Path(folder) / EXPERIMENT_FILE
     if not path.is_file():
         raise UserError(f"adapter {folder} has no {EXPERIMENT_FILE}; train it with train_exp1.py")
-    return read_object(path)
+    return {**EARLIER, **read_object(path)}
 
 
 def refuse_other_base(folder, model_name, weights):

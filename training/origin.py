@@ -5,7 +5,7 @@ if __name__ == "__main__":
 
 import json
 
-from config import PromptConfig, flat
+from config import flat
 from data.contents import CACHE, weights_hash
 from files import UserError, short
 from model.on_disk import CONFIG_FILE, adapter_facts, check_adapter_folder, read_object, refuse_other_base
@@ -31,8 +31,7 @@ def check_init_adapter(cfg):
     if folder.resolve().is_relative_to(cfg.output_dir.resolve()):
         raise UserError(f"train.init_adapter: {folder} lies in output_dir, whose run would be replaced; set another output_dir")
     check_adapter_folder(folder)
-    saved = {"prompt": PromptConfig().model_dump(), **adapter_facts(folder)}
-    was = {**flat(saved), **_lora(folder / CONFIG_FILE)}
+    was = {**flat(adapter_facts(folder)), **_lora(folder / CONFIG_FILE)}
     now = {"prompt_style": cfg.prompt_style, "answer_prefix": cfg.answer_prefix}
     now |= flat({"prompt": cfg.prompt.model_dump(), "image": cfg.image.model_dump(), "lora": cfg.lora.model_dump(exclude={"dropout"})})
     now["lora.target_modules"] = sorted(now["lora.target_modules"])
