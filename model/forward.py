@@ -4,25 +4,32 @@ if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
 from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import wraps
 from inspect import signature
 from types import MethodType
 
 import torch
 from peft import PeftModel
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText
+from transformers.utils import ModelOutput
 from transformers.vision_utils import get_vision_cu_seqlens
 
 from model.token_tree import IGNORE_INDEX, supervised_parents, tree_position_ids
 from model.tree_attention import LAYOUT, branch_mask, chain_mask
 
 LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+LOGITS_AT_ONCE = 2**26  # 441 tokens of Qwen2-VL's vocabulary, 0.8 GB with what the loss needs
 
 
 def use_tree_attention(model):
-    """Prepare the language model for flattened trees: `tree_attention.tree_attention`, and `compute_only_what_is_read`.
+    """Prepare the model for flattened trees: `tree_attention.tree_attention`, `compute_only_what_is_read` and `score_targets`.
 
     The tower keeps its own attention. Returns the model.
     """
+    score_targets(model)
     if not why_rows_stay_plain(base_model(model).config):
         base_model(model).set_attn_implementation({"text_config": "tree"})
         compute_only_what_is_read(model)
@@ -49,6 +56,49 @@ def _last_layer_forward(layer, hidden_states, read=None, **kwargs):
     some = tokens.index_select(0, read)[None]
     some = some + layer.mlp(layer.post_attention_layernorm(some))
     return tokens.index_copy(0, read, some[0]).view_as(hidden_states)
+
+
+@dataclass
+class AnswerScores(ModelOutput):
+    """Of N supervised tokens, flat in row order: cross-entropy in nats, (N,) float32, and the likeliest token, (N,) int64."""
+
+    losses: torch.Tensor = None
+    predicted: torch.Tensor = None
+
+
+def score_targets(model):
+    """Give the model's forward the argument `targets`. Returns the model.
+
+    targets: (N,) int64, the tokens after those that logits_to_keep (B, T) bool marks. With them the forward returns AnswerScores,
+    and logits exist LOGITS_AT_ONCE at a time, computed again in the backward: whole, those of sentences would need gigabytes.
+    """
+    inner = base_model(model)
+    of_class = type(inner).forward
+
+    @wraps(of_class)  # whose arguments `generate` looks at
+    def forward(self, *args, targets=None, **kwargs):
+        if targets is None:
+            return of_class(self, *args, **kwargs)
+        keep, _ = kwargs.pop("logits_to_keep"), kwargs.pop("labels", None)
+        return token_scores(self.lm_head, self.model(*args, **kwargs).last_hidden_state[keep], targets)
+
+    inner.forward = MethodType(forward, inner)
+    return model
+
+
+def token_scores(lm_head, hidden, targets):
+    """AnswerScores of hidden states (N, H) and the tokens (N,) that they should predict."""
+    at_once = max(1, LOGITS_AT_ONCE // lm_head.weight.shape[0])
+    if len(hidden) <= at_once:
+        return AnswerScores(*_token_scores(lm_head, hidden, targets))
+    parts = zip(hidden.split(at_once), targets.split(at_once))
+    scores = [checkpoint(_token_scores, lm_head, *part, use_reentrant=False) for part in parts]
+    return AnswerScores(*map(torch.cat, zip(*scores)))
+
+
+def _token_scores(lm_head, hidden, targets):
+    logits = lm_head(hidden)
+    return cross_entropy(logits.float(), targets, reduction="none"), logits.argmax(-1)
 
 
 def base_model(model):
@@ -160,19 +210,17 @@ def plain_inputs(batch):
 
 
 def training_inputs(model, batch):
-    """`tree_inputs` for a loss: logits on the tokens before supervised ones only, flat in row order, and no cache."""
+    """`tree_inputs` for a loss: the forward returns the AnswerScores of the supervised tokens, and keeps no cache."""
     keep = supervised_parents(batch["labels"])
     read = {} if why_rows_stay_plain(base_model(model).config) else {"read": keep.flatten().nonzero().squeeze(1)}
-    return {**tree_inputs(model, batch), **_put({**read, "logits_to_keep": keep}, model), "use_cache": False}
+    targets = batch["labels"][batch["labels"] != IGNORE_INDEX]
+    return {**tree_inputs(model, batch), **_put({**read, "logits_to_keep": keep, "targets": targets}, model), "use_cache": False}
 
 
-def answer_loss(outputs, labels, num_items_in_batch=None):
-    """Mean cross-entropy over the supervised tokens.
+def answer_loss(scores, labels, num_items_in_batch=None):
+    """Mean cross-entropy over the supervised tokens, a scalar. scores: AnswerScores.
 
-    outputs.logits: (N, V) for the N supervised tokens of labels (B, T) in row order. num_items_in_batch: their number in
-    the whole optimizer step (micro-batches and ranks), over which the mean goes; None for this batch alone.
+    labels: not read; the Trainer hands them over. num_items_in_batch: number of supervised tokens in the whole optimizer step
+    (micro-batches and ranks), over which the mean goes; None for this batch alone.
     """
-    targets = labels[labels != IGNORE_INDEX]
-    logits = outputs.logits.reshape(-1, outputs.logits.shape[-1]).float()
-    loss = torch.nn.functional.cross_entropy(logits, targets.to(logits.device), reduction="sum")
-    return loss / (num_items_in_batch if num_items_in_batch is not None else len(targets))
+    return scores.losses.sum() / (num_items_in_batch if num_items_in_batch is not None else len(scores.losses))

@@ -185,7 +185,7 @@ def test_the_share_that_is_right_token_by_token(trained, monkeypatch):
     assert 0 <= share_teacher_forced(model, training_set, images=2) < 1
     with torch.no_grad():
         batch = training_set.collate([training_set[index] for index in range(4)])
-        chosen = model.eval()(**forward.training_inputs(model, batch)).logits.argmax(-1).flatten()
+        chosen = model.eval()(**forward.training_inputs(model, batch)).predicted
     collate = training_set.collate
 
     def with_own_choice(items, wrong):

@@ -22,7 +22,7 @@ from transformers import AutoModelForImageTextToText
 
 from dataset import patch_sizes
 from model.adapter import attach_lora
-from model.forward import base_model, use_tree_attention
+from model.forward import LOGITS_AT_ONCE, base_model, use_tree_attention
 from model.token_tree import IGNORE_INDEX
 
 STAGES = {
@@ -279,12 +279,17 @@ def step_memory(shape, batch, precision, checkpointing=False):
         "activations": (shape.layers - bool(batch.prefixes)) * kept + outside_bytes(shape, batch, precision),
         "last_layer": last,
         "layer": (one_layer if checkpointing else 0) + gradient_bytes(shape, batch, precision),
-        "logits": batch.supervised * shape.vocabulary * 12,  # float32: the log-softmax, its gradient and the logits'
+        "logits": logits_bytes(shape, batch),
         "vision": vision_bytes(shape, batch.patches, size),
     }
     steady = memory["weights"] + memory["lora"] + memory["batch"]
     at_work = memory["activations"] + max(memory["last_layer"] + memory["logits"], memory["layer"])
     return memory | {"peak": steady + max(memory["vision"], at_work)}
+
+
+def logits_bytes(shape, batch):
+    """Bytes of the logits that exist at once: float32 of the log-softmax, its gradient and the logits'."""
+    return min(batch.supervised, max(1, LOGITS_AT_ONCE // shape.vocabulary)) * shape.vocabulary * 12
 
 
 def layer_bytes(shape, batch, precision, mlp_tokens=None):

@@ -109,12 +109,7 @@ def evaluating(model):
 
 def losses_as_trees(model, batch):
     """(N,) float32: the losses of a batch's N answer tokens, as training computes them."""
-    logits = model(**training_inputs(model, batch)).logits
-    return _cross_entropy(logits.reshape(-1, logits.shape[-1]), batch["labels"][batch["labels"] != IGNORE_INDEX])
-
-
-def _cross_entropy(logits, targets):
-    return torch.nn.functional.cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
+    return model(**training_inputs(model, batch)).losses
 
 
 def losses_alone(model, dataset, item, row):
@@ -129,7 +124,7 @@ def losses_alone(model, dataset, item, row):
     inputs |= {name: item[name].to(model.device) for name in ("pixel_values", "image_grid_thw")}
     with plain_attention(model):
         logits = model(**inputs).logits
-    return _cross_entropy(logits[0, :-1], ids[0, -len(answer_ids) :])
+    return torch.nn.functional.cross_entropy(logits[0, :-1].float(), ids[0, -len(answer_ids) :], reduction="none")
 
 
 @contextmanager
@@ -153,8 +148,8 @@ def share_teacher_forced(model, dataset, images):
         for at in range(0, len(dataset), images):
             items = [dataset[index] for index in range(at, min(at + images, len(dataset)))]
             batch = dataset.collate(items)
-            logits = model(**training_inputs(model, batch)).logits
-            equal = logits.argmax(-1).flatten().cpu() == batch["labels"][batch["labels"] != IGNORE_INDEX]
+            predicted = model(**training_inputs(model, batch)).predicted.cpu()
+            equal = predicted == batch["labels"][batch["labels"] != IGNORE_INDEX]
             rows = [row for packed in dataset.pack(items) for item in packed for row in item["rows"]]
             right += [bool(tokens.all()) for tokens in equal.split([len(dataset.encoded[row["id"]][1]) for row in rows])]
     return sum(right) / len(right)

@@ -145,7 +145,7 @@ def build_trainer(model, train_dataset, eval_dataset, args, callbacks=(), facts=
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
         compute_loss_func=answer_loss,
-        preprocess_logits_for_metrics=lambda logits, labels: (predicted_tokens(logits, labels), supervised_losses(logits, labels)),
+        preprocess_logits_for_metrics=in_rows,
         compute_metrics=lambda evaluation: answer_metrics(evaluation, types),
         callbacks=list(callbacks),
         facts=facts,
@@ -153,19 +153,13 @@ def build_trainer(model, train_dataset, eval_dataset, args, callbacks=(), facts=
     )
 
 
-def predicted_tokens(logits, labels):
-    """(B, T) int64: the likeliest token where labels (B, T) are supervised, IGNORE_INDEX elsewhere. logits: (N, V)."""
-    predicted = torch.full_like(labels, IGNORE_INDEX)
-    predicted[labels != IGNORE_INDEX] = logits.reshape(-1, logits.shape[-1]).argmax(-1)
-    return predicted
-
-
-def supervised_losses(logits, labels):
-    """(B, T) float32: cross-entropy in nats where labels (B, T) are supervised, IGNORE_INDEX elsewhere. logits: (N, V)."""
-    losses = torch.full(labels.shape, float(IGNORE_INDEX), device=labels.device)
-    logits, targets = logits.reshape(-1, logits.shape[-1]).float(), labels[labels != IGNORE_INDEX]
-    losses[labels != IGNORE_INDEX] = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-    return losses
+def in_rows(scores, labels):
+    """AnswerScores' predicted tokens and losses where labels (B, T) are supervised, IGNORE_INDEX elsewhere: two of (B, T)."""
+    losses, predicted = scores
+    rows = [torch.full(labels.shape, IGNORE_INDEX, dtype=values.dtype, device=labels.device) for values in (predicted, losses)]
+    for row, values in zip(rows, (predicted, losses)):
+        row[labels != IGNORE_INDEX] = values
+    return tuple(rows)
 
 
 def answer_metrics(evaluation, types):

@@ -16,7 +16,7 @@ from dataset import encode_answer, load_dataset
 from files import UserError, json_text
 from model import forward
 from model.adapter import attach_lora, check_adapter, experiment_facts, load_adapter, save_adapter
-from model.forward import answer_loss, attention_par, base_model, training_inputs, why_rows_stay_plain
+from model.forward import answer_loss, attention_par, base_model, token_scores, training_inputs, why_rows_stay_plain
 from model.load import device, errors_explained, load_model, load_processor
 from model.token_tree import IGNORE_INDEX
 from templates import IMAGE_PLACEHOLDER, prompt_parts
@@ -69,6 +69,28 @@ def assert_same_objective(cfg, rows, processor, model, **dataset_arguments):
     assert len(plain) == 2 * 7 * 2 and all(grad.abs().max() > 0 for grad in plain.values())
     assert relative_difference(plain, packed) < 1e-5
     return batch
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_5"])
+def test_logits_of_many_answer_tokens_exist_a_few_at_a_time(experiment, processor, family, monkeypatch):
+    """Losses, likeliest tokens and gradients as of all at once; sentences of a few images would need gigabytes."""
+    cfg, rows = experiment
+    types = {"layer_types": ["linear_attention", "full_attention"]} if family == "qwen3_5" else {}
+    model = with_random_lora(random_model(processor, family=family, **types), cfg.lora).train()
+    data = load_dataset(rows, processor, cfg, training=True, model_config=base_model(model).config)
+    batch = data.collate([data[index] for index in range(len(data))])
+    sizes = []
+    base_model(model).lm_head.register_forward_hook(lambda module, args, logits: sizes.append(len(logits)))
+    whole = model(**training_inputs(model, batch))
+    expected = gradients(model, answer_loss(whole, None))
+    (answers,) = sizes
+    sizes.clear()
+    monkeypatch.setattr(forward, "LOGITS_AT_ONCE", 5 * base_model(model).lm_head.out_features + 1)
+    scores = model(**training_inputs(model, batch))
+    found = gradients(model, answer_loss(scores, None))
+    assert answers > 15 and max(sizes) == 5 and sum(sizes) == 2 * answers  # the backward computes them again
+    assert torch.allclose(scores.losses, whole.losses, atol=1e-6) and torch.equal(scores.predicted, whole.predicted)
+    assert relative_difference(expected, found) < 1e-5
 
 
 def training_config(cfg, **changes):
@@ -177,10 +199,10 @@ def test_the_last_layer_computes_what_is_read_and_nothing_else(experiment, proce
     for layer in model.model.language_model.layers:
         layer.mlp.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[:-1].numel()))
     inputs = training_inputs(model, batch)
-    some, read = model(**inputs).logits, inputs.pop("read")
+    some, read = model(**inputs).losses, inputs.pop("read")
     assert len(read) == (batch["labels"] != IGNORE_INDEX).sum() and seen == [batch["labels"].numel(), len(read)]
     seen.clear()
-    assert torch.allclose(model(**inputs).logits, some, atol=1e-5) and seen == [batch["labels"].numel()] * 2
+    assert torch.allclose(model(**inputs).losses, some, atol=1e-5) and seen == [batch["labels"].numel()] * 2
 
 
 @pytest.mark.parametrize(
@@ -222,13 +244,15 @@ def test_branches_would_differ_if_they_saw_each_other(experiment, processor):
     assert abs(answer_loss(model(**training_inputs(model, batch)), batch["labels"]) - loss) > 1e-3
 
 
-def test_answer_loss_is_a_mean_over_the_step(model):
-    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
-    labels = torch.tensor([[-100, 0, -100, 1], [-100, -100, 1, -100]])
-    token_losses = -logits.log_softmax(-1)[range(3), [0, 1, 1]]
-    outputs = type("Outputs", (), {"logits": logits})
-    assert torch.allclose(answer_loss(outputs, labels), token_losses.mean())
-    assert torch.allclose(answer_loss(outputs, labels, num_items_in_batch=12), token_losses.sum() / 12)
+def test_answer_loss_is_a_mean_over_the_step():
+    logits, targets = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.5, 0.5]]), torch.tensor([0, 1, 1])
+    by_hand = -logits.log_softmax(-1)[range(3), targets]
+    identity = torch.nn.Linear(2, 2, bias=False)
+    identity.weight.data = torch.eye(2)
+    scores = token_scores(identity, logits, targets)
+    assert torch.allclose(scores.losses, by_hand) and scores.predicted.tolist() == [0, 1, 0]
+    assert torch.allclose(answer_loss(scores, None), by_hand.mean())
+    assert torch.allclose(answer_loss(scores, None, num_items_in_batch=12), by_hand.sum() / 12)
 
 
 def test_lora_sits_on_the_language_model_only(model, experiment):

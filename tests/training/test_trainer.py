@@ -34,8 +34,7 @@ from training.trainer import (
     answer_metrics,
     build_trainer,
     exact_match_by_type,
-    predicted_tokens,
-    supervised_losses,
+    in_rows,
     training_arguments,
     validation_arguments,
 )
@@ -203,10 +202,11 @@ def test_gradient_check_finds_idle_tensors(model, experiment):
         GradientCheck().on_pre_optimizer_step(None, TrainerState(), None, model=lora)
 
 
-def test_predicted_tokens_stand_where_labels_do():
-    logits = torch.tensor([[0.0, 1.0, 0.0], [3.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
+def test_predicted_tokens_and_losses_stand_where_labels_do():
     labels = torch.tensor([[-100, 7, -100], [7, -100, 7]])
-    assert predicted_tokens(logits, labels).tolist() == [[-100, 1, -100], [0, -100, 2]]
+    predicted, losses = in_rows((torch.tensor([0.5, 1.5, 2.5]), torch.tensor([1, 0, 2])), labels)
+    assert predicted.tolist() == [[-100, 1, -100], [0, -100, 2]]
+    assert losses.tolist() == [[-100, 0.5, -100], [1.5, -100, 2.5]] and losses.dtype == torch.float32
 
 
 def test_exact_match_by_type_needs_every_token_and_eos():
@@ -223,14 +223,6 @@ def test_macro_is_the_mean_of_types_and_loss_that_of_answer_tokens():
     losses = np.array([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, -100.0, -100.0], [7.0, 8.0, -100.0, -100.0]], dtype=np.float32)
     metrics = answer_metrics(EvalPrediction((tokens, losses), labels), ["color", "color", "color", "yes_no"])
     assert (metrics["exact_match"], metrics["macro_exact_match"], metrics["token_loss"]) == (0.75, 0.5, 4.5)
-
-
-def test_losses_stand_where_labels_do():
-    logits = torch.tensor([[0.0, 1.0, 0.0], [3.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
-    labels = torch.tensor([[-100, 1, -100], [0, -100, 0]])
-    by_hand = [math.log(2 + math.e) - 1, math.log(math.exp(3) + 1 + math.e) - 3, math.log(2 + math.exp(2))]
-    losses = supervised_losses(logits, labels)
-    assert losses[labels != -100].tolist() == pytest.approx(by_hand, rel=1e-6) and (losses[labels == -100] == -100).all()
 
 
 def test_validation_loss_is_the_mean_over_answer_tokens_whatever_the_batch(tmp_path, processor):
@@ -257,7 +249,7 @@ def test_teacher_forced_exact_match_equals_free_greedy_when_right(tmp_path, proc
     for index in range(4):
         item = data[index]
         batch = data.collate([item])
-        predicted = model(**training_inputs(model, batch)).logits.reshape(-1, model.config.text_config.vocab_size).argmax(-1)
+        predicted = model(**training_inputs(model, batch)).predicted
         targets = batch["labels"][batch["labels"] != -100]
         ends = (targets == processor.tokenizer.eos_token_id).nonzero()[:, 0].tolist()
         for start, end in zip([0, *[end + 1 for end in ends]], ends):
