@@ -55,7 +55,7 @@ def load_adapter(model, folder):
 
 
 def add_in_one_product(model):
-    """Let LoRA compute in autocast's precision where there is autocast, and add what it finds as its last product is taken.
+    """Let LoRA compute in autocast's precision where there is autocast, and add what it finds, in place, as its last product is taken.
 
     peft casts LoRA's inputs to float32, and scales and adds in two more passes over what are the widest tensors of a layer. Without
     autocast, as on a CPU, its own forward stays. Returns the model.
@@ -70,10 +70,11 @@ def _lora_forward(layer, x, *args, **kwargs):
     if layer.disable_adapters or layer.merged or not torch.is_autocast_enabled(x.device.type):
         return type(layer).forward(layer, x, *args, **kwargs)
     (name,) = layer.active_adapters
-    result = layer.base_layer(x)
-    inner = layer.lora_A[name](layer.lora_dropout[name](x))
-    total = torch.addmm(result.flatten(0, -2), inner.flatten(0, -2), layer.lora_B[name].weight.T, alpha=layer.scaling[name])
-    return total.view_as(result)
+    tokens = x.flatten(0, -2)
+    result = layer.base_layer(tokens)
+    inner = layer.lora_A[name](layer.lora_dropout[name](tokens))
+    weight = layer.lora_B[name].weight.to(result.dtype)
+    return result.addmm_(inner, weight.T, alpha=layer.scaling[name]).view(*x.shape[:-1], -1)
 
 
 def start_from(model, folder):

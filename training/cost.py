@@ -243,13 +243,14 @@ class Precision:
     """dtype "bf16" or "fp32" of the frozen weights. LoRA's own weights are float32 in any case, as peft makes them.
 
     autocast: of bf16, as on a GPU, where LoRA computes in bf16 too; without it LoRA's inputs are kept as float32 copies.
-    dropout: that of LoRA. fused_dropout: a GPU keeps a mask of one byte an element, a CPU one of the element's size.
+    dropout: that of LoRA. fused: a GPU keeps one byte of an element's dropout and a norm's input as it is, a CPU a mask of the
+    element's size and the input in float32.
     """
 
     dtype: str = "bf16"
     autocast: bool = True
     dropout: float = 0.0
-    fused_dropout: bool = True
+    fused: bool = True
 
     @property
     def size(self):
@@ -298,20 +299,30 @@ def layer_bytes(shape, batch, precision, mlp_tokens=None):
     mlp_tokens: tokens that its MLP computes, by default all. The bytes were found by looking
     (torch.autograd.graph.saved_tensors_hooks); a test compares every one of a layer that computes all.
     """
-    norm = shape.hidden + 1  # computed in float32: its input and root mean square
-    heads = shape.queries + shape.keys + shape.heads + shape.key_heads if shape.head_norms else 0
+    norm = norm_bytes(shape.hidden, precision)
+    heads = sum(count * norm_bytes(width // count, precision) for width, count in head_norms(shape))
     names = set(shape.targets)
-    attention = 4 * (norm + heads) + _lora_bytes(shape, names - MLP, precision)
-    mlp = 4 * norm + 3 * precision.size * shape.intermediate + _lora_bytes(shape, names & MLP, precision)  # gate, SiLU(gate), up
+    attention = norm + heads + _lora_bytes(shape, names - MLP, precision)
+    mlp = norm + 3 * precision.size * shape.intermediate + _lora_bytes(shape, names & MLP, precision)  # gate, SiLU(gate), up
     cast = 2 * _lora_numel(shape, names) if precision.lora_size == 2 else 0  # LoRA's A and B in bf16, once a step
     mlp_tokens = batch.tokens if mlp_tokens is None else mlp_tokens
     return batch.tokens * attention + mlp_tokens * mlp + cast + _attention_bytes(shape, batch, precision.size)
 
 
+def norm_bytes(width, precision):
+    """Bytes that a norm over so many channels keeps of a token: its input, and its root mean square in float32."""
+    return width * (precision.size if precision.fused else 4) + 4
+
+
+def head_norms(shape):
+    """(channels, heads) of the norms over queries and keys."""
+    return ((shape.queries, shape.heads), (shape.keys, shape.key_heads)) if shape.head_norms else ()
+
+
 def _lora_bytes(shape, names, precision):
     """Inputs of LoRA's A and B in the named projections, for each token."""
     size = precision.lora_size
-    mask = 0 if not precision.dropout else 1 if precision.fused_dropout else size
+    mask = 0 if not precision.dropout else 1 if precision.fused else size
     if precision.dropout or size > precision.size:  # every projection has a copy of its own
         inputs = sum(shape.projections[name][0] * (size + mask) for name in names)
     else:  # no copies; projections share their input, and the heads' output is kept by nothing else
@@ -337,7 +348,7 @@ def _attention_bytes(shape, batch, size):
 
 def outside_bytes(shape, batch, precision):
     """Bytes kept outside the layers: by the last norm, and the rotary cosines and sines."""
-    return batch.tokens * (4 * (shape.hidden + 1) + 2 * precision.size * shape.queries // shape.heads)
+    return batch.tokens * (norm_bytes(shape.hidden, precision) + 2 * precision.size * shape.queries // shape.heads)
 
 
 def gradient_bytes(shape, batch, precision):

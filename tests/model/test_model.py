@@ -109,10 +109,15 @@ def test_one_packed_backward_equals_separate_rows(experiment, processor, checkpo
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
 def test_a_gpus_masked_rows_are_the_same_objective(tmp_path, processor, family, monkeypatch):
+    """All pairs under a mask, and norms in one kernel: both by kernels that a CPU has too."""
     monkeypatch.setattr(forward, "computes_all_pairs", lambda device: True)
+    monkeypatch.setattr(forward, "on_gpu", lambda tensor: True)
+    norms, rms_norm = [], forward.rms_norm
+    monkeypatch.setattr(forward, "rms_norm", lambda states, *rest: norms.append(states) or rms_norm(states, *rest))
     cfg, rows = make_experiment(tmp_path, questions=(20, 1, 12, 4))
     model = with_random_lora(random_model(processor, family=family), cfg.lora).train()
     batch = assert_same_objective(cfg, rows, processor, model)
+    assert len(norms) == 2 * (2 * (4 if family == "qwen3_vl" else 2) + 1)  # a packed and a plain forward of two layers
     inputs = training_inputs(model, batch)
     assert "layout" not in inputs and inputs["attention_mask"].shape[0] == len(batch["input_ids"]) < 4
 

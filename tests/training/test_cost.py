@@ -131,7 +131,7 @@ def test_every_byte_that_a_layer_keeps_is_predicted(processor, batch, dtype, aut
     torch_dtype, lora = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype], LoraConfig(dropout=dropout)
     three, four = (ready(processor, dtype=torch_dtype, lora=lora, family=family, num_hidden_layers=layers) for layers in (3, 4))
     measured = saved_bytes(four, batch, autocast) - saved_bytes(three, batch, autocast)
-    assert measured == layer_bytes(model_shape(three), MicroBatch.of(batch), Precision(dtype, autocast, dropout, fused_dropout=False))
+    assert measured == layer_bytes(model_shape(three), MicroBatch.of(batch), Precision(dtype, autocast, dropout, fused=False))
 
 
 def allocated_peak(function, *args):
@@ -151,7 +151,7 @@ def allocated_peak(function, *args):
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_peak_memory_of_a_step(processor, batch, checkpointing, dtype, autocast, dropout, text):
     torch_dtype, lora = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype], LoraConfig(dropout=dropout)
-    model, precision = ready(processor, checkpointing, torch_dtype, lora, **text), Precision(dtype, autocast, dropout, fused_dropout=False)
+    model, precision = ready(processor, checkpointing, torch_dtype, lora, **text), Precision(dtype, autocast, dropout, fused=False)
     memory = step_memory(model_shape(model), MicroBatch.of(batch), precision, checkpointing)
     estimate = memory["peak"] - memory["weights"] - memory["lora"] - memory["batch"]
     assert estimate == pytest.approx(allocated_peak(train_step, model, batch, autocast), rel=0.1)
