@@ -121,7 +121,6 @@ class Bench:
         trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=self.cuda)
         self.trainer = self.packed(self.rows.take(1)).trainer
-        torch._dynamo.config.recompile_limit = 64  # for all cases of this bench; a training has four
         self.prepared = self.trainer.accelerator.prepare_model(self.model)
         torch.backends.cuda.enable_cudnn_sdp(False)  # as `load_model` does
 
@@ -179,12 +178,12 @@ class Bench:
 
     @contextmanager
     def as_peers_have_it(self):
-        """transformers' attention and peft's forward, torch's own choice of kernels."""
+        """transformers' attention and norms, peft's forward, torch's own choice of kernels."""
         inner = base_model(self.model)
         inner.set_attn_implementation({"text_config": "sdpa"})
         torch.backends.cuda.enable_cudnn_sdp(True)
         try:
-            with self.forward_of_peft():
+            with self.forward_of_peft(), self.norms_of_transformers():
                 yield
         finally:
             torch.backends.cuda.enable_cudnn_sdp(False)
@@ -201,6 +200,14 @@ class Bench:
             add_in_one_product(self.model)
 
     @contextmanager
+    def norms_of_transformers(self):
+        on_gpu, forward.on_gpu = forward.on_gpu, lambda tensor: False
+        try:
+            yield
+        finally:
+            forward.on_gpu = on_gpu
+
+    @contextmanager
     def tree_attention(self):
         """Pairs skipped, as on a CPU."""
         whole, forward.computes_all_pairs = forward.computes_all_pairs, lambda device: False
@@ -211,9 +218,9 @@ class Bench:
 
     @contextmanager
     def compiled(self):
-        """torch.compile of each layer's parts, with checkpointing left outside: inside, torch 2.11 fails on a GPU. CPUs go without.
+        """torch.compile of each layer's parts, with checkpointing left outside: inside, torch 2.11 fails. CPUs go without.
 
-        Training does not do this: whether it pays was not measured.
+        Training does not do this: 7 % less busy on an H100, for half a minute at the start and ten seconds at new kinds of shapes.
         """
         if not self.cuda:
             yield
@@ -246,27 +253,27 @@ def shapes(bench):
     lengths = [[5, 9, 7, 11], [6, 8, 12, 4], [9, 10, 5, 13], [7, 7, 14, 6], [11, 4, 9, 8], [12, 6, 10, 5], [8, 13, 5, 9], [4, 11, 6, 12]]
     batches = [bench.batch(*counts) for counts in lengths]
     bench.checkpointing(True)
-    for cudnn, compiled in ((False, False), (False, True), (True, False)):
+    for cudnn in (False, True):
         torch.backends.cuda.enable_cudnn_sdp(cudnn)
-        with bench.compiled() if compiled else nullcontext():
-            first = bench.seconds(partial(bench.step, batches[0]))
-            new, known = ([bench.seconds(partial(bench.step, batch)) for batch in batches[1:]] for _ in range(2))
+        bench.step(batches[0])
+        new, known = ([bench.seconds(partial(bench.step, batch)) for batch in batches[1:]] for _ in range(2))
         facts = dict(new_s=statistics.median(new), known_s=statistics.median(known), slowest_new_s=max(new))
-        bench.say("shapes", cudnn=cudnn, compiled=compiled, first_s=first, **facts)
+        bench.say("shapes", cudnn=cudnn, **facts)
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def train(bench):
-    """Each case beside peft's own forward (which casts to float32) and attention that skips pairs, in the first ones."""
-    cases = [("peft's", "tree", False), ("ours", "tree", False), ("ours", "masked", False), ("ours", "masked", True)]
-    for lora, attention, compiled in cases:
-        train_case(bench, 4, True, lora, attention, compiled)
-    for images, checkpointing in ((4, False), (8, True), (16, True), (1, True)):
+    """The first beside peft's own forward (which casts to float32), transformers' norms, attention that skips pairs, torch.compile."""
+    for images, checkpointing in ((4, True), (4, False), (16, True), (1, True)):
         train_case(bench, images, checkpointing)
-    train_case(bench, 4, False, compiled=True)
+    train_case(bench, 4, True, attention="tree")
+    with bench.norms_of_transformers():
+        train_case(bench, 4, True, norms="transformers'")
+        train_case(bench, 4, True, norms="transformers'", lora="peft's")
+    train_case(bench, 4, True, compiled=True)
 
 
-def train_case(bench, images, checkpointing, lora="ours", attention="masked", compiled=False):
+def train_case(bench, images, checkpointing, lora="ours", attention="masked", norms="ours", compiled=False):
     peak = (device_peak_flops(torch.cuda.get_device_name()) if bench.cuda else None) or 1e12
     bench.checkpointing(checkpointing)
     batch = bench.batch(*[9] * images)
@@ -284,8 +291,8 @@ def train_case(bench, images, checkpointing, lora="ours", attention="masked", co
             bench.say("train", images=images, checkpointing=checkpointing, compiled=compiled, out_of_memory=True)
             return
     flops = cost.model_flops(bench.shape, micro)
-    facts = dict(images=images, checkpointing=checkpointing, lora=lora, attention=attention, compiled=compiled, tokens=micro.tokens)
-    facts |= dict(seconds=seconds, questions_per_s=9 * images / seconds, mfu=flops / seconds / peak)
+    facts = dict(images=images, checkpointing=checkpointing, lora=lora, attention=attention, norms=norms)
+    facts |= dict(compiled=compiled, tokens=micro.tokens, seconds=seconds, questions_per_s=9 * images / seconds, mfu=flops / seconds / peak)
     facts |= dict(busy_s=busy, mfu_busy=flops / busy / peak, kernels=sum(count for _, count, _ in events))
     estimate = cost.step_memory(bench.shape, micro, precision, checkpointing)["peak"] / 1e9
     bench.say("train", **facts, peak_gb=allocated, reserved_gb=reserved, estimate_gb=estimate)
@@ -310,9 +317,6 @@ def peers(bench):
             with bench.as_peers_have_it():
                 seconds, allocated, _ = bench.measured(partial(bench.step, batch, peer.trainer))
             bench.say("peers", questions=questions, method=name, rows=len(some), questions_per_s=len(some) / seconds, peak_gb=allocated)
-        with bench.compiled():
-            seconds, allocated, _ = bench.measured(step)
-        bench.say("peers", questions=questions, method="packed, compiled", questions_per_s=4 * questions / seconds, peak_gb=allocated)
 
 
 def attention(bench):
@@ -425,8 +429,6 @@ def grads(bench):
 
     half = bench.cuda
     bf16 = {name: gradients(which, half) for name, which in (("packed", "packed"), ("again", "packed"), ("separate", "separate"))}
-    with bench.compiled():
-        bf16["compiled"] = gradients("packed", half)
     model.float()
     exact = gradients("packed", False)
     for part in ("", "k_proj", "v_proj", "up_proj"):

@@ -16,6 +16,6 @@ def test_every_part_runs_on_a_cpu(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert set(PARTS) < set(found)
-    assert [case["questions_per_s"] > 0 for case in found["train"]] == [True] * 9
+    assert [case["questions_per_s"] > 0 for case in found["train"]] == [True] * 8
     assert {case["method"] for case in found["peers"]} >= {"packed", "plain"}
     assert all(max(case["packed"], case["separate"], case["packed_twice"]) < 1e-4 for case in found["grads"])  # float32 on a CPU
