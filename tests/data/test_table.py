@@ -14,9 +14,10 @@ import yaml
 from test_readers import converted, lay, only, read, run
 
 from data import readers
-from data.formats.spreadsheet import read_spreadsheet
-from data.formats.table import TextLoader, is_date, read_mapping
+from data.formats.table import TextLoader, read_mapping
 from data.formats.table_suggest import suggest_mapping
+from data.spreadsheet import read_spreadsheet
+from data.values import is_date
 from files import UserError
 
 WIDE = """\
