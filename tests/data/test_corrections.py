@@ -64,7 +64,7 @@ def rows_of(path):
 )
 def test_a_table_of_any_spreadsheet_is_read(tmp_path, text):
     (tmp_path / "c.csv").write_text(text, encoding="utf-8")
-    assert {row_id: row["answer"] for row_id, row in read_corrections(tmp_path / "c.csv").items()} == {"t1": "yes", "v0": "No"}
+    assert {row["id"]: row["answer"] for row in read_corrections(tmp_path / "c.csv")} == {"t1": "yes", "v0": "No"}
 
 
 @pytest.mark.parametrize(
