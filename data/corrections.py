@@ -168,7 +168,9 @@ def unheard(corrections, path, *others):
             elif isinstance(answer := row.get("answer"), str):
                 heard[question_key(question)].update(list(labels_of(answer, options=row.get("options"))))
     freely = {key for key, found in heard.items() if found.total() >= MANY and 2 * sum(n == 1 for n in found.values()) > found.total()}
-    new = lambda key, labels: heard[key] and key not in freely and not labels.keys() <= heard[key].keys()
+    by_others = Counter((key, label) for key, labels in asked.values() for label in labels)
+    is_heard = lambda key, label: label in heard[key] or by_others[key, label] > 1
+    new = lambda key, labels: heard[key] and key not in freely and not all(is_heard(key, label) for label in labels)
     return {row_id: corrections[row_id] for row_id, (key, labels) in asked.items() if new(key, labels)}
 
 
