@@ -151,7 +151,7 @@ def test_answers_are_heard_by_question_and_label(tmp_path, rows, answer, new):
 
 
 def test_what_two_corrections_say_is_heard(tmp_path):
-    write_jsonl(tmp_path / "rows.jsonl", [{"question": "Where?", "answer": text, "image": "a.png"} for text in ("left", "left", "right")])
+    write_jsonl(tmp_path / "rows.jsonl", [{"question": "Where?", "answer": "left", "image": "a.png"}] * 4)
     assert unheard({"0": "up", "1": "Up", "2": "lef"}, tmp_path / "rows.jsonl") == {"2": "lef"}
 
 
