@@ -80,7 +80,7 @@ def table_rows(path, sheet, say, named=()):
     if sheet:
         raise UserError(f"{path}: is no workbook, and has no sheet {quoted(sheet)}; take `sheet` out of the mapping")
     columns = list(source.parquet_columns(path))
-    missing = lambda value: value != value or isinstance(value, str) and not value.strip()
+    missing = lambda value: value != value or value == [] or isinstance(value, str) and not value.strip()
     rows = source.parquet_records(path, columns)
     return columns, ((where, {name: None if missing(row[name]) else row[name] for name in columns}) for where, row in rows)
 
@@ -208,11 +208,11 @@ def parts_of(text, values):
 
     Semicolons and line ends part them, and commas where each part is a code and the text no decimal fraction.
     """
-    found = [[part.strip() for part in re.split(signs, text) if part.strip()] for signs in ("[;\n]", ",")]
-    by_signs, by_commas = ([part for part in parts if len(parts) > 1] for parts in found)
-    if any(clean(part) in values for part in by_signs):
+    by_signs, by_commas = ([part.strip() for part in re.split(signs, text) if part.strip()] for signs in ("[;\n]", ","))
+    if by_signs != [text] and any(clean(part) in values for part in by_signs):
         return by_signs
-    return by_commas if all(clean(part) in values for part in by_commas) and not re.fullmatch(r"\d+,\d+", text) else []
+    commas = by_commas != [text] and not re.fullmatch(r"\d+,\d+", text) and all(clean(part) in values for part in by_commas)
+    return by_commas if commas else []
 
 
 def yes_no_of(language):
