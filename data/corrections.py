@@ -31,15 +31,16 @@ MANY = 10  # rows of a question, of whose answers most are given once: it is ans
 # The file
 
 
-def read_corrections(path, say=lambda line: None):
+def read_corrections(path):
     """The lines of a table, CSV as spreadsheets write it or .xlsx, that correct a row: a list of dicts of COLUMNS and `split` ("": any).
 
-    say: takes lines on how the file was read. Raises UserError naming file and line, and the ids, for a column that is missing, an
-    answer or id that is empty, an answer that a spreadsheet made a date, and an id that is given two answers.
+    How the file was read is not said, as each stage reads it. Raises UserError naming file and line, and the ids, for a column that is
+    missing, an answer or id that is empty, an answer that a spreadsheet made a date, and an id that is given two answers.
     """
     found = {}
-    for where, row in _lines(path, say):
-        values = {name: (as_text(row.get(name), where, name, Counter()) or "").strip() for name in (*COLUMNS, SPLIT)}
+    for where, row in _lines(path):
+        values = {name: (as_text(row.get(name), where, name, Counter()) or "").strip() for name in ("id", "answer", SPLIT)}
+        values |= {name: str(row.get(name) or "").strip() for name in ("who", "why")}  # of a workbook also a date
         if not any(values[name] for name in COLUMNS[1:]):
             continue
         row_id, answer, split = values["id"], values["answer"], values[SPLIT]
@@ -57,11 +58,11 @@ def read_corrections(path, say=lambda line: None):
     return [values for values, _ in found.values()]
 
 
-def _lines(path, say):
+def _lines(path):
     """`(where, {column in lower case: value})` of the table's rows."""
     if not Path(path).is_file():
         raise UserError(f"data.corrections: {path} does not exist; correct the path, or set data.corrections=null")
-    columns, rows = read_spreadsheet(Path(path), None, say, COLUMNS)
+    columns, rows = read_spreadsheet(Path(path), None, lambda line: None, COLUMNS)
     names = {column: column.lower() for column in columns}
     if lacking := [name for name in COLUMNS if name not in names.values()]:
         raise UserError(f"{path}:1: has no column {', '.join(lacking)}; the first line is {','.join(COLUMNS)}")

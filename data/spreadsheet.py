@@ -43,11 +43,10 @@ def read_spreadsheet(path, sheet, say, named=()):
 
 
 def sheet_names(path):
-    """The names (list) of a workbook's sheets with cells; [] of any other file."""
-    with open(path, "rb") as file:
-        if not file.read(4).startswith(b"PK"):
-            return []
-    return [found.title for found in _workbooks(path)[1].worksheets]
+    """The names (list) of a workbook's sheets; [] of any other file."""
+    if path.suffix.lower() not in SHEETS or not zipfile.is_zipfile(path):
+        return []
+    return [found.title for found in _workbook(path, read_only=True).worksheets]
 
 
 def _lines(path, sheet, say):
@@ -157,8 +156,8 @@ def csv_lines(path, say):
 # --- Excel ---
 
 
-def _workbooks(path):
-    """(the workbook with its formulas, the same with their results)."""
+def _workbook(path, **options):
+    """The workbook of an Excel file. options: of openpyxl.load_workbook."""
     try:
         import openpyxl
         import openpyxl.utils.exceptions
@@ -167,14 +166,14 @@ def _workbooks(path):
     try:
         with warnings.catch_warnings():  # of what openpyxl doesn't keep, such as drop-down lists
             warnings.simplefilter("ignore")
-            return [openpyxl.load_workbook(path, data_only=only) for only in (False, True)]
+            return openpyxl.load_workbook(path, **options)
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, openpyxl.utils.exceptions.InvalidFileException) as error:
         raise UserError(f"{path}: is no Excel file that can be read ({' '.join(str(error).split())[:80]}); save it anew as .xlsx") from None
 
 
 def _excel_lines(path, sheet, say):
     """`[(where, values)]` of the rows of a sheet that aren't empty."""
-    formulas, results = _workbooks(path)
+    formulas, results = (_workbook(path, data_only=only) for only in (False, True))
     names = [found.title for found in results.worksheets]
     if sheet is not None and sheet not in names:
         raise UserError(f"{path}: has no sheet {quoted(sheet)}; found {', '.join(names)}")

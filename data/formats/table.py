@@ -225,7 +225,9 @@ def _image(cells, mapping, where, root, listings, embedded):
     image = cells[mapping["image"]]
     if image is None:
         raise UserError(f"{where}: {mapping['image']} is empty, which names the picture; fill it or delete the row")
-    if isinstance(image, bytes | dict | list):
+    if isinstance(image, list):
+        raise UserError(f"{where}: {mapping['image']} is a list, {quoted(image)}; name one picture a row")
+    if isinstance(image, bytes | dict):
         return embedded_name(image, where, embedded)
     name = as_text(image, where, mapping["image"], Counter())
     if why := why_no_file(name):

@@ -3,6 +3,7 @@
 python -m pytest tests/data/test_corrections.py -v
 """
 
+import datetime
 import json
 import sys
 
@@ -100,7 +101,7 @@ def test_what_is_wrong_with_it_is_said_by_name(folder, text, said):
 
 def test_a_workbook_is_read_and_a_number_in_it_is_what_people_write(tmp_path):
     book = openpyxl.Workbook()
-    for line in (["id", "answer", "who", "why"], [7, 1.0, None, None], ["8", True, "me", None]):
+    for line in (["id", "answer", "who", "why"], [7, 1.0, None, None], ["8", True, "me", datetime.date(2024, 1, 2)]):
         book.active.append(line)
     book.save(tmp_path / "c.xlsx")
     assert [(row["id"], row["answer"]) for row in read_corrections(tmp_path / "c.xlsx")] == [("7", "1"), ("8", "yes")]
