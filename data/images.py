@@ -113,7 +113,7 @@ def _bits(image):
         return (start[at + PRECISION] & 0x7F) + 1 if 0 <= at < len(start) - PRECISION else 16
     codec, _, _, details = image.tile[0] if image.tile else (None, None, None, None)
     if image.format == "PPM" and codec.startswith("ppm"):  # details: (mode, the value that is white)
-        return details[1].bit_length()
+        return (details[1] + 1).bit_length() - 1
     rawmode = str(details if isinstance(details, str) else (details or ("",))[0])
     return 16 if image.mode.startswith("I;16") or rawmode.startswith("I;16") or rawmode.endswith((";16B", ";16L", ";16N")) else 8
 
@@ -205,8 +205,8 @@ def check_image(path, shown=None):
         return size
     except FileNotFoundError:
         there = twin(path)
-        remedy = "correct the row or data.image_root"
-        remedy = "write the name below data.image_root, not a path of Windows" if is_of_windows(str(path)) else remedy
+        below = "write the name below data.image_root, not a path of Windows"
+        remedy = below if is_of_windows(str(path)) else "correct the row or data.image_root"
         found = f", but {short(spelled(path, there), 200)} does; correct the name" if there else f"; {remedy}"
         problem = f"does not exist{found}"
     except BadImage as error:

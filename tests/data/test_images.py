@@ -229,8 +229,8 @@ def test_a_file_that_says_how_many_bits_it_has_is_scaled_by_them(tmp_path, suffi
 @pytest.mark.parametrize("bits", [12, 14])
 def test_colours_of_fewer_bits_than_their_header_says_are_refused(tmp_path, bits):
     (tmp_path / "a.ppm").write_bytes(with_depth((WIDE >> 16 - bits)[..., None].repeat(3, 2), "ppm", 16))
-    with pytest.raises(UserError, match=f"holds colours up to {2 ** (bits - 8)} of 255, as if {bits} bits were stored in 16"):
-        load_image(tmp_path / "a.ppm", ImageConfig())
+    with pytest.raises(BadImage, match=f"colours up to {2 ** (bits - 8)} of 255, as if {bits} bits were stored in 16"):
+        open_image(tmp_path / "a.ppm")
 
 
 def test_the_greatest_value_that_a_tiff_names_is_white(tmp_path):
