@@ -35,7 +35,7 @@ from config import SPLITS, Config, PublicNames, argument_parser, load_config, ne
 from data import answer_space, personal
 from data.aliases import ALIASES, question_template
 from data.blind_prior import answer_blindly, blind_prior
-from data.corrections import corrected, corrections_for
+from data.corrections import corrected, corrections_for, describe_unheard, unheard
 from data.foreign import refuse_foreign
 from data.image_copies import BITS, MAX_DISTANCE, join_by_rows, look_at_images, near_pairs, same_pictures
 from data.image_names import images_of
@@ -465,6 +465,8 @@ def check(paths, cfg, image_root=None, space=None, tokens=True):
     report = {"made_from": inputs(paths, cfg, image_root is not None)}
     report["splits"] = {split: {"file": str(paths[split]), **count_rows(rows[split])} for split in rows}
     report["corrected"] = {split: len(corrections[split]) for split in rows}
+    others = {split: () if split == "train" else (paths["train"],) for split in rows}
+    report["unheard"] = {split: unheard(corrections[split], paths[split], *others[split]) for split in rows}
     report["recorded_split"] = {split: recorded_split(path) for split, path in paths.items()}
     if not any(not item.junk for item in rows["train"]):
         junk = f"{len(rows['train'])} are junk ({_reasons(report['splits']['train'])})"
@@ -539,6 +541,8 @@ def _split_findings(report):
         if facts["constant_questions"]:
             text = f"{_of_rows(split, facts['constant_rows'], rows)} ask questions that have one answer only"
             yield NOTE, f"{text}, so accuracy on them says nothing, such as '{short(facts['constant_example'])}'"
+        if found := report["unheard"][split]:
+            yield WARNING, f"{split}: {describe_unheard(found)}"
         record = report["recorded_split"][split]
         if record and not record["intact"]:
             yield WARNING, f"{split}: {facts['file']} has changed since data.split wrote it; split anew"

@@ -28,7 +28,8 @@ def fitting_reader(path):
     except OSError:
         return None
     if start.startswith(b"PAR1"):
-        return f"this looks like Parquet: {READERS} --help names the data sets that are read from it"
+        known = f"{READERS} --help names the data sets that are read from it"
+        return f"this looks like Parquet: {known}; a table of your own: {READERS} table {name} DST --suggest"
     if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")) or path.suffix.lower() in TABLES:
         if {b"Figure_path", b"Choice A"} <= set(re.split(rb"[,;\t\r\n\"]+", start[:2000])):
             return f"this looks like PMC-VQA: {READERS} pmc-vqa {name} DST"

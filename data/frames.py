@@ -5,7 +5,8 @@
 writes DST/CLIP/00000.000.jpg, DST/CLIP/00001.000.jpg, … : the first frame and then one every so long, named by seconds from the
 clip's beginning; and DST/CLIP/frames.json, which says how they were made. --mask blackens what was burnt into the picture, such as
 a patient's name: the pixels from (x0, y0) to just before (x1, y1), counted from the upper left corner; give it again for a second
-place. Pictures are turned as the clip says, are JPEG of quality 95, and hold nothing of what else is written in the clip.
+place. Pictures have the form in which a player shows them (pixels that aren't square, turned or mirrored as the clip says), are JPEG
+of quality 95, and hold nothing of what else is written in the clip.
 A run that was stopped can be started again and ends in the same files.
 """
 
@@ -14,6 +15,7 @@ import io
 import json
 import math
 import re
+import struct
 import sys
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from files import UserError, atomic_open, quoted, read_json, remove_temporaries,
 
 # isort: split
 import av
-from PIL import ImageDraw
+from PIL import Image, ImageDraw
 
 RECORD = "frames.json"
 SECONDS = {"": 1, "s": 1, "ms": 0.001, "min": 60}
@@ -32,12 +34,12 @@ SLACK = 1  # seconds that the last picture may be before the end of a whole clip
 QUALITY = {"quality": 95, "subsampling": 0}
 
 
-def extract_frames(clip, dst, every=1.0, masks=()):
+def extract_frames(clip, dst, every=1.0, masks=(), say=print):
     """Write a clip's frames to DST/<its name>/ and return their paths, in order.
 
     every: seconds from one to the next; of a clip with fewer frames, all. masks: (x0, y0, x1, y1) in pixels of the picture as it is
-    seen. Raises UserError for a file that is no clip or breaks off (what was written before stays), for a mask that lies outside the
-    picture, and for a folder that holds frames made otherwise.
+    seen. say: takes a line on pixels that aren't square. Raises UserError for a file that is no clip or breaks off (what was written
+    before stays), for a mask that lies outside the picture, and for a folder that holds frames made otherwise.
     """
     clip, folder = Path(clip), Path(dst) / Path(clip).stem
     if not clip.is_file():
@@ -45,12 +47,16 @@ def extract_frames(clip, dst, every=1.0, masks=()):
     facts = {"clip": clip.name, "bytes": clip.stat().st_size, "every": every, "masks": [list(mask) for mask in masks]}
     _check_folder(folder, facts)
     paths, next_time = [], 0.0
-    for time, frame in _frames(clip, folder, paths):
+    for time, frame, pixel_aspect in _frames(clip, folder, paths):
         if time < next_time - 1e-6:
             continue
         next_time = (math.floor(time / every + 1e-6) + 1) * every
-        image = frame.to_image().rotate(frame.rotation, expand=True)
+        image = _as_shown(frame, pixel_aspect)
         if not paths:
+            if pixel_aspect != 1:
+                facts["pixel_aspect"] = f"{pixel_aspect.numerator}:{pixel_aspect.denominator}"
+                stored, shown = (f"{width} x {height}" for width, height in ((frame.width, frame.height), image.size))
+                say(f"{clip}: its pixels are {facts['pixel_aspect']}; pictures are written as it is shown, {shown}, not {stored} as stored")
             _check_masks(masks, image.size, clip)
             write_json(folder / RECORD, facts)
         paths.append(folder / f"{time:09.3f}.jpg")
@@ -73,7 +79,10 @@ def _check_folder(folder, facts):
 
 
 def _frames(clip, folder, written):
-    """Yield (seconds from the clip's beginning, frame) of every frame. written: paths of those that are kept if it breaks off."""
+    """Yield (seconds from the clip's beginning, frame, width by height of its pixels: a Fraction, or 1) of every frame.
+
+    written: paths of those that are kept if it breaks off.
+    """
     start = None
     try:
         with av.open(str(clip), metadata_errors="ignore") as container:
@@ -85,7 +94,7 @@ def _frames(clip, folder, written):
             for number, frame in enumerate(container.decode(stream)):
                 time = number / rate if frame.time is None else frame.time
                 start = time if start is None else start
-                yield max(0.0, time - start), frame
+                yield max(0.0, time - start), frame, stream.sample_aspect_ratio or 1
             lasts = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0
             if not lasts:  # what such containers say counts from the time 0, where a clip need not begin
                 lasts = (container.duration or 0) / av.time_base - start if written else 0
@@ -98,6 +107,24 @@ def _frames(clip, folder, written):
 
 def _kept(folder, written):
     return f"; the {len(written)} frames before that are kept in {folder}" if written else ""
+
+
+def _as_shown(frame, pixel_aspect):
+    """A frame as a picture of square pixels, no side of it smaller than stored, turned and mirrored as its display matrix says."""
+    image = frame.to_image()
+    width, height = image.size
+    if pixel_aspect != 1:
+        size = (round(width * pixel_aspect), height) if pixel_aspect > 1 else (width, round(height / pixel_aspect))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return image
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))  # the point (x, y) is shown at (ax + cy, bx + dy), y downwards
+    if aside := abs(b) > abs(a):
+        image = image.transpose(Image.Transpose.TRANSPOSE)
+    if (c if aside else a) < 0:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if (b if aside else d) < 0 else image
 
 
 def _check_masks(masks, size, clip):

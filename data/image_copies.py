@@ -60,6 +60,8 @@ def look_at(root, name, listings=None):
         path = image_path(root, name)
     except UserError:
         return Picture(problem="outside the images' folder")
+    if os.path.isdir(path):
+        return Picture(problem="unreadable (a folder; name a picture in it)")
     if not os.path.isfile(path):
         there = twin(path, listings)
         return Picture(problem="missing", there=there and os.path.relpath(spelled(path, there), root))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from files import UserError, quoted
 
+WINDOWS = re.compile(r"(?:^|(?<=/))(?:[A-Za-z]:[\\/]|\\\\)")  # how C:\x and \\machine\x begin, below a folder or alone
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 LONGEST, LONGEST_PART = 1000, 255  # letters; bytes, which file systems set
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
@@ -62,7 +63,8 @@ def twin(path, listings=None):
     r"""The file that `path`, where none is, probably means: `a\b.jpg` is a/b.jpg, A.JPG is a.jpg, whatever the accents are made of.
 
     Tried part by part from the last folder that is there: letters alike in all but case and Unicode form, then the last
-    part with another suffix or none. listings: a dict that keeps folders' names over many calls. Returns a path or None.
+    part with another suffix or none. Of `C:\x\a.jpg` it is the longest end that is there, x/a.jpg or a.jpg. listings: a dict that
+    keeps folders' names over many calls. Returns a path or None.
     """
     listings = {} if listings is None else listings
     folder, missing = os.path.split(path)
@@ -70,12 +72,22 @@ def twin(path, listings=None):
         folder, part = os.path.split(folder)
         missing = f"{part}/{missing}"
     parts = [part for part in missing.replace("\\", "/").split("/") if part not in ("", ".")]
-    for part in parts:
-        found = _alike(folder, part, listings, last=part is parts[-1])
+    ends = range(1, len(parts)) if WINDOWS.match(missing) else (0,)
+    return next((found for start in ends if (found := _file_alike(folder, parts[start:], listings))), None)
+
+
+def _file_alike(folder, parts, listings):
+    for place, part in enumerate(parts, 1):
+        found = _alike(folder, part, listings, last=place == len(parts))
         if found is None:
             return None
         folder = os.path.join(folder, found)
     return folder if os.path.isfile(folder) else None
+
+
+def is_of_windows(path):
+    r"""Does the name of a file that isn't there hold a whole path of Windows, `C:\x\a.jpg`?"""
+    return WINDOWS.search(path) is not None
 
 
 def _alike(folder, part, listings, last):

@@ -16,11 +16,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data.image_names import image_path, images_of, spelled, twin
+from data.image_names import image_path, images_of, is_of_windows, spelled, twin
 from files import POINTER, UserError, pointer_note, quoted, read_cache, short, write_json
 
-VERSION = "v3"  # of what sizes mean: raised where `open_image` changes, so that sizes kept from before are not believed
+VERSION = "v4"  # of what sizes mean: raised where `open_image` changes, so that sizes kept from before are not believed
 ORIENTATION = 0x0112  # EXIF's tag
+HEADER = 1 << 16  # bytes of a file that are looked at for what it says of itself
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,8 +31,9 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-TWELVE_BITS = 1 << 12
-BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # TIFF's tags
+TWELVE_BITS, FOURTEEN_BITS = 1 << 12, 1 << 14
+BITS_PER_SAMPLE, PHOTOMETRIC, MAX_SAMPLE_VALUE = 258, 262, 281  # TIFF's tags
+SIZ, PRECISION = b"\xff\x4f\xff\x51", 42  # how JPEG 2000's codestream begins, and where in it stands the bits of the first channel, less 1
 # What the pictures' library finds odd in a file (its metadata, its palette) is nothing that a user can mend.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -62,7 +64,7 @@ def open_image(file, draft=None):
     try:
         # never by its path: Pillow maps such a file into memory, and turns what it has mapped wrongly
         with open(file, "rb") if isinstance(file, str | os.PathLike) else nullcontext(file) as stream, Image.open(stream) as image:
-            size, deep = image.size, _has_16_bits(image)
+            size, bits = image.size, _bits(image)
             if size[0] * size[1] > Image.MAX_IMAGE_PIXELS:  # Pillow itself only warns up to twice this
                 raise Image.DecompressionBombError
             tag = _orientation(image)
@@ -70,15 +72,18 @@ def open_image(file, draft=None):
                 image.draft(*draft)
             image.load()
             still = _orientation(image)  # Pillow turns TIFFs by itself
-            plain = _on_white(image)
-            if deep:
-                _refuse_few_bits(image)
+            plain = _on_white(image, bits)
+            if bits == 16 and len(image.getbands()) > 1:
+                brightest = max(high for band, (_, high) in zip(image.getbands(), image.getextrema()) if band != "A")
+                _refuse_few_bits(brightest * 255, f"colours up to {brightest} of 255")  # Pillow keeps eight bits, some rounded up
         turn = TURNS.get(still)
         plain = plain if turn is None else plain.transpose(turn)
         plain.info.clear()  # metadata, which may name a patient
         return Opened(plain, size[::-1] if turn is not None and still >= 5 else size, tag in TURNS)
     except (FileNotFoundError, BadImage):
         raise
+    except IsADirectoryError:
+        raise BadImage("a folder", "is", "name a picture in it") from None
     except Image.DecompressionBombError:
         raise BadImage(f"more than {Image.MAX_IMAGE_PIXELS:,} pixels", "has", "shrink it") from None
     except Exception as error:  # on broken files Pillow's decoders raise whatever they come upon, struct.error and KeyError among it
@@ -99,18 +104,26 @@ def _starts_with(file, start):
         return opened.read(len(start)) == start
 
 
-def _has_16_bits(image):
-    """Has a file that is not read yet several channels of 16 bits, as its raw mode (`RGB;16B`) says? Pillow keeps the upper eight."""
-    rawmodes = (tile[3] if isinstance(tile[3], str) else (tile[3] or ("",))[0] for tile in image.tile)
-    return len(image.getbands()) > 1 and any(str(rawmode).endswith((";16B", ";16L", ";16N")) for rawmode in rawmodes)
+def _bits(image):
+    """How many bits a channel has by what a file says that is not read yet: 16 at most, as many as Pillow scales its values to."""
+    if image.format == "JPEG2000":
+        image.fp.seek(0)
+        start = image.fp.read(HEADER)
+        at = start.find(SIZ)
+        return (start[at + PRECISION] & 0x7F) + 1 if 0 <= at < len(start) - PRECISION else 16
+    codec, _, _, details = image.tile[0] if image.tile else (None, None, None, None)
+    if image.format == "PPM" and codec.startswith("ppm"):  # details: (mode, the value that is white)
+        return (details[1] + 1).bit_length() - 1
+    rawmode = str(details if isinstance(details, str) else (details or ("",))[0])
+    return 16 if image.mode.startswith("I;16") or rawmode.startswith("I;16") or rawmode.endswith((";16B", ";16L", ";16N")) else 8
 
 
-def _refuse_few_bits(image):
-    """Refuse 16 bits a channel of whose upper eight so few are used that they would be all but black."""
-    brightest = max(high for band, (_, high) in zip(image.getbands(), image.getextrema()) if band != "A")
-    if 0 < brightest < TWELVE_BITS >> 8:
-        problem = f"colours up to {brightest} of 255, as if 12 bits were stored in 16, and nothing says which is white"
-        raise BadImage(problem, "holds", "save it with 8 bits")
+def _refuse_few_bits(brightest, found):
+    """Refuse 16 bits of whose range so little is used that the picture would be dark: as 12 or 14 bits look that nobody scaled."""
+    for bits, least in ((12, TWELVE_BITS), (14, FOURTEEN_BITS)):
+        if 0 < brightest < least:
+            problem = f"{found}, as if {bits} bits were stored in 16, and nothing says which is white"
+            raise BadImage(problem, "holds", "save it with 8 bits")
 
 
 def _orientation(image):
@@ -125,10 +138,10 @@ def _orientation(image):
     return tag if isinstance(tag, int) and tag in TURNS else 1
 
 
-def _on_white(image):
-    """A loaded image with 8 bits a channel, as L or RGB; transparent parts white, as qwen_vl_utils has it for RGBA."""
+def _on_white(image, bits):
+    """A loaded image with 8 bits a channel, as L or RGB; transparent parts white, as qwen_vl_utils has it for RGBA. bits: of `_bits`."""
     if image.mode[:1] in ("I", "F"):
-        return _eight_bits(image)
+        return _eight_bits(image, bits)
     if image.mode in ("LAB", "La"):
         raise BadImage(f"colours as {image.mode}", "has its", "save it as RGB")
     if not image.has_transparency_data:
@@ -139,10 +152,11 @@ def _on_white(image):
     return white
 
 
-def _eight_bits(image):
+def _eight_bits(image, bits):
     """Grey values of 16 bits or floats as L, scaled from black to white as their mode says.
 
-    Unsigned 16 bits: 65,535 is white, or what the file's bits say. Floats: 1.0. Raises BadImage where nothing says what is white.
+    Unsigned 16 bits: 65,535 is white, or what the file says (its bits, a TIFF's greatest value). Floats: 1.0. Raises BadImage where
+    nothing says what is white.
     """
     values, tags = np.asarray(image), getattr(image, "tag_v2", {})
     low, high = values.min(), values.max()
@@ -153,10 +167,12 @@ def _eight_bits(image):
             raise BadImage(f"{found} as floats, of which 0 to 1 are read", "holds", remedy)
     elif image.mode == "I" and image.format != "PPM":
         raise BadImage(f"{found} in 32 or signed bits, and nothing says which is white", "holds", remedy)
-    else:  # a PPM's own white is 65,535 once Pillow has read it
-        white = 2 ** tags.get(BITS_PER_SAMPLE, (16,))[0] - 1
-        if white > TWELVE_BITS > high > 0 and image.format not in ("PPM", "JPEG2000"):
-            raise BadImage(f"{found} of 65,535, as if 12 bits were stored in 16, and nothing says which is white", "holds", remedy)
+    else:
+        white = 2 ** tags.get(BITS_PER_SAMPLE, (16,))[0] - 1  # a PPM and a JPEG 2000 of fewer bits were scaled to 16 by Pillow
+        greatest = np.max(tags.get(MAX_SAMPLE_VALUE, 0))
+        white = greatest if 255 < greatest < white and high <= greatest else white
+        if bits == 16 and white == 65535 and not _are_scaled(values):
+            _refuse_few_bits(high, f"{found} of 65,535")
     scaled = np.clip(np.rint(values * (255 / white)), 0, 255).astype(np.uint8)
     if tags.get(PHOTOMETRIC) == 0:  # white is zero
         scaled = 255 - scaled
@@ -164,6 +180,11 @@ def _eight_bits(image):
     if isinstance(key, int):  # a PNG's one grey value that is not to be seen
         scaled[values == key] = 255
     return Image.fromarray(scaled)
+
+
+def _are_scaled(values):
+    """Do grey values of 16 bits come from 8 or 12 that were scaled up, so that a dark picture is one? Then they are all multiples."""
+    return not ((values & 15).any() and (values % 257).any())
 
 
 def smart_resize(height, width, factor, **limits):
@@ -184,8 +205,10 @@ def check_image(path, shown=None):
         return size
     except FileNotFoundError:
         there = twin(path)
-        remedy = f", but {short(spelled(path, there), 200)} does; correct the name" if there else "; correct the row or data.image_root"
-        problem = f"does not exist{remedy}"
+        below = "write the name below data.image_root, not a path of Windows"
+        remedy = below if is_of_windows(str(path)) else "correct the row or data.image_root"
+        found = f", but {short(spelled(path, there), 200)} does; correct the name" if there else f"; {remedy}"
+        problem = f"does not exist{found}"
     except BadImage as error:
         problem = error.clause
     except ValueError as error:  # smart_resize's: a ratio over 200

@@ -21,7 +21,7 @@ if __package__ in (None, ""):  # run as `python data/preprocess.py`
 from config import DataConfig, argument_parser, code_facts, load_config, near, save_run_info
 from data import answer_space, schema
 from data.asked import rules_verdict, words_verdict
-from data.corrections import corrections_for, fingerprint
+from data.corrections import corrections_for, describe_unheard, fingerprint, unheard
 from data.matching import normalize_answer  # noqa: F401  where the user's document imports it from
 from data.rows import junk_reason, read_rows
 from data.rules import has_rule, ordered_types
@@ -62,7 +62,15 @@ def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig(), 
     write_jsonl(dst, enriched_rows())
     counts = {"rows": types.total(), "types": dict(types), "constrained": dict(constrained)}
     counts |= {"dropped": dropped.total(), "questions_dropped": dict(dropped), "folded": dict(+folded)}
-    return {**counts, "corrected": len(corrections), "placeholders": dict(placeholders), "left_out": left_out}
+    new = unheard(corrections, src, *training_files(settings, src, train_jsonl))
+    counts |= {"corrected": len(corrections), **({"unheard": new} if new else {})}
+    return {**counts, "placeholders": dict(placeholders), "left_out": left_out}
+
+
+def training_files(settings, path, *others):
+    """The training files there are, beside `path`: the configured one and `others`."""
+    files = {Path(file).resolve() for file in (settings.train_jsonl, *others) if file and Path(file).is_file()}
+    return sorted(files - {Path(path).resolve()})
 
 
 def why_untrainable(enriched):
@@ -170,6 +178,8 @@ def describe(split, counts):
         line += f"; {sum(found.values())} places for pictures taken from questions ({names})"
     line += f"; {counts['corrected']} answer{'s' * (counts['corrected'] > 1)} corrected" * bool(counts["corrected"])
     line += answer_space.folding_note(counts["folded"])
+    if counts.get("unheard"):
+        line += f"\nWARNING: {describe_unheard(counts['unheard'])}"
     if counts["left_out"]:
         line += f"\nWARNING: not trained on: {_left_out_note(counts['left_out'])}; correct these rows, or remove them"
     return line

@@ -36,7 +36,7 @@ from data.formats import FORMATS
 from data.formats.common import Request
 from data.formats.table_suggest import suggest_mapping
 from data.image_names import images_of, why_no_file
-from data.rows import junk_reason, with_pictures
+from data.rows import check_further, junk_reason, with_pictures
 from data.values import describe_converted, plain
 from files import UserError, atomic_open, json_line, quoted, run_script, short
 
@@ -104,14 +104,17 @@ def _reason_to_drop(record, keep_junk):
 
 
 def _row(index, where, record):
-    """One row of the output. Raises UserError naming `where` for an image outside the root and values that JSON can't hold."""
+    """One row of the output. Raises UserError naming `where` for an image outside the root, values that JSON can't hold, and
+    options, references or a group that no row can have."""
     image = record.get("image")
     for name in [image] if record.get("images") is None else images_of(with_pictures(record, where)):
         _check_image(name, where)
     row = {"id": str(index), "image": image, "question": record.get("question"), "answer": record.get("answer")}
     own = (*row, "junk", "drop")
     further = {key: plain(value, where, key) for key, value in record.items() if key not in own}
-    return row | {key: value for key, value in further.items() if value not in (None, "")}
+    row |= {key: value for key, value in further.items() if value not in (None, "")}
+    check_further(row, where)
+    return row
 
 
 def _check_image(image, where):

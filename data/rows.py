@@ -46,14 +46,7 @@ def read_rows(path, need_answer=True, corrections=None, lines=None, placeholders
         row = with_pictures(row, where)
         if need_answer or row.get("answer") is not None:
             _check_text(row, "answer", where, "write the answer as text")
-        if row.get("options") is not None:
-            _check_options(row["options"], where)
-        if row.get("answers") is not None:
-            _check_references(row["answers"], where)
-        if row.get("answers_by") is not None and not is_by_rater(row["answers_by"]):
-            raise UserError(f"{where}: answers_by is {quoted(row['answers_by'])}; write {{rater: answer}}, each answer as text")
-        if not is_group(row.get("group")):
-            raise UserError(f"{where}: group is {quoted(row['group'])}; write one name, the patient's or the video's")
+        check_further(row, where)
         if row["id"] in seen:
             raise UserError(f"{where}: id {quoted(row['id'])} is already that of line {seen[row['id']]}; give every row its own id")
         seen[row["id"]] = line
@@ -98,6 +91,18 @@ def _check_text(row, key, where, remedy):
         raise UserError(f"{where}: {key} is {quoted(value)}, not text; {remedy}")
     if not value.strip() or (key == "answer" and not normalize_answer(value)):
         raise UserError(f"{where}: {key} is empty; {remedy}")
+
+
+def check_further(row, where):
+    """Raise UserError, which begins with `where`, for options, references, raters or a group of a row that are of the wrong kind."""
+    if row.get("options") is not None:
+        _check_options(row["options"], where)
+    if row.get("answers") is not None:
+        _check_references(row["answers"], where)
+    if row.get("answers_by") is not None and not is_by_rater(row["answers_by"]):
+        raise UserError(f"{where}: answers_by is {quoted(row['answers_by'])}; write {{rater: answer}}, each answer as text")
+    if not is_group(row.get("group")):
+        raise UserError(f"{where}: group is {quoted(row['group'])}; write one name, the patient's or the video's")
 
 
 def is_group(value):

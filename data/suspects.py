@@ -19,7 +19,7 @@ import jinja2
 from config import near
 from data import answer_space
 from data.aliases import question_template
-from data.corrections import COLUMNS, read_corrections, write_csv
+from data.corrections import COLUMNS, SPLIT, read_corrections, row_ids, write_csv
 from data.image_names import images_of
 from data.matching import conventions_of, is_junk, judge, labels_of, question_key, references
 from data.preprocess import training_space
@@ -27,7 +27,8 @@ from data.thumbnails import Thumbnails
 from files import UserError, atomic_open, printable, quoted, read_json, read_jsonl, sha256, short
 
 CARDS = 300  # rows on the page; the table has all
-FIELDS = ("id", "annotation", "predicted", "confidence", "annotation_probability", "question", "image", "group", *COLUMNS[1:])
+FIELDS = ("id", SPLIT, "annotation", "predicted", "confidence", "annotation_probability", "question", "image", "images", "group")
+FIELDS += COLUMNS[1:]
 FOLDS = "python -m data.split ROWS DIR --folds 5, then python tools/sweep.py CONFIG --folds DIR"
 REPEATS = f"its rows are those that the model was trained on, whose answers it repeats; have held-out rows answered: {FOLDS}"
 LEFT_OUT = {
@@ -128,14 +129,18 @@ def _probability(row, conventions):
 
 
 def suspects_of(path, cfg, files):
-    """(suspects, lines on what was looked at) of a predictions file. files: {split: path} of the configured rows."""
+    """(suspects, lines on what was looked at) of a predictions file; each suspect with `split`, by which corrections find a row that has
+    no id of its own. files: {split: path} of the configured rows."""
     rows, sidecar = read_predictions(path), path.with_suffix(".meta.json")
     facts = read_json(sidecar) if sidecar.is_file() else {}
     pairs, how = trained_pairs(path, facts, files)
-    done, counts, kept = read_corrections(cfg.data.corrections) if cfg.data.corrections else {}, Counter(), []
-    space = training_space(cfg, say=lambda line: None)
+    done = {(row["id"], row[SPLIT]) for row in read_corrections(cfg.data.corrections)} if cfg.data.corrections else set()
+    split, numbered = rows_by_number(facts, files)
+    space, counts, kept = training_space(cfg, say=lambda line: None), Counter(), []
     for row in rows:
-        why = "trained" if pair_of(row) in pairs else "corrected" if row["id"] in done else "junk" if is_junk(row["gt"]) else None
+        row[SPLIT] = split if row["id"] in numbered else ""
+        why = "trained" if pair_of(row) in pairs else "junk" if is_junk(row["gt"]) else None
+        why = "corrected" if why != "trained" and done & {(row["id"], ""), (row["id"], split)} else why
         why = why or ("unsure" if row.get("confidence") is None else None)
         counts[why] += 1
         if why is None:
@@ -146,7 +151,25 @@ def suspects_of(path, cfg, files):
         raise UserError(f"--suspects {path}: no row is left: {left_out(counts)}")
     found = find_suspects(kept, cfg.eval, answer_space.conventions(space))
     lines = [f"suspects: {len(found):,} of {len(kept):,} rows, where the model is sure of another answer than the annotation; {how}"]
-    return found, lines + ([f"left out: {left_out(counts)}"] if counts.total() > counts[None] else [])
+    lines += [f"left out: {left_out(counts)}"] if counts.total() > counts[None] else []
+    return found, lines + not_to_be_corrected(found, files)
+
+
+def rows_by_number(facts, files):
+    """(split that predictions are of, ids (set) of its rows that are known by their number alone); (None, empty) where it isn't told."""
+    told = (split for split, file in files.items() if facts.get("source_sha256") == sha256(file))
+    split = next(told, facts.get("split"))
+    return (split, row_ids(files[split]) - row_ids(files[split], given=True)) if split in files else (None, set())
+
+
+def not_to_be_corrected(found, files):
+    """A line on suspects whose id is that of rows of several splits, of which a correction couldn't tell which is meant."""
+    several = [row["id"] for row in found if not row[SPLIT] and sum(row["id"] in row_ids(file) for file in files.values()) > 1]
+    if not several:
+        return []
+    rows = f"{len(several)} suspects have ids" if len(several) > 1 else "1 suspect has an id"
+    remedy = "give every row an id of its own, as data.split does, and predict again"
+    return [f"WARNING: {rows} of rows in several splits, such as {quoted(several[0])}, and can't be corrected by the table; {remedy}"]
 
 
 def left_out(counts):
@@ -174,7 +197,9 @@ def write_suspects(found, folder, image_root=None):
         raise UserError(f"{table}: holds corrections, which would be lost; move it, and set data.corrections to where it is")
     rounded = lambda row: {key: round(row[key], 4) for key in ("confidence", "annotation_probability")}
     rows = [{**row, **rounded(row), "annotation": row["gt"], "predicted": row["pred"]} for row in found]
-    write_csv(table, [{key: row.get(key, "") for key in FIELDS} | dict.fromkeys(COLUMNS[1:], "") for row in rows], FIELDS)
+    several = lambda row: {"images": "; ".join(row.get("images") or ())}
+    cells = lambda row: {key: row.get(key, "") for key in FIELDS} | several(row) | dict.fromkeys(COLUMNS[1:], "")
+    write_csv(table, map(cells, rows), FIELDS)
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(autoescape=True, loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["shown"] = lambda text: printable(short(text or "", 400))

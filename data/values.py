@@ -5,9 +5,12 @@ if __name__ == "__main__":
 
 import datetime
 import math
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
+import yaml
 
 from data.text import placeholder_inside, strip_placeholders
 from files import UserError
@@ -15,7 +18,17 @@ from files import UserError
 YES_NO = {True: "yes", False: "no"}
 PLACEHOLDERS = "image placeholders taken out of questions"
 INSIDE = "with a place for a picture inside the question"
+MADE_A_DATE = "tables make dates of entries such as 5-10: format the column as text and type it anew"
 LISTS, REFERENCES, TRUTHS = "lists to label lists", "lists to references", "true and false to yes and no"
+
+_WORDS = yaml.safe_load(Path(__file__).with_name("dates.yaml").read_text(encoding="utf-8"))
+_PARTS = {"day": "(?:0?[1-9]|[12][0-9]|3[01])", "month": f"(?:{'|'.join(_WORDS['months'])})"}
+_DATES = [re.compile(pattern.format(**_PARTS), re.IGNORECASE) for pattern in _WORDS["dates"]]
+
+
+def is_date(value):
+    """Is this cell a text that spells a date: `05. Okt`, `05.10.2024`?"""
+    return isinstance(value, str) and any(pattern.fullmatch(" ".join(value.split())) for pattern in _DATES)
 
 
 def number_text(number):
@@ -48,8 +61,7 @@ def as_text(value, where, key, converted):
         converted[LISTS] += bool(texts)
         return "; ".join(texts) or None
     if isinstance(value, (datetime.date, datetime.time, datetime.datetime)):
-        remedy = "tables make dates of entries such as 5-10: format the column as text and type it anew"
-        raise UserError(f"{where}: {key} is the date or time {value}; {remedy}")
+        raise UserError(f"{where}: {key} is the date or time {value}; {MADE_A_DATE}")
     raise UserError(f"{where}: {key} is {_kind(value)}, not text; write it as text, a number, true or false, or a list of these")
 
 

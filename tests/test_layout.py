@@ -26,7 +26,7 @@ LATE = {
     ("data.check", "tokenizers"),
     ("data.contents", "huggingface_hub"),
     ("data.formats.source_files", "pyarrow"),
-    ("data.formats.spreadsheet", "openpyxl"),
+    ("data.spreadsheet", "openpyxl"),
     ("data.images", "qwen_vl_utils"),  # brings torchvision
     ("evaluation.text_overlap", "rouge_score"),
     ("evaluation.text_overlap", "sacrebleu"),

@@ -31,7 +31,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import ROOT, Config, code_facts, kinds_of, load_config, near
-from data.corrections import COLUMNS, read_corrections, row_ids, write_csv
+from data.corrections import COLUMNS, SPLIT, read_corrections, row_ids, write_csv
 from data.preprocess import ensure_enriched
 from files import Interrupted, UserError, printable, quoted, read_json, run_script
 from prediction.setup import facts_of_files
@@ -149,11 +149,23 @@ def plan(args):
 
 def write_corrections(base, runs):
     """The files that the runs' configurations name, each with the corrections of their rows: those of the test split aren't read."""
-    found = read_corrections(base.data.corrections) if base.data.corrections else {}
+    found = read_corrections(base.data.corrections) if base.data.corrections else []
     for path, cfg in {cfg.data.corrections: cfg for run in runs for cfg in (run.trained, run.predicted)}.items():
         if path:
-            ids = set().union(*(row_ids(cfg.split_path(split)) for split in cfg.given_splits()))
-            write_csv(path, [row for row_id, row in found.items() if row_id in ids], COLUMNS)
+            folds = cfg.data.train_jsonl != base.data.train_jsonl
+            kept = [row for row in found if _corrects(row, cfg, base if folds else None)]
+            write_csv(path, [{**row, SPLIT: ""} if folds else row for row in kept], (*COLUMNS, SPLIT))
+
+
+def _corrects(row, cfg, base):
+    """Is a line of the corrections about a row of a run? base: of folds, the configuration whose splits the lines name: a row that is
+    known there by its number is none of theirs."""
+    splits = cfg.given_splits() if base is None else ("train", "val")
+    if row[SPLIT] and row[SPLIT] not in splits:
+        return False
+    if row[SPLIT] and base and row["id"] not in row_ids(base.split_path(row[SPLIT]), given=True):
+        return False
+    return any(row["id"] in row_ids(cfg.split_path(split)) for split in cfg.given_splits())
 
 
 class State(NamedTuple):

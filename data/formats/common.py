@@ -53,9 +53,14 @@ def embedded_rows(paths, request):
         for where, record in source.parquet_records(path, ("image", "question", "answer")):
             image = record.pop("image")
             if request.wants(where, record):
-                data = source.image_bytes(image, where)
-                record["image"] = embedded.name(hashlib.sha256(data).hexdigest()[:16], data, where)
+                record["image"] = embedded_name(image, where, embedded)
             yield where, record | {"split": source.split_in_name(path)}
+
+
+def embedded_name(image, where, embedded):
+    """The name of a picture that lies in a row, by its content. embedded: source_files.EmbeddedImages, which writes it."""
+    data = source.image_bytes(image, where)
+    return embedded.name(hashlib.sha256(data).hexdigest()[:16], data, where)
 
 
 def check_texts(texts, where, name):

@@ -7,7 +7,6 @@ Nothing here knows about a dataset: data/readers.py does.
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
-import csv
 import hashlib
 import io
 import json
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from data.spreadsheet import csv_lines
 from files import DECODER, UserError, atomic_open, quoted, read_jsonl, refuse_pointer, short
 
 BATCH_ROWS = 64  # turned into Python objects at once; pyarrow holds a row group, which `datasets` makes of ~100 rows
@@ -141,70 +141,6 @@ def _skip_space(text, position):
 
 # --- CSV ---
 
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-CSV_UTF8 = 'in Excel save it as "CSV UTF-8"'
-# High bytes that stand alone beside no Latin letter: Chinese, Cyrillic or Greek in an old encoding, and no Western language.
-NOT_WESTERN = re.compile(rb"(?<![A-Za-z\x80-\xff])[\x80-\xff]{2,}(?![A-Za-z\x80-\xff])")
-
-
-def table_text(path, say):
-    """The text of a CSV file: UTF-8, or what Excel writes otherwise (UTF-16, Windows-1252), which `say` is told.
-
-    Raises UserError naming file and line for text in neither.
-    """
-    refuse_pointer(path)
-    data = path.read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        say(f"{path}: read as UTF-16")
-        return data.decode("utf-16", "replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        not_utf8 = error.start
-    try:
-        text = data.decode("cp1252")
-        foreign = NOT_WESTERN.search(data)
-        start = foreign and foreign.start()
-    except UnicodeDecodeError as error:
-        start = error.start
-    if start is not None:
-        line = data.count(b"\n", 0, start) + 1
-        raise UserError(f"{path}:{line}: is neither UTF-8 nor Western (Windows-1252) text; {CSV_UTF8}")
-    line = data.count(b"\n", 0, not_utf8) + 1
-    shown = text.split("\n")[line - 1].strip()[:60]
-    say(f"{path}: read as Windows-1252, as it is not UTF-8, such as line {line}: {shown}; if letters are wrong, {CSV_UTF8}")
-    return text
-
-
-def separator_of(text):
-    """What separates the fields of a CSV text: of comma, semicolon, tab and bar the one that its first line has most of."""
-    header = re.sub(r'"[^"]*"', "", text.split("\n", 1)[0])
-    return max(SEPARATORS, key=header.count)  # of equals the first: a comma
-
-
-def csv_lines(path, say):
-    """Yield `(line, fields)` of a CSV file, line numbers from 1, blank lines left out. The first is the header.
-
-    Quoted fields may hold line ends. Raises UserError naming file and line for what is no CSV.
-    """
-    text = table_text(path, say)
-    skipped = 0
-    if told := re.match(r"sep=(.)\r?\n", text):  # Excel's own way to name the separator
-        separator, text, skipped = told[1], text[told.end() :], 1
-    else:
-        separator = separator_of(text)
-    if separator != ",":
-        say(f"{path}: fields are separated by {SEPARATORS.get(separator, separator)}")
-    line = 1
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        for fields in reader:
-            if any(field.strip() for field in fields) or not fields and line == 1:
-                yield line + skipped, fields
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f"{path}:{line + skipped}: not valid CSV ({error})") from None
-
 
 def csv_records(path, required, one_of=(), say=print):
     """Yield `(where, record)` of a CSV file with the columns `required` and at least one of `one_of`."""
@@ -239,12 +175,7 @@ def parquet_records(path, required, optional=()):
 
     A number that stands for a class (ClassLabel of `datasets`) becomes the class's name.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(f"{path}: reading Parquet needs pyarrow; run: pip install pyarrow") from None
-    number = 0
+    pyarrow, number = _pyarrow(path), 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
@@ -257,9 +188,32 @@ def parquet_records(path, required, optional=()):
                     yield where, record | {name: _class_of(record[name], of, where, name) for name, of in classes.items()}
                     number += 1
     except (pyarrow.ArrowException, OSError) as error:
-        refuse_pointer(path)
-        reason = short(" ".join(str(error).split()), 200)
-        raise UserError(f"{path}: unreadable from row {number} on ({reason}); download it again") from None
+        raise _unreadable(path, number, error) from None
+
+
+def parquet_columns(path):
+    """`{column: does it hold pictures, as bytes or as `datasets` stores them?}` of a Parquet file."""
+    pyarrow = _pyarrow(path)
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            binary = (pyarrow.types.is_binary, pyarrow.types.is_large_binary, pyarrow.types.is_struct)
+            return {field.name: any(test(field.type) for test in binary) for field in file.schema_arrow}
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _unreadable(path, 0, error) from None
+
+
+def _pyarrow(path):
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError(f"{path}: reading Parquet needs pyarrow; run: pip install pyarrow") from None
+    return pyarrow
+
+
+def _unreadable(path, number, error):
+    refuse_pointer(path)
+    return UserError(f"{path}: unreadable from row {number} on ({short(' '.join(str(error).split()), 200)}); download it again")
 
 
 def class_names(metadata):

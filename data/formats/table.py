@@ -8,12 +8,13 @@ import re
 from collections import Counter
 
 from config import LANGUAGES
-from data.formats.common import image_below
-from data.formats.spreadsheet import read_spreadsheet
+from data.formats import source_files as source
+from data.formats.common import embedded_name, image_below
 from data.image_names import twin, why_no_file
 from data.language import table
+from data.spreadsheet import read_spreadsheet
 from data.text import clean
-from data.values import as_text, plain
+from data.values import MADE_A_DATE, as_text, is_date, plain
 from files import UserError, quoted
 
 # isort: split
@@ -27,15 +28,7 @@ SKIP = ("skip", "")  # what `values` and `empty` give for a cell that asks nothi
 RESERVED = {"id", "image", "images", "question", "answer", "group", "options", "answers", "split", "language"}  # no names of kept columns
 DATES = "dates"  # what --suggest calls a column of them
 TRUTHS = {True: ("yes", "true", "1", "wahr"), False: ("no", "false", "0", "falsch")}  # how `values` may spell Excel's TRUE and FALSE
-
-
-_PARTS = {"day": "(?:0?[1-9]|[12][0-9]|3[01])", "month": f"(?:{'|'.join(WORDS['months'])})"}
-_DATES = [re.compile(pattern.format(**_PARTS), re.IGNORECASE) for pattern in WORDS["dates"]]
-
-
-def is_date(value):
-    """Is this cell a text that spells a date: `05. Okt`, `05.10.2024`?"""
-    return isinstance(value, str) and any(pattern.fullmatch(" ".join(value.split())) for pattern in _DATES)
+PARQUET = b"PAR1"
 
 
 class TextLoader(yaml.BaseLoader):
@@ -52,9 +45,9 @@ class TextLoader(yaml.BaseLoader):
 
 
 def read_table(request):
-    """A spreadsheet of your own, .xlsx or CSV, by a mapping of its columns (--suggest writes a first one); licence: your own
+    """A table of your own, .xlsx, CSV or Parquet, by a mapping of its columns (--suggest writes a first one); licence: your own
 
-    SRC is the file; images lie in its folder or below --images. --mapping names a YAML file:
+    SRC is the file; images lie in its folder or below --images, or in a column of a Parquet file. --mapping names a YAML file:
       image, group: the columns with the picture's file name (its suffix may be missing) and with the patient or video
       questions: {COLUMN: {question: …, values: {1: yes, 0: no}, empty: skip}}     one row a picture, or
       question, answer: the columns with them, and options: [COLUMNS]               one row a question
@@ -64,14 +57,38 @@ def read_table(request):
     docs/your-data.md takes a table through every step.
     """
     if request.src.is_dir():
-        raise UserError(f"{request.src}: is a folder; give the .xlsx or .csv file")
+        raise UserError(f"{request.src}: is a folder; give the .xlsx, .csv or .parquet file")
     if request.mapping is None:
         raise UserError(f"{request.src}: has no mapping; say what its columns are with --mapping FILE; --suggest writes a first one")
     mapping = read_mapping(request.mapping)
-    columns, rows = read_spreadsheet(request.src, mapping.get("sheet"), request.say)
+    columns, rows = table_rows(request.src, mapping.get("sheet"), request.say, columns_of(mapping))
     check_mapping(mapping, columns, request.mapping, request.src)
-    root = request.images or request.src.parent
+    pictures = is_parquet(request.src) and source.parquet_columns(request.src)[mapping["image"]]
+    root = request.dst if pictures else request.images or request.src.parent
     return root, _records(rows, mapping, root, request)
+
+
+def is_parquet(path):
+    with open(path, "rb") as file:
+        return file.read(4) == PARQUET or path.suffix.lower() == ".parquet"
+
+
+def table_rows(path, sheet, say, named=()):
+    """`(columns, rows)` of a table as `read_spreadsheet` returns them, and of a Parquet file, whose rows come one by one."""
+    if not is_parquet(path):
+        return read_spreadsheet(path, sheet, say, named)
+    if sheet:
+        raise UserError(f"{path}: is no workbook, and has no sheet {quoted(sheet)}; take `sheet` out of the mapping")
+    columns = list(source.parquet_columns(path))
+    missing = lambda value: value != value or value == [] or isinstance(value, str) and not value.strip()
+    rows = source.parquet_records(path, columns)
+    return columns, ((where, {name: None if missing(row[name]) else row[name] for name in columns}) for where, row in rows)
+
+
+def columns_of(mapping):
+    """The names (list) of all the columns that a mapping names."""
+    named = [mapping[key] for key in ("image", "group", "question", "answer") if mapping.get(key)]
+    return [*named, *mapping["questions"], *mapping["keep"], *mapping["options"]]
 
 
 def read_mapping(path):
@@ -126,8 +143,7 @@ def check_mapping(mapping, columns, path, src):
     for key in required:
         if not mapping.get(key):
             raise UserError(f"{path}: has no {key}; name the column that holds it, one of {', '.join(columns)}"[:400])
-    named = [mapping[key] for key in ("image", "group", "question", "answer") if mapping.get(key)]
-    for name in [*named, *mapping["questions"], *mapping["keep"], *mapping["options"]]:
+    for name in columns_of(mapping):
         if columns.count(name) != 1:
             problem = "has no column" if name not in columns else "has more than one column"
             raise UserError(f"{src}: {problem} {quoted(name)}, which {path} names; found {', '.join(columns)}"[:400])
@@ -137,7 +153,7 @@ def check_mapping(mapping, columns, path, src):
 
 def _records(rows, mapping, root, request):
     """Yield `(where, record)` of every cell that answers a question; say what was kept as it was and what was left out."""
-    listings, unlisted, empty = {}, {}, 0
+    listings, unlisted, empty, embedded = {}, {}, 0, source.EmbeddedImages(request.dst)
     asked = mapping["questions"] or {mapping["answer"]: {}}
     for where, cells in rows:
         facts = None
@@ -149,7 +165,7 @@ def _records(rows, mapping, root, request):
                 continue
             if not listed:
                 unlisted.setdefault(column, Counter())[answer] += 1
-            facts = facts or _facts(cells, mapping, where, root, listings, request)
+            facts = facts or {"image": _image(cells, mapping, where, root, listings, embedded), **_facts(cells, mapping, where, request)}
             yield at, {"question": entry.get("question") or cells[mapping["question"]], "answer": answer, **facts}
     if empty:
         request.say(f"{request.src}: {empty} cells are empty or `skip`, and ask nothing")
@@ -174,13 +190,29 @@ def _answer(value, entry, where, request):
         yes, no = yes_no_of(entry.get("language"))
         found = next((values[word] for word in TRUTHS[value] if word in values), yes if value else no)
     else:
-        found = values.get(clean(as_text(value, where, "the answer", Counter())))
+        text = as_text(value, where, "the answer", Counter())
+        found = values.get(clean(text))
+        if found is None and (parts := parts_of(text, values)):
+            said = [values.get(clean(part), part) for part in parts]
+            said = [text for text in said if text.strip() not in SKIP]
+            return "; ".join(said) or None, all(clean(part) in values for part in parts)
     if found is not None:
         return None if found.strip() in SKIP else found, True
     if is_date(value):
-        remedy = "tables make dates of entries such as 5-10: format the column as text and type it anew, or list it in `values`"
-        raise UserError(f"{where}: the answer is the date {quoted(value)}; {remedy}")
+        raise UserError(f"{where}: the answer is the date {quoted(value)}; {MADE_A_DATE}, or list it in `values`")
     return as_text(value, where, "the answer", request.converted), not values
+
+
+def parts_of(text, values):
+    """The codes in a cell that holds several, `1; 3`; [] where it is no list of them. values: {code: what it means}.
+
+    Semicolons and line ends part them, and commas where each part is a code and the text no decimal fraction.
+    """
+    by_signs, by_commas = ([part.strip() for part in re.split(signs, text) if part.strip()] for signs in ("[;\n]", ","))
+    if by_signs != [text] and any(clean(part) in values for part in by_signs):
+        return by_signs
+    commas = by_commas != [text] and not re.fullmatch(r"\d+,\d+", text) and all(clean(part) in values for part in by_commas)
+    return by_commas if commas else []
 
 
 def yes_no_of(language):
@@ -188,18 +220,27 @@ def yes_no_of(language):
     return table((language or "en",))["yes_no"][0]
 
 
-def _facts(cells, mapping, where, root, listings, request):
-    """Image, group, options, language and kept columns of a table's row."""
+def _image(cells, mapping, where, root, listings, embedded):
+    """The name of a row's picture below `root`, where one that lies in the table itself is written."""
     image = cells[mapping["image"]]
     if image is None:
         raise UserError(f"{where}: {mapping['image']} is empty, which names the picture; fill it or delete the row")
+    if isinstance(image, list):
+        raise UserError(f"{where}: {mapping['image']} is a list, {quoted(image)}; name one picture a row")
+    if isinstance(image, bytes | dict):
+        return embedded_name(image, where, embedded)
     name = as_text(image, where, mapping["image"], Counter())
     if why := why_no_file(name):
         raise UserError(f"{where}: {mapping['image']} is {quoted(name)}, {why}")
     name = image_below(root, name)
     if not os.path.isfile(os.path.join(root, name)) and (found := twin(os.path.join(root, name), listings)):
         name = os.path.relpath(found, root).replace(os.sep, "/")
-    facts = {"image": name}
+    return name
+
+
+def _facts(cells, mapping, where, request):
+    """Group, options, language and kept columns of a table's row."""
+    facts = {}
     if group := mapping.get("group"):
         if cells[group] is None:
             raise UserError(f"{where}: {group} is empty, which names the patient or video; fill it, so that no patient is in two splits")

@@ -10,17 +10,18 @@ from collections import Counter
 
 from PIL import Image
 
-from data.formats.spreadsheet import read_spreadsheet
-from data.formats.table import DATES, WORDS, is_date, yes_no_of
+from data.formats.table import DATES, WORDS, table_rows, yes_no_of
 from data.personal import in_text
+from data.spreadsheet import sheet_names
 from data.text import clean
-from data.values import as_text
-from files import UserError, write_text
+from data.values import as_text, is_date
+from files import UserError, short, write_text
 
 MOST_KINDS = 30  # a column of more different texts is prose, or names
 SHOWN = 6  # values of a column that a comment shows
 NEARLY = 0.9  # of a column's cells differ: it names pictures
 MANY = 2 / 3  # as many kinds as patients, for each patient one: a column may name them, as few share a name
+PICTURE = "a picture itself.png"  # what stands for a cell with a picture's bytes
 YES, NO = ({clean(word) for word in WORDS[side]} for side in ("yes", "no"))
 IDS, UNITS = set(WORDS["private"]["id"]), {clean(unit): unit for unit in WORDS["columns"]["unit"]}
 GROUP_IDS = IDS | set(WORDS["columns"]["group"]) | set(WORDS["private"]["number"])
@@ -32,17 +33,15 @@ def suggest_mapping(src, path, dst, images=None):
     Raises UserError where `path` exists, and where no column names pictures.
     """
     if not src.is_file():
-        raise UserError(f"{src}: is no file; give the .xlsx or .csv file")
+        raise UserError(f"{src}: is no file; give the .xlsx, .csv or .parquet file")
     if path.exists():
         raise UserError(f"{path}: exists; edit it, delete it, or name another file with --mapping")
     said = []
-    columns, rows = read_spreadsheet(src, None, said.append)
-    cells = {name: Counter(_text(row[name]) for _, row in rows) for name in columns}
-    image = _image_column(cells)
-    if image is None:
-        raise UserError(f"{src}: no column seems to name pictures; found {', '.join(columns)}; add one with their file names"[:400])
+    sheet, rows, cells, image = _sheet_of_pictures(src, said.append)
+    columns = list(cells)
     language = _language(cells)
     lines = [f"# A first mapping of {src.name} ({len(rows)} rows), made by --suggest. Check every line; what follows a # is a remark."]
+    lines += [f"sheet: {_scalar(sheet)}"] if sheet else []
     lines += [f"image: {_scalar(image)}   # the column with the pictures' file names"]
     rest = [name for name in columns if name != image]
     group = _group_column([name for name in rest if any(cells[name])])
@@ -58,6 +57,35 @@ def suggest_mapping(src, path, dst, images=None):
     command = ["python", "-m", "data.readers", "table", str(src), str(dst), "--mapping", str(path)]
     command += ["--images", str(images)] if images else []
     return [*said, f"{path}: a first mapping; correct its questions and values, then", shlex.join(command)]
+
+
+def _sheet_of_pictures(src, say):
+    """(sheet or None for the first or only one, rows, {column: Counter of its cells' texts}, the column that names pictures) of the first
+    sheet with such a column. Raises UserError where there is none, or the only one can't be read."""
+    sheets, found = sheet_names(src), []
+    for sheet in [None, *sheets[1:]]:
+        said = []
+        try:
+            columns, rows = table_rows(src, sheet, said.append)
+            rows = [(where, {name: _not_the_picture(value) for name, value in row.items()}) for where, row in rows]
+        except UserError:  # a sheet without cells, or with other things
+            if len(sheets) < 2:
+                raise
+            continue
+        cells = {name: Counter(_text(row[name]) for _, row in rows) for name in columns}
+        if image := _image_column(cells):
+            for line in said:
+                say(line)
+            return sheet, rows, cells, image
+        found += columns
+    looked = f" on any of its sheets ({', '.join(sheets)})" if len(sheets) > 1 else ""
+    problem = f"no column seems to name pictures{looked}; found {', '.join(found)}"
+    raise UserError(f"{src}: {short(problem, 300)}; add one with their file names")
+
+
+def _not_the_picture(value):
+    """A cell's value; of a picture that lies in the table itself not its bytes."""
+    return PICTURE if isinstance(value, bytes) or isinstance(value, dict) and isinstance(value.get("bytes"), bytes) else value
 
 
 def _question_lines(cells, language, private):

@@ -185,6 +185,28 @@ def test_a_broken_conversation_is_named_in_one_short_line(tmp_path, record, said
     assert str(error.value).startswith(f"{src}:2") and said in str(error.value) and len(str(error.value)) < len(str(src)) + 250
 
 
+@pytest.mark.parametrize("branch", ["conversations", "kvasir-vqa-json"])
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("group", ["P1"], "group is ['P1']; write one name, the patient's or the video's"),
+        ("group", {"id": 1}, "group is {'id': 1}; write one name"),
+        ("group", 1.5, "group is 1.5; write one name"),
+        ("answers", "a", "answers is 'a'; write a list of texts"),
+        ("answers", ["a", 2], "answers is ['a', 2]; write a list of texts"),
+        ("options", "A: yes", "options is 'A: yes'; write a list of texts"),
+        ("options", ["yes", "Yes"], "options repeats an item: ['yes', 'Yes']; give each option once"),
+    ],
+)
+def test_what_no_row_can_have_is_refused_by_every_reader(tmp_path, branch, key, value, said):
+    good = {"conversations": say("q", "a")} if branch == "conversations" else {"question": "q", "answer": "a"}
+    records = [{"image": "a.png", "image_filename": "a.png", **good, **more} for more in ({}, {key: value})]
+    src = lay(tmp_path, of={"r.jsonl": records}) / "r.jsonl"
+    with pytest.raises(UserError) as error:
+        readers.convert(branch, src, tmp_path / "dst")
+    assert str(error.value).startswith(f"{src}:2: {said}") and not (tmp_path / "dst" / "all.jsonl").exists()
+
+
 # ---- data sets by name
 
 

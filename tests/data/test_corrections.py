@@ -3,16 +3,18 @@
 python -m pytest tests/data/test_corrections.py -v
 """
 
+import datetime
 import json
 import sys
 
+import openpyxl
 import pytest
 import yaml
 
 import eval_exp1
 from config import DataConfig, load_config
 from data.check import check, describe, fix
-from data.corrections import corrections_for, read_corrections
+from data.corrections import corrections_for, read_corrections, unheard
 from data.preprocess import enrich_jsonl, enrich_split, space_inputs, training_space
 from files import UserError, read_json, read_jsonl, sha256, write_jsonl
 from tools import sweep
@@ -54,17 +56,24 @@ def rows_of(path):
     return {row["id"]: row for _, row in read_jsonl(path)}
 
 
+GERMAN = "id;split;answer;who;why\r\nt1;;yes;Dr. Müller;schön, klein\r\nv0;;No;;\r\nt2;;;;\r\n"
+
+
 @pytest.mark.parametrize(
-    "text",
+    "content",
     [
-        TABLE,
-        "\ufeff" + TABLE.replace(",", ";"),
-        "question\tID\tAnswer\twho\twhy\n?\tt1\tyes\tdr a\t\n?\tt1\tYes.\tdr b\t\n?\tv0\tNo\t\t\n?\tt2\t\t\t\n",
+        TABLE.encode(),
+        "\ufeff".encode() + TABLE.replace(",", ";").encode(),
+        b"question\tID\tAnswer\twho\twhy\n?\tt1\tyes\tdr a\t\n?\tt1\tYes.\tdr b\t\n?\tv0\tNo\t\t\n?\tt2\t\t\t\n",
+        GERMAN.encode("cp1252"),
+        GERMAN.replace(";", "\t").encode("utf-16"),
+        b"sep=;\r\n" + GERMAN.encode(),
+        b"Korrekturen\r\n\r\n" + GERMAN.encode(),
     ],
 )
-def test_a_table_of_any_spreadsheet_is_read(tmp_path, text):
-    (tmp_path / "c.csv").write_text(text, encoding="utf-8")
-    assert {row_id: row["answer"] for row_id, row in read_corrections(tmp_path / "c.csv").items()} == {"t1": "yes", "v0": "No"}
+def test_a_table_of_any_spreadsheet_is_read(tmp_path, content):
+    (tmp_path / "c.csv").write_bytes(content)
+    assert {row["id"]: row["answer"] for row in read_corrections(tmp_path / "c.csv")} == {"t1": "yes", "v0": "No"}
 
 
 @pytest.mark.parametrize(
@@ -76,6 +85,10 @@ def test_a_table_of_any_spreadsheet_is_read(tmp_path, text):
         (TABLE + "t1,no,dr c,\n", "c.csv:4: id 't1' is corrected to two answers, 'yes' on line 2, 'no' here"),
         (TABLE + "t9,no,,\nw 1,no,,\n", "2 ids ('t9', 'w 1') are those of no row of train.jsonl, val.jsonl, test.jsonl"),
         (TABLE + "t9,no,,\n", "id 't9' is that of no row of train.jsonl"),
+        (TABLE + "t2,02. Jan,,\n", "c.csv:4: the answer is the date '02. Jan'; tables make dates of entries such as 5-10"),
+        ("id,split,answer,who,why\nt1,dev,no,,\n", "c.csv:2: split is 'dev'; write train, val, test, or leave it empty"),
+        ("id,split,answer,who,why\nt1,val,no,,\n", "id 't1' is that of no row of train.jsonl"),
+        ("id,split,answer,who,why\nt1,,no,,\nt1,train,yes,,\n", "id 't1' is corrected to two answers, 'no' and 'yes'; agree on one"),
     ],
 )
 def test_what_is_wrong_with_it_is_said_by_name(folder, text, said):
@@ -84,6 +97,69 @@ def test_what_is_wrong_with_it_is_said_by_name(folder, text, said):
     with pytest.raises(UserError) as error:
         corrections_for(cfg.data, cfg.data.train_jsonl)
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_workbook_is_read_and_a_number_in_it_is_what_people_write(tmp_path):
+    book = openpyxl.Workbook()
+    for line in (["id", "answer", "who", "why"], [7, 1.0, None, None], ["8", True, "me", datetime.date(2024, 1, 2)]):
+        book.active.append(line)
+    book.save(tmp_path / "c.xlsx")
+    assert [(row["id"], row["answer"]) for row in read_corrections(tmp_path / "c.xlsx")] == [("7", "1"), ("8", "yes")]
+
+
+def test_rows_without_an_id_are_told_apart_by_their_split(folder):
+    """Each split has a row that is known as 1."""
+    for split in ("train", "val"):
+        write_jsonl(folder / f"{split}.jsonl", [{key: row[key] for key in row if key != "id"} for row in ROWS[split]])
+    (folder / "corrections.csv").write_text("id,split,answer,who,why\n1,train,yes,,\n1,val,yes,,\n0,val,no,,\n")
+    cfg = corrected(folder)
+    found = {split: corrections_for(cfg.data, folder / f"{split}.jsonl") for split in ROWS}
+    assert found == {"train": {"1": "yes"}, "val": {"1": "yes", "0": "no"}, "test": {}}
+    (folder / "corrections.csv").write_text("id,answer,who,why\n1,yes,,\n")
+    with pytest.raises(UserError, match="id '1' is that of several rows, .*or name its split in a column `split`"):
+        corrections_for(cfg.data, folder / "val.jsonl")
+
+
+@pytest.mark.parametrize(("answer", "new"), [("yess", True), ("1.0", True), ("2024", True), ("No.", False), ("YES", False)])
+def test_an_answer_that_no_other_row_of_the_question_has_is_said(folder, answer, new, capsys):
+    """A misspelling, and what a spreadsheet made of it, would be a label of its own: in training, in validation, in the doctor."""
+    (folder / "corrections.csv").write_text(f"id,answer,who,why\nt1,{answer},,\nv1,{answer},,\n")
+    cfg = corrected(folder)
+    for split in ("train", "val"):
+        enrich_split(cfg, split)
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING: 1 corrected answer")]
+    text = "1 corrected answer is no other row's of the question (id '{}': '" + answer + "'): if misspelled"
+    assert len(said) == 2 * new and all(text.format(row_id) in line for row_id, line in zip(("t1", "v1"), said))
+    report = check({"train": cfg.data.train_jsonl, "val": cfg.data.val_jsonl}, cfg)
+    warned = [finding["text"] for finding in report["findings"] if "corrected answer" in finding["text"]]
+    assert len(warned) == 2 * new and all(finding.startswith(split) for finding, split in zip(warned, ("train", "val")))
+
+
+@pytest.mark.parametrize(
+    ("rows", "answer", "new"),
+    [
+        ([("Where?", f"text {number}") for number in range(12)], "another text", False),  # answered freely
+        ([("Where?", ("left", "right")[number % 2]) for number in range(12)], "lft", True),
+        ([("Where?", "left; right"), ("Where?", "up")], "up; left", False),  # a list of what others say
+        ([("Where?", "left; right"), ("Where?", "up")], "up; lef", True),
+        ([("Else?", "left")], "lft", False),  # nobody else is asked this
+    ],
+)
+def test_answers_are_heard_by_question_and_label(tmp_path, rows, answer, new):
+    told = [{"question": question, "answer": text, "image": "a.png"} for question, text in [("Where?", "left"), *rows]]
+    write_jsonl(tmp_path / "rows.jsonl", told)
+    assert unheard({"0": answer}, tmp_path / "rows.jsonl") == ({"0": answer} if new else {})
+
+
+def test_what_two_corrections_say_is_heard(tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", [{"question": "Where?", "answer": "left", "image": "a.png"}] * 4)
+    assert unheard({"0": "up", "1": "Up", "2": "lef"}, tmp_path / "rows.jsonl") == {"2": "lef"}
+
+
+def test_an_option_is_heard(tmp_path):
+    row = {"question": "Which?", "answer": "snare", "image": "a.png", "options": ["snare", "clip"]}
+    write_jsonl(tmp_path / "rows.jsonl", [row, row])
+    assert [bool(unheard({"0": answer}, tmp_path / "rows.jsonl")) for answer in ("clip", "B", "clipp")] == [False, False, True]
 
 
 def test_an_id_that_two_splits_have_corrects_neither(folder):
@@ -198,6 +274,17 @@ def test_a_sweep_takes_those_of_its_rows(folder):
                 found |= corrections_for(cfg.data, cfg.data.val_jsonl) if cfg.data.val_jsonl else {}
                 ids = {row["id"] for split in cfg.given_splits() for row in json_rows(cfg.split_path(split))}
                 assert found == {row_id: answer for row_id, answer in (("t1", "yes"), ("v0", "No")) if row_id in ids}
+
+
+def test_folds_leave_out_what_names_a_row_by_its_number_in_a_split(folder):
+    write_jsonl(folder / "val.jsonl", [ROWS["val"][0], {key: value for key, value in ROWS["val"][1].items() if key != "id"}])
+    (folder / "corrections.csv").write_text("id,split,answer,who,why\nt1,train,yes,,\n1,val,yes,,\nx0,test,yes,,\n")
+    write_jsonl(folder / "fold.jsonl", [*ROWS["train"], {**ROWS["train"][0], "id": "1"}])
+    cfg = corrected(folder)
+    fold = cfg.model_copy(update={"data": cfg.data.model_copy(update={"train_jsonl": folder / "fold.jsonl", "val_jsonl": None})})
+    assert [row["id"] for row in read_corrections(folder / "corrections.csv") if sweep._corrects(row, fold, cfg)] == ["t1"]
+    own = cfg.model_copy(update={"data": cfg.data.model_copy(update={"test_jsonl": None})})
+    assert [row["id"] for row in read_corrections(folder / "corrections.csv") if sweep._corrects(row, own, None)] == ["t1", "1"]
 
 
 def json_rows(path):

@@ -4,6 +4,7 @@ python -m pytest tests/data/test_frames.py -v
 """
 
 import struct
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -21,12 +22,15 @@ def grey(number):
     return 40 + 2 * number
 
 
-def make_clip(path, frames=25, size=(96, 64), start=0, noise=False, **options):
+def make_clip(path, frames=25, size=(96, 64), start=0, noise=False, pixel_aspect=None, turn=None, **options):
     """A clip of ten frames a second, each of its own grey, with a white corner as if a name stood there."""
     rng = np.random.default_rng(0)
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream("mpeg4", rate=RATE)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = *size, "yuv420p", 8_000_000
+        stream.codec_context.sample_aspect_ratio = pixel_aspect or Fraction(1)
+        if turn:
+            stream.set_display_rotation(*turn)
         for number in range(frames):
             pixels = np.full((size[1], size[0], 3), grey(number), np.uint8)
             pixels[:20, :40] = 255
@@ -78,6 +82,47 @@ def test_a_clip_is_turned_as_it_says(clip, tmp_path):
     assert picture.shape == (96, 64, 3) and picture[:36, 48:].min() > 200 and picture[44:].max() < 90
     with pytest.raises(UserError, match="turned.mp4, which has 64 x 96 pixels"):
         extract_frames(tmp_path / "turned.mp4", tmp_path / "masked", 9, [(0, 0, 96, 10)])
+
+
+@pytest.mark.parametrize(
+    ("name", "pixel_aspect", "size"),
+    [("a.mp4", (64, 45), (137, 64)), ("a.mkv", (64, 45), (137, 64)), ("a.avi", (8, 9), (96, 72)), ("a.mp4", (1, 1), (96, 64))],
+)
+def test_pixels_that_are_not_square_are_shown_as_a_player_does_and_said_once(tmp_path, name, pixel_aspect, size):
+    said = []
+    clip = make_clip(tmp_path / name, 12, pixel_aspect=Fraction(*pixel_aspect))
+    paths = extract_frames(clip, tmp_path / "frames", 1.0, [(size[0] - 4, size[1] - 4, *size)], say=said.append)
+    assert [Image.open(path).size for path in paths] == [size, size]
+    picture, corner = np.asarray(Image.open(paths[0]), int), (round(size[0] / 96 * 40), round(size[1] / 64 * 20))
+    assert picture[: corner[1] - 3, : corner[0] - 3].min() > 200 and picture[corner[1] + 4 :].max() < 100, "the white corner's own form"
+    assert picture[-3:, -3:].max() < 12, "a mask is where the picture is seen"
+    ratio = f"{pixel_aspect[0]}:{pixel_aspect[1]}"
+    line = f"{clip}: its pixels are {ratio}; pictures are written as it is shown, {size[0]} x {size[1]}, not 96 x 64 as stored"
+    assert said == [line] * (ratio != "1:1")
+    assert extract_frames(clip, tmp_path / "frames", 1.0, [(size[0] - 4, size[1] - 4, *size)], say=said.append) == paths, "started again"
+
+
+CORNERS = {"upper left": (slice(3, 14), slice(3, 14)), "upper right": (slice(3, 14), slice(-14, -3))}
+CORNERS |= {"lower left": (slice(-14, -3), slice(3, 14)), "lower right": (slice(-14, -3), slice(-14, -3))}
+
+
+@pytest.mark.parametrize(
+    ("turn", "size", "corner"),
+    [
+        ((0, True, False), (96, 64), "upper right"),
+        ((0, False, True), (96, 64), "lower left"),
+        ((180, False, False), (96, 64), "lower right"),
+        ((90, False, False), (64, 96), "lower left"),
+        ((-90, False, False), (64, 96), "upper right"),
+        ((90, True, False), (64, 96), "lower right"),
+        ((90, False, True), (64, 96), "upper left"),
+    ],
+)
+def test_clips_are_turned_and_mirrored_as_they_say(tmp_path, turn, size, corner):
+    (path,) = extract_frames(make_clip(tmp_path / "a.mp4", 3, turn=turn), tmp_path / "frames")
+    picture = Image.open(path)
+    found = {name: np.asarray(picture, int)[place].mean() for name, place in CORNERS.items()}
+    assert picture.size == size and max(found, key=found.get) == corner and found[corner] > 200
 
 
 def test_frames_of_two_ways_never_mix(clip, tmp_path):

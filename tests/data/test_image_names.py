@@ -8,6 +8,7 @@ import unicodedata
 
 import pytest
 
+from data.image_copies import look_at
 from data.image_names import image_name, image_path, spelled, twin
 from data.images import check_images
 from data.rows import read_rows
@@ -53,13 +54,16 @@ def test_what_is_no_file_is_refused_in_a_short_line(tmp_path, name, why):
         ("a/b.jpg", "a/b.png"),
         ("a/b.jpg ", "a/b.jpg"),
         ("case.1/f.2.jpg", "case.1/F.2.jpg"),
+        ("C:\\Users\\me\\a\\b.jpg", "a/B.JPG"),
+        ("D:/scans/b.jpg", "b.jpg"),
+        ("\\\\pacs\\share\\a\\b.jpg", "a/b.jpg"),
         (f"x/{NFC}", f"x/{NFD}"),
         (f"x/{NFD}", f"x/{NFC}"),
         (f"x\\{NFC.upper()}", f"x/{NFD}"),
     ],
 )
 def test_the_twin_of_a_misspelled_name_is_named(tmp_path, name, file):
-    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_bytes(b"")
     (tmp_path / "a.txt").write_bytes(b"")
     path = image_path(tmp_path, name)
@@ -69,6 +73,20 @@ def test_the_twin_of_a_misspelled_name_is_named(tmp_path, name, file):
         UserError, match=f"row 'r1': image .* does not exist, but {re.escape(spelled(path, str(tmp_path / file)))} does; correct"
     ):
         check_images([row], tmp_path, tmp_path / "cache.json")
+
+
+@pytest.mark.parametrize("name", ["C:\\pictures\\a.jpg", "c:/pictures/a.jpg", "\\\\pacs\\pictures\\a.jpg"])
+def test_a_path_of_windows_is_called_one(tmp_path, name):
+    with pytest.raises(UserError, match="does not exist; write the name below data.image_root, not a path of Windows$"):
+        check_images([{"id": "r1", "image": name}], tmp_path, tmp_path / "cache.json")
+
+
+@pytest.mark.parametrize("name", [".", "a", "a/", "a/.."])
+def test_a_folder_is_called_one(tmp_path, name):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(UserError, match="row 'r1': image .* is a folder; name a picture in it$"):
+        check_images([{"id": "r1", "image": name}], tmp_path, tmp_path / "cache.json")
+    assert look_at(tmp_path, name).problem == "unreadable (a folder; name a picture in it)"
 
 
 def test_names_that_look_the_same_say_what_tells_them_apart():

@@ -50,7 +50,7 @@ def test_size_is_width_height(folder):
         (lambda path: path.write_text("not an image"), "can't be read .*; replace or remove it"),
         (lambda path: path.write_bytes((path.parent / "good.jpg").read_bytes()[:-3000]), "can't be read .*truncated"),
         (lambda path: path.write_bytes(b""), "can't be read"),
-        (lambda path: path.mkdir(), "can't be read"),
+        (lambda path: path.mkdir(), "is a folder; name a picture in it$"),
         (lambda path: Image.new("L", (2000, 5)).save(path), "can't be read .*aspect ratio"),
     ],
 )
@@ -184,9 +184,10 @@ def test_colours_of_12_bits_in_16_are_refused_and_not_nearly_black(channels, col
     if channels != 3:
         values[..., -1] = 65535  # wholly there
     assert np.asarray(open_image(io.BytesIO(png_of_16_bits(values, colour_type))).image).max() == 255
-    values[..., : 3 if channels > 2 else 1] /= 16
-    with pytest.raises(BadImage, match="colours up to 15 of 255, as if 12 bits were stored in 16"):
-        open_image(io.BytesIO(png_of_16_bits(values, colour_type)))
+    for bits, brightest in ((14, 63), (12, 15)):
+        values[..., : 3 if channels > 2 else 1] /= 4
+        with pytest.raises(BadImage, match=f"colours up to {brightest} of 255, as if {bits} bits were stored in 16"):
+            open_image(io.BytesIO(png_of_16_bits(values, colour_type)))
 
 
 @pytest.mark.parametrize("suffix", ["bmp", "tif", "png", "jp2"])
@@ -195,6 +196,46 @@ def test_a_dark_picture_of_8_bits_is_none_of_them(tmp_path, suffix):
     dark = np.full((16, 54, 3), 12, np.uint8)
     Image.fromarray(dark).save(tmp_path / f"a.{suffix}")
     assert np.array_equal(np.asarray(open_image(tmp_path / f"a.{suffix}").image), dark)
+
+
+def with_depth(values, suffix, bits):
+    """A PGM, PPM or JPEG 2000 file of values (height, width[, 3]) below 2 ** bits that says so in its header."""
+    if suffix in ("pgm", "ppm"):
+        header = f"P{5 if values.ndim == 2 else 6}\n{values.shape[1]} {values.shape[0]}\n{2**bits - 1}\n"
+        return header.encode() + values.astype(">u2").tobytes()
+    buffer = io.BytesIO()  # a value v of 16 bits, saved without loss, is v >> 4 once the header says 12
+    Image.fromarray(values.astype(np.uint16)).save(buffer, "JPEG2000", irreversible=False)
+    content = bytearray(buffer.getvalue())
+    content[content.index(b"\xff\x4f\xff\x51") + 42] = bits - 1
+    return bytes(content)
+
+
+@pytest.mark.parametrize("bits", [12, 14])
+@pytest.mark.parametrize("suffix", ["pgm", "ppm", "jp2"])
+def test_a_file_that_says_how_many_bits_it_has_is_scaled_by_them(tmp_path, suffix, bits):
+    """And a dark one stays dark."""
+    grey = np.linspace(0, 2**bits - 1, 200).astype(np.uint16).reshape(10, 20)
+    for values, brightest in ((grey, 255), (grey // 32, 8)):
+        content = with_depth(values[..., None].repeat(3, 2) if suffix == "ppm" else values, suffix, bits)
+        (tmp_path / f"a.{suffix}").write_bytes(content)
+        if suffix == "jp2":  # the same bytes, said to be fewer bits: Pillow scales by what the header says
+            deep = np.asarray(Image.open(tmp_path / "a.jp2"))
+            assert not (deep & 3).any()
+            assert np.array_equal(np.asarray(open_image(tmp_path / "a.jp2").image), np.rint(deep / 257))
+        else:
+            assert abs(int(np.asarray(open_image(tmp_path / f"a.{suffix}").image).max()) - brightest) <= 1
+
+
+@pytest.mark.parametrize("bits", [12, 14])
+def test_colours_of_fewer_bits_than_their_header_says_are_refused(tmp_path, bits):
+    (tmp_path / "a.ppm").write_bytes(with_depth((WIDE >> 16 - bits)[..., None].repeat(3, 2), "ppm", 16))
+    with pytest.raises(BadImage, match=f"colours up to {2 ** (bits - 8)} of 255, as if {bits} bits were stored in 16"):
+        open_image(tmp_path / "a.ppm")
+
+
+def test_the_greatest_value_that_a_tiff_names_is_white(tmp_path):
+    Image.fromarray(WIDE // 16).save(tmp_path / "a.tif", tiffinfo={281: 4095})
+    assert np.abs(np.asarray(open_image(tmp_path / "a.tif").image, int) - np.rint(WIDE // 16 / 4095 * 255)).max() <= 1
 
 
 def test_a_broken_exif_part_turns_nothing_and_says_nothing(tmp_path):
@@ -214,7 +255,10 @@ WIDE = np.linspace(0, 65535, 200).astype(np.uint16).reshape(10, 20)
         ("a.png", WIDE, np.rint(WIDE / 257)),
         ("a.tif", WIDE, np.rint(WIDE / 257)),
         ("a.pgm", WIDE, np.rint(WIDE / 257)),
-        ("a.png", WIDE // 14, np.rint(WIDE // 14 / 257)),  # dark, but more than 12 bits
+        ("a.png", WIDE // 3, np.rint(WIDE // 3 / 257)),  # dark, but more than 14 bits
+        ("a.png", WIDE // 14 // 16 * 16, np.rint(WIDE // 14 // 16 * 16 / 257)),  # 12 bits, scaled up: a dark picture
+        ("a.tif", WIDE // 2570 * 257, WIDE // 2570),  # 8 bits, scaled up
+        ("a.jp2", WIDE, np.rint(WIDE / 257)),
         ("a.png", np.zeros_like(WIDE), np.zeros_like(WIDE)),
         ("a.tif", (WIDE / 65535).astype(np.float32), np.rint(WIDE / 257)),
         ("a.tif", np.array([[-0.001, 0.5, 1.001]], np.float32), np.array([[0, 128, 255]])),
@@ -239,6 +283,9 @@ def test_white_is_zero_where_a_tiff_says_so(tmp_path):
     ("name", "values", "why"),
     [
         ("a.png", WIDE // 16, "holds grey values from 0 to 4095 of 65,535, as if 12 bits were stored in 16"),
+        ("a.png", WIDE // 4, "holds grey values from 0 to 16383 of 65,535, as if 14 bits were stored in 16"),
+        ("a.pgm", WIDE // 16, "holds grey values from 0 to 4095 of 65,535, as if 12 bits were stored in 16"),
+        ("a.jp2", WIDE // 16, "holds grey values from 0 to 4095 of 65,535, as if 12 bits were stored in 16"),
         ("a.tif", WIDE.astype(np.int32) - 1000, "holds grey values from -1000 to 64535 in 32 or signed bits"),
         ("a.tif", WIDE.astype(np.float32), "holds grey values from 0 to 65535 as floats, of which 0 to 1 are read"),
         ("a.tif", np.array([[0, np.nan]], np.float32), "holds grey values from nan to nan as floats"),

@@ -13,6 +13,7 @@ from PIL import Image
 
 from config import EvalConfig, load_config
 from data import check
+from data.corrections import corrections_for
 from data.suspects import find_suspects, suspects_of, write_suspects
 from files import UserError, sha256, write_jsonl
 
@@ -166,6 +167,40 @@ def test_the_table_is_filled_in_and_corrects_and_is_never_replaced(folder, monke
         check.main()
     ids, said = suspected(folder, f"data.corrections={table}")
     assert ids == ["a"]
+
+
+def test_the_table_of_rows_without_ids_corrects_them(folder, monkeypatch, capsys):
+    """Training has a row 1 as well."""
+    bare = [{key: value for key, value in row.items() if key != "id"} for row in TRAIN]
+    write_jsonl(folder / "train.jsonl", bare)
+    rows = [{**row, "id": str(number)} for number, row in enumerate(ANSWERED)]
+    rows[2]["images"] = ["c.png", "d.png"]
+    write_jsonl(folder / "val.jsonl", [{"answer": row["gt"], **{key: row[key] for key in ("question", "image")}} for row in ANSWERED])
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    sidecar(folder, split="val", adapter="x", trained_on=[sha256(folder / "train.jsonl")], source_sha256=sha256(folder / "val.jsonl"))
+    arguments = ["check.py", "--config", str(folder / "my.yaml"), "--suspects", str(folder / "out" / "predictions.jsonl")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    check.main()
+    assert "WARNING" not in capsys.readouterr().out
+    with open(folder / "out" / "data" / "suspects.csv", encoding="utf-8-sig", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["id"], row["split"], row["image"], row["images"]) for row in found] == [
+        ("2", "val", "c.png", "c.png; d.png"), ("0", "val", "a.png", ""),
+    ]  # fmt: skip
+    with open(folder / "filled.csv", "w", encoding="cp1252", newline="") as file:  # as Excel saves it in Germany
+        writer = csv.DictWriter(file, found[0], delimiter=";")
+        writer.writeheader()
+        writer.writerows([{**found[0], "answer": "yes", "who": "Dr. Müller"}, found[1]])
+    cfg = load_config(folder / "my.yaml", [f"data.corrections={folder / 'filled.csv'}"])
+    assert [corrections_for(cfg.data, folder / f"{split}.jsonl") for split in ("train", "val")] == [{}, {"2": "yes"}]
+    assert suspected(folder, f"data.corrections={folder / 'filled.csv'}")[0] == ["0"]
+
+
+def test_ids_of_which_nobody_knows_the_split_are_said_before_anybody_corrects(folder):
+    write_jsonl(folder / "train.jsonl", [{**row, "id": "a"} for row in TRAIN[:1]])
+    sidecar(folder, split="other", adapter="x", trained_on=[sha256(folder / "train.jsonl")])
+    said = suspected(folder)[1]
+    assert "WARNING: 1 suspect has an id of rows in several splits, such as 'a', and can't be corrected by the table; give every" in said
 
 
 def test_hostile_text_is_text_and_no_images_means_none(folder):

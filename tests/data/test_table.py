@@ -9,14 +9,17 @@ import re
 import tracemalloc
 
 import openpyxl
+import pyarrow
 import pytest
 import yaml
-from test_readers import converted, lay, only, read, run
+from pyarrow import parquet
+from test_readers import JPEG, PNG, converted, lay, only, read, run
 
 from data import readers
-from data.formats.spreadsheet import read_spreadsheet
-from data.formats.table import TextLoader, is_date, read_mapping
+from data.formats.table import TextLoader, read_mapping
 from data.formats.table_suggest import suggest_mapping
+from data.spreadsheet import read_spreadsheet, separator_of
+from data.values import is_date
 from files import UserError
 
 WIDE = """\
@@ -211,7 +214,146 @@ def test_a_mapping_is_text_whatever_yaml_makes_of_it(tmp_path):
         read_mapping(tmp_path / "m.yaml")
 
 
+# ---- several codes in a cell
+
+CODES = {"1": "Polyp", "2": "Blut", "9": "skip"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "answer", "left_alone"),
+    [
+        ("1; 2", "Polyp; Blut", False), ("2;1", "Blut; Polyp", False), ("1\n2", "Polyp; Blut", False), ("1, 2", "Polyp; Blut", False),
+        ("1; 9", "Polyp", False), ("9; 9", None, False), ("1; 3", "Polyp; 3", True), ("1,2", "1,2", True), ("1, 3", "1, 3", True),
+        ("1, 2, 1", "Polyp; Blut; Polyp", False), ("rot; 3", "rot; 3", True), (1, "Polyp", False), (12, "12", True),
+        (";1;", "Polyp", False),
+    ],
+)  # fmt: skip
+def test_a_cell_with_several_codes_is_read_code_by_code(tmp_path, cell, answer, left_alone):
+    """A comma between two digits may be a decimal one."""
+    mapping = f"image: f\nquestions: {{p: {{question: q, values: {CODES}}}, n: q2}}"
+    src, options = table(tmp_path, mapping, ["f", "p", "n"], ["a", cell, 0])
+    said = []
+    rows, _ = converted("table", src, tmp_path / "dst", **options, say=said.append)
+    assert [row["answer"] for row in rows if row["question"] == "q"] == ([answer] if answer else [])
+    assert any("that `values` doesn't list" in line for line in said) == left_alone
+
+
+# ---- what stands above the columns' names
+
+TITLES = {
+    "a line": [["Befunde, Klinik X"]],
+    "two lines and an empty one": [["Befunde; Stand 2024"], [], ["vertraulich"]],
+    "pairs": [["Klinik", "X"], ["Stand", "2024"]],
+}
+
+
+@pytest.mark.parametrize("title", TITLES)
+@pytest.mark.parametrize("name", ["t.xlsx", "t.csv"])
+def test_a_title_above_the_columns_names_is_left_out_and_said(tmp_path, title, name):
+    lines = [["a", "g1", "5,5"], ["b", "g1", "6"]]
+    src, options = table(tmp_path, M, *TITLES[title], ["f", "g", "p"], *lines, name=name)
+    said = []
+    rows, _ = converted("table", src, tmp_path / "dst", **options, say=said.append)
+    assert only(rows, "image", "answer") == [("a.png", "5,5"), ("b.png", "6")]
+    place = f"row {len(TITLES[title]) + 1}" if name == "t.xlsx" else f"{len(TITLES[title]) + 1}"
+    words = " ".join(cell for line in TITLES[title] for cell in line)
+    assert [line for line in said if "left out above" in line] == [
+        f"{src}:{' ' * ('row' in place)}{place}: has the columns' names; left out above it: {words}"
+    ]
+
+
+def test_a_title_merged_over_all_columns_is_one(tmp_path):
+    src, options = table(tmp_path, M, ["Befunde 2024", None, None], ["f", "g", "p"], ["a", "g1", 1])
+    book = openpyxl.load_workbook(src)
+    book.active.merge_cells("A1:C1")
+    book.save(src)
+    rows, _ = converted("table", src, tmp_path / "dst", **options, say=[].append)
+    assert only(rows, "image", "group", "answer") == [("a.png", "g1", "1")]
+
+
+def test_without_a_mapping_lines_of_several_cells_are_no_title_and_the_error_says_what_to_do(tmp_path):
+    src = workbook(tmp_path / "t.xlsx", ["Klinik", "X"], ["file", "g", "p"], ["a.png", "g1", 1])
+    with pytest.raises(UserError) as error:
+        suggest_mapping(src, tmp_path / "m.yaml", tmp_path / "dst")
+    assert str(error.value) == (
+        f"{src}: row 2: has more fields than {src}: row 1 names columns (2); correct it, or delete what stands above the columns' names"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "separator"),
+    [
+        ("a;b;c\n1,5;2,5;3,5\n1;2;3\n", ";"), ("Titel, mit Komma\na;b\n1;2\n", ";"), ("a,b\nx; y,1\nx; y,2\n", ","),
+        ('a;b\n"x, y, z";1\n', ";"), ("a\tb\n1, 2\t3\n", "\t"), ("a\nb\n", ","), ("", ","), ("a;b", ";"), ("a|b\n1|2", "|"),
+    ],
+)  # fmt: skip
+def test_the_separator_is_what_lines_have_equally_many_of(text, separator):
+    assert separator_of(text) == separator
+
+
+# ---- Parquet of one's own
+
+
+def parquet_table(folder, pictures, **more):
+    """A table of three rows, whose column `pic` has these pictures."""
+    columns = {"pic": pictures, "who": [7, 7, 8], "polyp": [True, False, None], "kinds": [["1", "2"], ["2"], []], **more}
+    parquet.write_table(pyarrow.table(columns), folder / "t.parquet")
+    (folder / "m.yaml").write_text(
+        "image: pic\ngroup: who\nlanguage: de\nquestions: {polyp: q1, kinds: {question: q2, values: {1: rot, 2: blau}}}"
+    )
+    return folder / "t.parquet", {"mapping": folder / "m.yaml"}
+
+
+EXPECTED = [("7", "q1", "ja"), ("7", "q2", "rot; blau"), ("7", "q1", "nein"), ("7", "q2", "blau")]
+
+
+def test_a_parquet_file_of_ones_own_is_a_table(tmp_path):
+    src, options = parquet_table(lay(tmp_path, images=("a.png", "b.png")), ["a", "B.PNG", "c.png"])
+    rows, _ = converted("table", src, tmp_path / "dst", **options, say=[].append)
+    assert only(rows, "group", "question", "answer") == EXPECTED
+    assert [row["image"] for row in rows] == ["a.png"] * 2 + ["b.png"] * 2
+
+
+@pytest.mark.parametrize("form", [lambda data: data, lambda data: {"bytes": data, "path": None}])
+def test_pictures_that_lie_in_the_table_are_written_once_each(tmp_path, form):
+    src, options = parquet_table(tmp_path, [form(PNG), form(JPEG), form(PNG)])
+    root, images, _, _ = readers.convert("table", src, tmp_path / "dst", **options, say=[].append)
+    rows = read(tmp_path / "dst" / "all.jsonl")
+    assert only(rows, "group", "question", "answer") == EXPECTED and root == tmp_path / "dst"
+    assert [(root / name).read_bytes() for name in dict.fromkeys(row["image"] for row in rows)] == [PNG, JPEG]
+
+
+def test_a_first_mapping_of_a_parquet_file(tmp_path):
+    src, _ = parquet_table(tmp_path, [PNG, JPEG, PNG], when=[datetime.datetime(2024, 1, day) for day in (1, 2, 3)])
+    (tmp_path / "m.yaml").unlink()
+    suggest_mapping(src, tmp_path / "m.yaml", tmp_path / "dst")
+    mapping = yaml.load((tmp_path / "m.yaml").read_text(encoding="utf-8"), TextLoader)
+    assert mapping["image"] == "pic" and "polyp" in mapping["questions"]
+    rows, _ = converted("table", src, tmp_path / "dst", mapping=tmp_path / "m.yaml", say=[].append)
+    assert {row["answer"] for row in rows} >= {"yes", "no"}
+
+
+def test_a_parquet_file_that_is_none_is_one_line(tmp_path):
+    src, options = parquet_table(tmp_path, ["a", "b", "c"])
+    src.write_bytes(src.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"t.parquet: unreadable from row 0 on \(.*\); download it again$"):
+        readers.convert("table", src, tmp_path / "dst", **options, say=[].append)
+
+
 # ---- a first mapping
+
+
+def test_a_first_mapping_takes_the_sheet_that_names_pictures(tmp_path):
+    src = workbook(tmp_path / "t.xlsx", ["Studie", "Stand"], ["X", 2024], Leer=[], Befunde=list(findings()))
+    suggest_mapping(src, tmp_path / "m.yaml", tmp_path / "dst")
+    mapping = yaml.load((tmp_path / "m.yaml").read_text(encoding="utf-8"), TextLoader)
+    assert (mapping["sheet"], mapping["image"]) == ("Befunde", "Bilddatei")
+    assert converted("table", src, tmp_path / "dst", mapping=tmp_path / "m.yaml", say=[].append)[0]
+    src = workbook(tmp_path / "u.xlsx", ["Studie", "Stand"], ["X", 2024], Zwei=[["a", "b"], [1, 2]])
+    with pytest.raises(
+        UserError, match=r"no column seems to name pictures on any of its sheets \(Sheet, Zwei\); found Studie, Stand, a, b"
+    ):
+        suggest_mapping(src, tmp_path / "n.yaml", tmp_path / "dst")
 
 
 def findings(rows=20):
