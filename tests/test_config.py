@@ -24,7 +24,7 @@ PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 # DESIGN.md's table, typed in; the steps between savings are for the shared rows' ~650 steps
 DEFAULTS = {
-    "model_name": "Qwen/Qwen2-VL-7B-Instruct", "vision_frozen": True, "prompt_style": "plain", "answer_prefix": "",
+    "model_name": "Qwen/Qwen2-VL-7B-Instruct", "quantization": "none", "vision_frozen": True, "prompt_style": "plain", "answer_prefix": "",
     "prompt.system": "You are a surgical VQA assistant. Answer concisely with only the final answer.",
     "prompt.question_type": "Question type", "prompt.question": "Question", "prompt.valid_answers": "Valid answers",
     "prompt.answer": "Answer", "data.min_groups": 2, "data.language": "en",
@@ -566,3 +566,44 @@ def test_every_script_takes_a_config_and_overrides():
     assert (args.config, args.overrides) == ("c.yaml", ["train.lr=1", "lora.r=2"])
     text = config.argument_parser("x").format_help()
     assert "--config PATH" in text and "section.key=value" in text
+
+
+# --- what a launcher or a package lacks
+
+
+@pytest.mark.parametrize(
+    "environ, named",
+    [
+        ({"ACCELERATE_USE_FSDP": "true"}, "FSDP: "),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_USE_FSDP": "false"}, "DeepSpeed: "),
+        ({"ACCELERATE_USE_MEGATRON_LM": "1"}, "Megatron-LM: "),
+        ({"ACCELERATE_USE_PARALLELISM_CONFIG": "True"}, "a parallelism configuration: "),
+    ],
+)
+def test_what_splits_a_model_over_processes_is_refused_with_what_serves(environ, named):
+    """They failed in the first micro-batch, with a traceback about tensors."""
+    with pytest.raises(UserError) as error:
+        config.check_environment(load_config(), environ=environ)
+    assert str(error.value).startswith(named) and "\n" not in str(error.value)
+    assert "start with torchrun or `accelerate launch --multi_gpu`" in str(error.value) and "quantization=nf4" in str(error.value)
+    config.check_environment(load_config(), environ={"ACCELERATE_USE_FSDP": "false", "WORLD_SIZE": "4"})
+
+
+@pytest.mark.parametrize("script", ["train_exp1", "predict_exp1", "sanity_overfit"])
+def test_a_missing_bitsandbytes_is_one_line_with_the_command(script, tmp_path):
+    """Before torch is imported, and only where weights are to be loaded in four bits."""
+    code = (
+        f"import sys, runpy; sys.argv = ['{script}.py', 'quantization=nf4', 'output_dir={tmp_path / 'out'}']; sys.modules['torch'] = None\n"
+    )
+    code += "import importlib.util as util; found = util.find_spec\n"
+    code += "util.find_spec = lambda name, *rest: None if name == 'bitsandbytes' else found(name, *rest)\n"
+    code += f"sys.path.insert(0, {str(ROOT)!r}); runpy.run_path({str(ROOT / f'{script}.py')!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: quantization: nf4 needs bitsandbytes; run: pip install bitsandbytes\n"
+
+
+def test_nothing_is_missing_where_no_weights_are_loaded(monkeypatch):
+    monkeypatch.setattr(config, "find_spec", lambda name: None)
+    config.check_environment(load_config(None, ["quantization=nf4"]), weights=False, environ={})
+    config.check_environment(load_config(), environ={})
