@@ -16,6 +16,9 @@ import yaml
 from pydantic import ValidationError
 
 import config
+import predict_exp1
+import sanity_overfit
+import train_exp1
 from config import Config, check_transformers, load_config
 from files import UserError
 
@@ -589,18 +592,14 @@ def test_what_splits_a_model_over_processes_is_refused_with_what_serves(environ,
     config.check_environment(load_config(), environ={"ACCELERATE_USE_FSDP": "false", "WORLD_SIZE": "4"})
 
 
-@pytest.mark.parametrize("script", ["train_exp1", "predict_exp1", "sanity_overfit"])
-def test_a_missing_bitsandbytes_is_one_line_with_the_command(script, tmp_path):
-    """Before torch is imported, and only where weights are to be loaded in four bits."""
-    code = (
-        f"import sys, runpy; sys.argv = ['{script}.py', 'quantization=nf4', 'output_dir={tmp_path / 'out'}']; sys.modules['torch'] = None\n"
-    )
-    code += "import importlib.util as util; found = util.find_spec\n"
-    code += "util.find_spec = lambda name, *rest: None if name == 'bitsandbytes' else found(name, *rest)\n"
-    code += f"sys.path.insert(0, {str(ROOT)!r}); runpy.run_path({str(ROOT / f'{script}.py')!r}, run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr == "error: quantization: nf4 needs bitsandbytes; run: pip install bitsandbytes\n"
+@pytest.mark.parametrize("script", [train_exp1, predict_exp1, sanity_overfit])
+def test_a_missing_bitsandbytes_is_one_line_with_the_command(script, monkeypatch, tmp_path):
+    """Before rows are read, and torch is imported."""
+    monkeypatch.setattr(config, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["script.py", "quantization=nf4", f"output_dir={tmp_path / 'out'}"])
+    with pytest.raises(UserError, match="^quantization: nf4 needs bitsandbytes; run: pip install bitsandbytes$"):
+        script.main()
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_missing_where_no_weights_are_loaded(monkeypatch):

@@ -337,8 +337,8 @@ def test_an_adapter_of_four_bits_is_merged_into_the_whole_base_and_the_differenc
     apart = (before - after).abs()
     assert (int(line[1]), float(line[2]), float(line[3])) == (
         tokens,
-        pytest.approx(apart.mean(), abs=1e-3),
-        pytest.approx(apart.max(), abs=1e-3),
+        pytest.approx(float(apart.mean()), abs=1e-3),
+        pytest.approx(float(apart.max()), abs=1e-3),
     )
     assert int(line[4]) == (before.argmax(1) == after.argmax(1)).sum() and apart.max() > 0.01
 
