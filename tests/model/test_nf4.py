@@ -23,6 +23,8 @@ from model.adapter import attach_lora, check_adapter, experiment_facts, load_ada
 from model.forward import answer_loss, training_inputs, use_tree_attention
 from model.load import describe_parameters, load_model
 from prediction.decode import answer_questions
+from prediction.setup import facts_of_files
+from prediction.streaming import differences
 from training.cost import Precision, model_shape, weight_bytes
 from training.origin import check_init_adapter
 from training.resume import refuse_other_settings
@@ -120,14 +122,18 @@ def unpacked(model):
     return plain
 
 
+@pytest.fixture(scope="module")
+def both(small, adapter):
+    """(model in four bits, the same of unpacked weights), as prediction loads them."""
+    four_bits, _ = load_model(small[0], adapter)
+    return four_bits, use_tree_attention(load_adapter(unpacked(four_bits), adapter)).eval()
+
+
 @pytest.mark.parametrize("decoding", ["exact", "greedy", "allowed_set", "free"])
-def test_answers_are_those_of_the_unpacked_weights(small, processor, adapter, decoding):
+def test_answers_are_those_of_the_unpacked_weights(small, processor, both, decoding):
     cfg, rows = small
-    data = load_dataset(rows, processor, cfg, supervised=False)
-    four_bits, _ = load_model(cfg, adapter)
-    plain = use_tree_attention(load_adapter(unpacked(four_bits), adapter)).eval()
-    found = []
-    for one in (four_bits, plain):
+    data, found = load_dataset(rows[:6], processor, cfg, supervised=False), []
+    for one in both:
         found.append([answer for batch in answer_questions(one, data, cfg, decoding, 6) for _, answer in batch])
     assert [answer.text for answer in found[0]] == [answer.text for answer in found[1]]
     for ours, theirs in zip(*found):
@@ -173,6 +179,8 @@ def test_another_precision_of_the_base_is_refused_by_name(small, adapter, was, n
     start = of(now).train.model_copy(update={"init_adapter": folder})
     with pytest.raises(UserError, match=said):
         check_init_adapter(of(now).model_copy(update={"train": start}))
+    made_from, now_from = (facts_of_files(of(name), "val", folder) for name in (was, now))
+    assert list(differences(made_from, now_from)) == ["config quantization"], "which an unfinished or finished prediction is refused by"
     config = of(was).model_dump(mode="json")
     record = {"config": config if was == "nf4" else without(config, "quantization"), "world_size": 1}
     refuse_other_settings(record, of(was), 1)
