@@ -459,12 +459,12 @@ def test_steps_that_float16_overflows_in_are_left_out_and_a_resume_goes_on_with_
 
     trainers, scale = [], 2.0**19
     prepare = lambda trainer: (trainers.append(trainer), in_float16(scale)(trainer))
-    settings = {"also": [Scales()], "prepare": prepare, "lora.dropout": 0.3, "train.logging_steps": 1}
+    settings = {"also": [Scales()], "prepare": prepare, "lora.dropout": 0.3, "train.logging_steps": 1, "train.max_steps": 5}
     whole = trainer_of(tmp_path, processor, **settings)
     weights, seen = lora_weights(whole), dict(scales)
     assert seen[1] == scale / 2 and seen[5] == seen[4] < seen[2] and any((weight != 0).any() for weight in weights.values())
     logs = [entry for entry in whole.state.log_history if "loss" in entry]
-    assert ["grad_norm" in entry for entry in logs] == [seen[step] == seen.get(step - 1, scale) for step in range(1, 9)]
+    assert ["grad_norm" in entry for entry in logs] == [seen[step] == seen.get(step - 1, scale) for step in range(1, 6)]
     for path in (tmp_path / "outputs").rglob("*.json"):
         json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN, Infinity
     AcceleratorState._reset_state()
