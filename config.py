@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
@@ -44,7 +45,7 @@ CODE = {
     "evaluate": ("data/*.py", "data/*.yaml", "data/languages/*.yaml", "evaluation/*.*", "eval_exp1.py"),
 }
 # What decides nothing that a stage writes.
-TELLS = ("model/merge.py", "model/on_disk.py", *(f"training/{name}.py" for name in ("cost", "dry_run", "report_to", "sanity")))
+TELLS = ("model/merge.py", "model/on_disk.py", *(f"training/{name}.py" for name in ("cost", "dry_run", "fits", "report_to", "sanity")))
 
 
 def _not_bool(value):
@@ -189,6 +190,7 @@ class Config(Section):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     model_name: Annotated[str, Field(min_length=1)] = "Qwen/Qwen2-VL-7B-Instruct"
+    quantization: Literal["none", "nf4"] = "none"
     vision_frozen: Literal[True] = True
     output_dir: Path = Path("outputs")
     prompt_style: Literal["plain", "chat"] = "plain"
@@ -600,9 +602,35 @@ def check_transformers(minimum="5.23"):
         raise UserError(f"transformers {minimum} or newer is needed, found {found}; run: pip install -r requirements.txt")
 
 
+# What accelerate's launcher says that it was asked for, which splits a model over processes.
+SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
+}
+
+
+def check_environment(cfg, weights=True, environ=os.environ):
+    """Raise UserError where a package is missing that the configuration needs, or a launcher asks for what a model isn't trained under.
+
+    weights: are they to be loaded? environ: the launcher's words.
+    """
+    check_transformers()
+    asked = [name for key, name in SHARDING.items() if environ.get(key, "false").lower() in ("true", "1", "yes")]
+    if asked:
+        raise UserError(
+            f"{' and '.join(asked)}: the vision tower runs apart from what they split, so they fail in the first step; start with torchrun "
+            "or `accelerate launch --multi_gpu`, which train by DDP, and set quantization=nf4 for a model that is too large for a card "
+            "(72B fits one of 80 GB)"
+        )
+    if weights and cfg.quantization == "nf4" and find_spec("bitsandbytes") is None:
+        raise UserError("quantization: nf4 needs bitsandbytes; run: pip install bitsandbytes")
+
+
 def save_run_info(path, cfg, device="cpu", **facts):
     """Write the resolved configuration, library versions, git commit and device of a run beside its output, without absolute paths."""
-    facts |= {"config": cfg.model_dump(mode="json"), **environment_facts(), "device": str(device)}
+    facts |= {"config": cfg.model_dump(mode="json"), **environment_facts(cfg), "device": str(device)}
     write_json(path, PublicNames(cfg).facts(facts))
 
 
@@ -621,10 +649,11 @@ def flat(values, prefix=""):
     return result
 
 
-def environment_facts():
-    """Versions of the packages that decide results, and this repository's commit (None outside a git checkout)."""
+def environment_facts(cfg=None):
+    """Versions of the packages that decide results, those of a configuration if one is given, and this repository's commit (None
+    outside a git checkout)."""
     versions = {}
-    for package in REPORTED_PACKAGES:
+    for package in (*REPORTED_PACKAGES, *(["bitsandbytes"] if cfg and cfg.quantization == "nf4" else [])):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

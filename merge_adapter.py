@@ -12,7 +12,7 @@ and vLLM maps to its `language_model.model.layers…` when it is given --enable-
 
 from pathlib import Path
 
-from config import ImageConfig, argument_parser, check_transformers, load_config, near, resolve_path
+from config import ImageConfig, PromptConfig, argument_parser, check_transformers, load_config, near, resolve_path
 from data.contents import weights_hash
 from files import UserError, run_script
 from model.on_disk import CONFIG_FILE, adapter_facts, check_adapter_folder, check_model_folder, read_object, refuse_other_base
@@ -20,7 +20,7 @@ from prediction.setup import adapter_folder
 
 
 def as_trained(cfg, adapter):
-    """The configuration with the base model and the pixel limits of the adapter's training. `model_name=` in the command wins.
+    """The configuration with the base model, the prompt and the pixel limits of the adapter's training. `model_name=` in the command wins.
 
     Raises UserError where that is another model, or none lies there.
     """
@@ -37,7 +37,8 @@ def as_trained(cfg, adapter):
     check_model_folder(base)
     for note in refuse_other_base(adapter, base, weights_hash(base)):
         print(note)
-    return cfg.model_copy(update={"model_name": base, "image": ImageConfig(**saved["image"])})
+    trained = {"model_name": base, "image": ImageConfig(**saved["image"]), "prompt": PromptConfig(**saved["prompt"])}
+    return cfg.model_copy(update={**trained, "prompt_style": saved["prompt_style"], "answer_prefix": saved["answer_prefix"]})
 
 
 def main():
@@ -62,10 +63,17 @@ def main():
     # torch and transformers take seconds: what the user mistyped is said before
     from model.load import errors_explained
     from model.merge import merge
+    from prediction.merged import difference_of, logits_before_merging, rows_to_compare
 
     with errors_explained("merge on a machine with memory for the whole model", out.parent):
-        merge(cfg, adapter, out, args.dtype)
-    print(f"wrote {near(adapter)} merged into {cfg.model_name} to {near(out)}")
+        rows, why = rows_to_compare(cfg, adapter) if adapter_facts(adapter)["quantization"] == "nf4" else (None, None)
+        before = logits_before_merging(cfg, adapter, rows) if rows else None
+        merged = merge(cfg, adapter, out, args.dtype)
+        print(f"wrote {near(adapter)} merged into {cfg.model_name} to {near(out)}")
+        if rows:
+            print(difference_of(before, merged, rows))
+    if why:
+        print(f"note: the adapter was trained on the base in nf4, so merged it answers a little differently; {why}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ something else are replaced with --overwrite only.
 import re
 from pathlib import Path
 
-from config import SPLITS, argument_parser, check_transformers, load_config, near
+from config import SPLITS, argument_parser, check_environment, load_config, near
 from data.contents import CACHE, weights_hash
 from files import run_script
 from model.on_disk import check_adapter_folder, check_model_folder, refuse_other_base
@@ -68,7 +68,7 @@ def check_inputs(cfg, args, adapter, asking):
 def main():
     args = parse_arguments()
     cfg = load_config(args.config, args.overrides)
-    check_transformers()
+    check_environment(cfg)
     asking = args.question or args.interactive
     adapter = adapter_folder(cfg, args.adapter)
     check_inputs(cfg, args, adapter, asking)

@@ -11,7 +11,7 @@ otherwise the last lines say what is at fault: mask, steps or model.
 import sys
 from itertools import chain
 
-from config import argument_parser, check_transformers, load_config, near, save_run_info
+from config import argument_parser, check_environment, load_config, near, save_run_info
 from data.image_names import images_of
 from data.matching import normalize_answer, question_key
 from data.preprocess import ensure_enriched
@@ -118,7 +118,7 @@ def main():
     parser = argument_parser("Can the model memorise 64 training answers?", epilog=__doc__)
     args = parser.parse_intermixed_args()
     cfg = load_config(args.config, SETTINGS + args.overrides)
-    check_transformers()
+    check_environment(cfg)
     cfg.split_path("train")
     cfg.image_folder()
 

@@ -14,7 +14,7 @@ trainer_state.json (rewritten at every log), loss_curve.png, train_run.json. War
 import os
 from pathlib import Path
 
-from config import DEFAULT_CONFIG, argument_parser, check_transformers, load_config, near, resolve_path
+from config import DEFAULT_CONFIG, argument_parser, check_environment, load_config, near, resolve_path
 from files import UserError, keep_others_away, read_json, run_script
 from model.on_disk import EXPERIMENT_FILE, check_model_folder
 from training.gpus import PEAK_TFLOPS
@@ -104,7 +104,7 @@ def splits_to_read(cfg):
 def main():
     parsed = parse_arguments()
     cfg = load_config(parsed.config, parsed.overrides)
-    check_transformers()
+    check_environment(cfg, weights=not parsed.dry_run)
     splits, processes = splits_to_read(cfg), int(os.environ.get("WORLD_SIZE", 1))  # which torchrun sets
     if not parsed.dry_run and os.environ.get("RANK", "0") == "0":
         keep_others_away(cfg.output_dir / LOCK, "training")

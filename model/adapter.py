@@ -100,7 +100,12 @@ def _load_tensors(model, folder):
 
 def refuse_not_finite(tensors, where, remedy):
     """Raise UserError where one of the tensors (a dict) holds NaN or infinity."""
-    if broken := not_finite(tensors):
+    refuse_broken(not_finite(tensors), tensors, where, remedy)
+
+
+def refuse_broken(broken, tensors, where, remedy):
+    """Raise UserError where there are names in `broken`, of tensors that hold NaN or infinity."""
+    if broken:
         raise UserError(f"{where}: {len(broken)} of {len(tensors)} tensors hold NaN or infinity, first {broken[0]}; {remedy}")
 
 
@@ -113,6 +118,7 @@ def experiment_facts(cfg, answer_rules):
     """What prediction must share with training. answer_rules: hashes of what decides types and candidates."""
     return {
         "model_name": Path(cfg.model_name).name,
+        "quantization": cfg.quantization,
         "prompt_style": cfg.prompt_style,
         "answer_prefix": cfg.answer_prefix,
         "prompt": cfg.prompt.model_dump(),

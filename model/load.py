@@ -4,11 +4,14 @@ if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
 import os
+import re
 import shutil
 import sys
 import warnings
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from huggingface_hub.constants import HF_HUB_CACHE
@@ -18,8 +21,9 @@ from transformers.utils import logging
 
 from config import PublicNames
 from files import UserError, is_full
-from model.adapter import attach_lora, load_adapter, refuse_not_finite
+from model.adapter import attach_lora, load_adapter, not_finite, refuse_broken
 from model.forward import use_tree_attention
+from model.nf4 import count, keep_one_arithmetic, looked_at_before, nf4_settings
 from model.on_disk import check_adapter_folder, check_model_folder
 
 if not sys.stderr.isatty():  # in a file their bars are one long line of carriage returns
@@ -56,7 +60,11 @@ def load_model(cfg, adapter=None, phase="eval"):
     None. Raises UserError when a model, adapter or target module can't be found, does not fit or is damaged.
     """
     torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, and trees hardly ever have one twice
-    model, processor = load_base(cfg, compute_dtype(cfg), adapter, attn_implementation="sdpa", device_map={"": device()})
+    dtype = compute_dtype(cfg)
+    how = {"attn_implementation": "sdpa", "device_map": {"": device()}}
+    if cfg.quantization == "nf4":
+        how["quantization_config"] = nf4_settings(dtype)
+    model, processor = load_base(cfg, dtype, adapter, **how)
     model.requires_grad_(False)
     if phase == "train":
         model = attach_lora(model, cfg.lora)
@@ -68,20 +76,24 @@ def load_model(cfg, adapter=None, phase="eval"):
 def load_base(cfg, dtype, adapter=None, **kwargs):
     """Return `(base model, processor)`. dtype: of torch, or its name, or `auto`. adapter: a folder that is to fit the model.
 
-    What can be known before the weights are loaded is said before. Raises UserError as `load_model` does.
+    kwargs: of `from_pretrained`. What can be known before the weights are loaded is said before. Raises UserError as `load_model` does.
     """
     check_model_folder(cfg.model_name)
     config, processor = load_model_config(cfg), load_processor(cfg)
     check_special_tokens(config, processor)
     if adapter is not None:
         check_fit(config, adapter)
-    model, info = from_pretrained(AutoModelForImageTextToText, cfg.model_name, dtype=dtype, output_loading_info=True, **kwargs)
+    broken = []
+    with looked_at_before(lambda weights: broken.extend(not_finite(weights))):
+        model, info = from_pretrained(AutoModelForImageTextToText, cfg.model_name, dtype=dtype, output_loading_info=True, **kwargs)
+    keep_one_arithmetic(model)
     if missing := sorted(info["missing_keys"]):  # transformers would draw them at random
         raise UserError(
             f"model_name: the weights in {cfg.model_name} lack {len(missing)} tensors that its config.json asks for, first {missing[0]}; "
             "download the whole model"
         )
-    refuse_not_finite(dict(model.named_parameters()), f"model_name: {cfg.model_name}", "download the model again")
+    weights = dict(model.named_parameters())
+    refuse_broken([*broken, *not_finite(weights)], weights, f"model_name: {cfg.model_name}", "download the model again")
     model.name_or_path = model.config._name_or_path = PublicNames(cfg).path(cfg.model_name)  # which peft and transformers save
     return model, processor
 
@@ -114,7 +126,7 @@ def load_model_config(cfg):
     if method := quantisation(config.to_dict()):
         raise UserError(
             f"model_name: {cfg.model_name} is quantised ({method}), which LoRA is not trained on or merged into here; give the model "
-            "that it was made from"
+            "that it was made from, and quantization=nf4 if it is too large"
         )
     return config
 
@@ -135,13 +147,50 @@ def device():
     return torch.device(name)
 
 
+class Card(NamedTuple):
+    """A CUDA card: its name, compute capability, whether it computes in bfloat16, and what the installed torch has kernels for."""
+
+    name: str
+    capability: tuple[int, int]
+    bfloat16: bool
+    kernels: tuple[str, ...]  # of torch.cuda.get_arch_list: "sm_75", …, "compute_120"; an AMD card's begin with "gfx"
+
+
+@cache  # workers that load images ask, too, and may not start CUDA
+def cuda_card():
+    """The Card of this process."""
+    name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    return Card(name, capability, torch.cuda.is_bf16_supported(including_emulation=False), tuple(torch.cuda.get_arch_list()))
+
+
+def half_precision(card):
+    """The torch dtype of half the size of float32 in which a Card computes: bfloat16, or float16 where it has none.
+
+    Raises UserError for a card that is older than all that torch has kernels for.
+    """
+    known = [int(found[1]) for name in card.kernels if (found := re.match(r"(?:sm|compute)_(\d+)", name))]
+    major, minor = card.capability
+    if known and 10 * major + minor < min(known):
+        raise UserError(
+            f"{card.name} is of compute capability {major}.{minor}, and torch {torch.__version__} has kernels from "
+            f"{min(known) // 10}.{min(known) % 10} on; install a torch for an older CUDA, or compute on another card (or, slowly, on the "
+            "CPU: CUDA_VISIBLE_DEVICES=)"
+        )
+    return torch.bfloat16 if card.bfloat16 else torch.float16
+
+
 def compute_dtype(cfg):
-    """The precision of weights and sums: bfloat16 on GPUs with `train.bf16`, else float32. Raises UserError where a GPU has none."""
-    if device().type == "cpu" or not cfg.train.bf16:
-        return torch.float32
-    if device().type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise UserError(f"train.bf16: {torch.cuda.get_device_name()} has no bfloat16; set train.bf16=false, which takes twice the memory")
-    return torch.bfloat16
+    """The precision of weights and sums: `half_precision` on GPUs with `train.bf16`, else float32. Raises UserError as that does."""
+    kind = device().type
+    half = torch.float32 if kind == "cpu" else half_precision(cuda_card()) if kind == "cuda" else torch.bfloat16
+    return half if cfg.train.bf16 else torch.float32
+
+
+def precision_note(cfg):
+    """One line where a card has no bfloat16, else an empty text."""
+    if compute_dtype(cfg) != torch.float16:
+        return ""
+    return f"note: {cuda_card().name} has no bfloat16; it computes in float16, and training scales the loss so that gradients don't vanish"
 
 
 def from_pretrained(auto_class, model_name, **kwargs):
@@ -175,7 +224,7 @@ def check_special_tokens(config, processor):
 
 def describe_parameters(model):
     """`trainable 1,234 of 5,678 parameters (0.12 %)`"""
-    total = sum(weight.numel() for weight in model.parameters())
+    total = sum(map(count, model.parameters()))
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     return f"trainable {trainable:,} of {total:,} parameters ({trainable / total:.2%})"
 

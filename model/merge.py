@@ -13,10 +13,11 @@ LIKELIEST = {"do_sample": True, "top_k": 1, "top_p": 1.0, "temperature": 1.0, "r
 
 
 def merge(cfg, adapter, out, dtype="auto"):
-    """Write base model and adapter as one model to `out`, with its processor, set to say the likeliest token.
+    """Write base model and adapter as one model to `out`, with its processor, set to say the likeliest token; return the model.
 
-    dtype: name of a torch dtype, `auto` for that of the base's files. The folder appears when all is written. Raises UserError
-    where the base can't be loaded, the adapter doesn't fit, or a weight of either or of their sum isn't finite.
+    dtype: name of a torch dtype, `auto` for that of the base's files, which are read whole, whatever `quantization` the adapter was
+    trained with. The folder appears when all is written. Raises UserError where the base can't be loaded, the adapter doesn't fit,
+    or a weight of either or of their sum isn't finite.
     """
     model, processor = load_base(cfg, dtype, adapter)
     merged = load_adapter(model, adapter).merge_and_unload()
@@ -26,3 +27,4 @@ def merge(cfg, adapter, out, dtype="auto"):
     with whole_folder(out) as staged:
         merged.save_pretrained(staged)
         processor.save_pretrained(staged)
+    return merged

@@ -11,7 +11,8 @@ from files import UserError, read_json, refuse_pointer
 
 DOWNLOAD = "download it again"
 CONFIG_FILE, WEIGHTS_FILE, EXPERIMENT_FILE = "adapter_config.json", "adapter_model.safetensors", "experiment.json"  # of an adapter
-EARLIER = {"prompt": PromptConfig().model_dump(), "max_frames": None}  # what adapters were trained with that don't say
+# What adapters were trained with that don't say.
+EARLIER = {"prompt": PromptConfig().model_dump(), "max_frames": None, "quantization": "none"}
 # What a model's folder needs: of each line, all files of one of the alternatives.
 PROCESSOR_FILES = (
     (("config.json",),),

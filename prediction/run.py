@@ -131,7 +131,7 @@ def run_facts(cfg, args, adapter, space, max_new_tokens, model_config):
         "model files": getattr(model_config, "_commit_hash", None) or weights,  # of the hub, or a folder's
         "answer space": answer_space.fingerprint(space),
         "arguments": {"--split": args.split, "--limit": args.limit, "max_new_tokens": max_new_tokens},
-        "packages": environment_facts()["versions"],
+        "packages": environment_facts(cfg)["versions"],
         "device": torch.cuda.get_device_name() if device().type == "cuda" else f"{device().type}, {torch.get_num_threads()} threads",
     }
 

@@ -16,6 +16,9 @@ import yaml
 from pydantic import ValidationError
 
 import config
+import predict_exp1
+import sanity_overfit
+import train_exp1
 from config import Config, check_transformers, load_config
 from files import UserError
 
@@ -24,7 +27,7 @@ PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 # DESIGN.md's table, typed in; the steps between savings are for the shared rows' ~650 steps
 DEFAULTS = {
-    "model_name": "Qwen/Qwen2-VL-7B-Instruct", "vision_frozen": True, "prompt_style": "plain", "answer_prefix": "",
+    "model_name": "Qwen/Qwen2-VL-7B-Instruct", "quantization": "none", "vision_frozen": True, "prompt_style": "plain", "answer_prefix": "",
     "prompt.system": "You are a surgical VQA assistant. Answer concisely with only the final answer.",
     "prompt.question_type": "Question type", "prompt.question": "Question", "prompt.valid_answers": "Valid answers",
     "prompt.answer": "Answer", "data.min_groups": 2, "data.language": "en",
@@ -566,3 +569,40 @@ def test_every_script_takes_a_config_and_overrides():
     assert (args.config, args.overrides) == ("c.yaml", ["train.lr=1", "lora.r=2"])
     text = config.argument_parser("x").format_help()
     assert "--config PATH" in text and "section.key=value" in text
+
+
+# --- what a launcher or a package lacks
+
+
+@pytest.mark.parametrize(
+    "environ, named",
+    [
+        ({"ACCELERATE_USE_FSDP": "true"}, "FSDP: "),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_USE_FSDP": "false"}, "DeepSpeed: "),
+        ({"ACCELERATE_USE_MEGATRON_LM": "1"}, "Megatron-LM: "),
+        ({"ACCELERATE_USE_PARALLELISM_CONFIG": "True"}, "a parallelism configuration: "),
+    ],
+)
+def test_what_splits_a_model_over_processes_is_refused_with_what_serves(environ, named):
+    """They failed in the first micro-batch, with a traceback about tensors."""
+    with pytest.raises(UserError) as error:
+        config.check_environment(load_config(), environ=environ)
+    assert str(error.value).startswith(named) and "\n" not in str(error.value)
+    assert "start with torchrun or `accelerate launch --multi_gpu`" in str(error.value) and "quantization=nf4" in str(error.value)
+    config.check_environment(load_config(), environ={"ACCELERATE_USE_FSDP": "false", "WORLD_SIZE": "4"})
+
+
+@pytest.mark.parametrize("script", [train_exp1, predict_exp1, sanity_overfit])
+def test_a_missing_bitsandbytes_is_one_line_with_the_command(script, monkeypatch, tmp_path):
+    """Before rows are read, and torch is imported."""
+    monkeypatch.setattr(config, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["script.py", "quantization=nf4", f"output_dir={tmp_path / 'out'}"])
+    with pytest.raises(UserError, match="^quantization: nf4 needs bitsandbytes; run: pip install bitsandbytes$"):
+        script.main()
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_missing_where_no_weights_are_loaded(monkeypatch):
+    monkeypatch.setattr(config, "find_spec", lambda name: None)
+    config.check_environment(load_config(None, ["quantization=nf4"]), weights=False, environ={})
+    config.check_environment(load_config(), environ={})

@@ -27,6 +27,7 @@ from dataset import load_dataset
 from files import UserError, json_text, sha256
 from model import load
 from model.adapter import check_adapter, experiment_facts, save_adapter
+from model.forward import training_inputs
 from model.load import load_model, load_processor
 from model.merge import merge
 from model.on_disk import refuse_other_base
@@ -297,3 +298,57 @@ def test_an_interrupted_merge_leaves_nothing(trained, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         merge(cfg, adapter, tmp_path / "merged")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- an adapter of a base in four bits
+
+
+@pytest.fixture
+def of_nf4(trained, tmp_path):
+    """The adapter, as one that was trained on its base in NF4."""
+    adapter = shutil.copytree(trained[2], tmp_path / "adapter")
+    facts = json.loads((adapter / "experiment.json").read_text())
+    (adapter / "experiment.json").write_text(json_text({**facts, "quantization": "nf4"}))
+    return adapter
+
+
+def test_an_adapter_of_four_bits_is_merged_into_the_whole_base_and_the_difference_is_said(
+    trained, merged, of_nf4, processor, monkeypatch, tmp_path, capsys
+):
+    cfg, rows, _ = trained
+    (tmp_path / "c.yaml").write_text(f"data: {{val_jsonl: {cfg.data.val_jsonl}, image_root: {cfg.data.image_root}}}\n")
+    out = tmp_path / "out"
+    merge_script(monkeypatch, "--config", tmp_path / "c.yaml", "--adapter", of_nf4, "--out", out, "--dtype", "float32")
+    found, expected = (load_file(folder / "model.safetensors") for folder in (out, merged))
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+    said = capsys.readouterr().out
+    number = r"(\d+\.\d{3})"
+    line = re.search(
+        rf"in nf4, and is merged into it in float32: at the (\d+) answer tokens of {len(rows)} rows logits differ by {number} on average "
+        rf"and {number} at most, and the likeliest token is the same at (\d+)\n",
+        said,
+    )
+    data = load_dataset(rows, processor, cfg)
+    tokens = sum(len(answer_ids) for _, answer_ids in data.encoded.values())
+    models = load_model(cfg.model_copy(update={"quantization": "nf4"}), of_nf4)[0], load_model(cfg, of_nf4)[0]
+    batch = data.collate([data[index] for index in range(len(data))])
+    with torch.no_grad():
+        before, after = (model(**training_inputs(model, batch)).logits.reshape(tokens, -1) for model in models)
+    apart = (before - after).abs()
+    assert (int(line[1]), float(line[2]), float(line[3])) == (
+        tokens,
+        pytest.approx(float(apart.mean()), abs=1e-3),
+        pytest.approx(float(apart.max()), abs=1e-3),
+    )
+    assert int(line[4]) == (before.argmax(1) == after.argmax(1)).sum() and apart.max() > 0.01
+
+
+def test_where_the_difference_cannot_be_measured_it_is_said_how_it_can(trained, of_nf4, monkeypatch, tmp_path, capsys):
+    cfg = trained[0]
+    merge_script(monkeypatch, "--adapter", of_nf4, "--out", tmp_path / "a")
+    note = "note: the adapter was trained on the base in nf4, so merged it answers a little differently; "
+    assert f"{note}--config FILE with data.val_jsonl measures how much\n" in capsys.readouterr().out
+    rows = [f"data.val_jsonl={cfg.data.val_jsonl}", f"data.image_root={tmp_path}", f"output_dir={tmp_path / 'outputs'}"]
+    merge_script(monkeypatch, "--adapter", of_nf4, "--out", tmp_path / "b", *rows)
+    assert re.search(rf"{note}how much can't be measured: row '0': image .* does not exist", capsys.readouterr().out)
+    assert (tmp_path / "b" / "model.safetensors").is_file()

@@ -23,6 +23,7 @@ from transformers import AutoModelForImageTextToText
 from dataset import patch_sizes
 from model.adapter import attach_lora
 from model.forward import LOGITS_AT_ONCE, base_model, use_tree_attention
+from model.nf4 import count, nf4_bytes
 from model.token_tree import IGNORE_INDEX
 
 STAGES = {
@@ -84,10 +85,11 @@ class MicroBatch:
 def epoch_micro_batches(dataset, all_pairs=False):
     """The MicroBatch of every micro-batch of a training VQADataset's epoch, from token counts alone: no image is opened."""
     size = dataset.cfg.train.train_bs
-    return [_micro_batch(dataset, dataset.groups[at : at + size], all_pairs) for at in range(0, len(dataset.groups), size)]
+    return [micro_batch(dataset, dataset.groups[at : at + size], all_pairs) for at in range(0, len(dataset.groups), size)]
 
 
-def _micro_batch(dataset, groups, all_pairs):
+def micro_batch(dataset, groups, all_pairs=False):
+    """The MicroBatch of these groups of a training VQADataset, from token counts alone."""
     packed = dataset.pack([{"tree": range(dataset.count_tokens(rows))} for rows in groups])  # a range is as long as its tree
     merge = patch_sizes(dataset.processor)[1] ** 2
     patches = [(name, merge * dataset.image_tokens[name]) for rows in groups for name in dataset.images(rows[0])]
@@ -151,10 +153,10 @@ def model_shape(model):
     tower = {name: module.weight.numel() for name, module in linears.items() if ".visual." in name}
     merged = sum(count for name, count in tower.items() if "merger" in name)
     adapted = {re.search(r"(\w+)\.lora_A", name)[1]: module.out_features for name, module in linears.items() if ".lora_A." in name}
-    trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)  # of LoRA, never packed
     wide = lambda part: max(module.weight.shape[0] for name, module in linears.items() if part in name)
     return Shape(
-        parameters=sum(weight.numel() for weight in model.parameters()) - trainable,
+        parameters=sum(map(count, model.parameters())) - trainable,
         trainable=trainable,
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
@@ -245,12 +247,14 @@ class Precision:
     autocast: of bf16, as on a GPU, where LoRA computes in bf16 too; without it LoRA's inputs are kept as float32 copies.
     dropout: that of LoRA. fused: a GPU keeps one byte of an element's dropout and a norm's input as it is, a CPU a mask of the
     element's size and the input in float32.
+    nf4: are the language layers' matrices kept in four bits (`model.nf4`), and computed with in `dtype`?
     """
 
     dtype: str = "bf16"
     autocast: bool = True
     dropout: float = 0.0
     fused: bool = True
+    nf4: bool = False
 
     @property
     def size(self):
@@ -264,17 +268,18 @@ class Precision:
 def step_memory(shape, batch, precision, checkpointing=False):
     """Bytes of a training step by part, and "peak", their sum at the worst moment.
 
-    weights, lora (float32 weight, gradient and Adam's two moments), activations (kept for the backward), last_layer (of trees: its
-    own, never recomputed, few of them of its MLP), layer (another one at a time: recomputed, with checkpointing, and gradients in
-    flight), logits, vision (the tower's transient) and batch (pixels). Vision comes before activations, and last layer and logits
-    before the other layers' turn, so the peak holds the greater of each pair. Not counted: the CUDA context, kernels' workspaces
-    and fragmentation, together 1-2 GB on a GPU.
+    weights, unpacked (of NF4: the one matrix at work), lora (float32 weight, gradient and Adam's two moments), activations (kept for
+    the backward), last_layer (of trees: its own, never recomputed, few of them of its MLP), layer (another one at a time: recomputed,
+    with checkpointing, and gradients in flight), logits, vision (the tower's transient) and batch (pixels). Vision comes before
+    activations, and last layer and logits before the other layers' turn, so the peak holds the greater of each pair. Not counted: the
+    CUDA context, kernels' workspaces and fragmentation, together 1-2 GB on a GPU.
     """
     one_layer, size = layer_bytes(shape, batch, precision), precision.size
     kept = batch.tokens * shape.hidden * size if checkpointing else one_layer
     last = layer_bytes(shape, batch, precision, batch.supervised) if batch.prefixes else 0
     memory = {
-        "weights": size * shape.parameters,
+        "weights": weight_bytes(shape, precision),
+        "unpacked": size * max(map(_numel, shape.projections.values())) if precision.nf4 else 0,
         "lora": 16 * shape.trainable,
         "batch": size * shape.patch_values * sum(batch.patches),
         "activations": (shape.layers - bool(batch.prefixes)) * kept + outside_bytes(shape, batch, precision),
@@ -284,13 +289,21 @@ def step_memory(shape, batch, precision, checkpointing=False):
         "vision": vision_bytes(shape, batch.patches, size),
     }
     steady = memory["weights"] + memory["lora"] + memory["batch"]
-    at_work = memory["activations"] + max(memory["last_layer"] + memory["logits"], memory["layer"])
+    at_work = memory["activations"] + max(memory["last_layer"] + memory["logits"], memory["layer"] + memory["unpacked"])
     return memory | {"peak": steady + max(memory["vision"], at_work)}
 
 
 def logits_bytes(shape, batch):
     """Bytes of the logits that exist at once: float32 of the log-softmax, its gradient and the logits'."""
     return min(batch.supervised, max(1, LOGITS_AT_ONCE // shape.vocabulary)) * shape.vocabulary * 12
+
+
+def weight_bytes(shape, precision):
+    """Bytes of the frozen weights."""
+    if not precision.nf4:
+        return precision.size * shape.parameters
+    packed = shape.layers * sum(map(_numel, shape.projections.values()))
+    return shape.layers * sum(map(nf4_bytes, shape.projections.values())) + precision.size * (shape.parameters - packed)
 
 
 def layer_bytes(shape, batch, precision, mlp_tokens=None):

@@ -14,10 +14,12 @@ from datetime import timedelta
 from model.forward import attention_par
 from model.load import describe_parameters, load_model_config
 from training import cost
+from training.fits import what_fits
 from training.gpus import PEAK_TFLOPS
 
 PARTS = {  # of cost.step_memory
     "weights": "frozen weights",
+    "unpacked": "the matrix at work, out of nf4",
     "lora": "LoRA: float32 weights, gradients, Adam's moments",
     "batch": "pixels",
     "activations": "activations kept for the backward",
@@ -50,6 +52,7 @@ def dry_run(dataset, cfg, world_size, gpu, utilisation):
             f"parameters: {describe_parameters(model)}",
             f"FLOPs an epoch: {done:.3g} = " + " + ".join(f"{name} {count:.3g}" for name, count in flops.items() if count),
             describe_memory(shape, batches, cfg),
+            what_fits(dataset, cfg.lora),
             f"time: {timedelta(seconds=math.ceil(seconds))} for {steps:,} steps on {world_size} x {gpu} at {utilisation:.0%} of its "
             f"{PEAK_TFLOPS[gpu]:g} TFLOP/s (dense bf16); without recomputation, as `mfu` in the log, that is "
             f"{utilisation * useful / done:.0%}",
@@ -72,13 +75,14 @@ def describe_epoch(dataset, batches):
 
 def describe_memory(shape, batches, cfg):
     """Estimated peak memory by part in the heaviest micro-batch, with and without gradient checkpointing."""
-    precision = cost.Precision("bf16" if cfg.train.bf16 else "fp32", dropout=cfg.lora.dropout)
+    precision = cost.Precision("bf16" if cfg.train.bf16 else "fp32", dropout=cfg.lora.dropout, nf4=cfg.quantization == "nf4")
     heaviest = lambda checkpointing: max(
         (cost.step_memory(shape, batch, precision, checkpointing) for batch in batches), key=lambda memory: memory["peak"]
     )
     columns = {"with": heaviest(True), "without": heaviest(False)}
-    lines = [f"peak memory in GB, {precision.dtype}{'':32}checkpointing   without"]
-    for part in columns["with"]:
+    kind = f"{precision.dtype}, nf4" if precision.nf4 else precision.dtype
+    lines = [f"peak memory in GB, {kind:36}checkpointing   without"]
+    for part in [part for part in PARTS if precision.nf4 or part != "unpacked"]:
         values = [memory[part] / 1e9 for memory in columns.values()]
         lines.append(f"  {PARTS[part]:48} {values[0]:10.2f}{values[1]:10.2f}")
     return "\n".join(lines)

@@ -32,7 +32,7 @@ def check_init_adapter(cfg):
         raise UserError(f"train.init_adapter: {folder} lies in output_dir, whose run would be replaced; set another output_dir")
     check_adapter_folder(folder)
     was = {**flat(adapter_facts(folder)), **_lora(folder / CONFIG_FILE)}
-    now = {"prompt_style": cfg.prompt_style, "answer_prefix": cfg.answer_prefix}
+    now = {"quantization": cfg.quantization, "prompt_style": cfg.prompt_style, "answer_prefix": cfg.answer_prefix}
     now |= flat({"prompt": cfg.prompt.model_dump(), "image": cfg.image.model_dump(), "lora": cfg.lora.model_dump(exclude={"dropout"})})
     now["lora.target_modules"] = sorted(now["lora.target_modules"])
     for key, value in now.items():

@@ -33,7 +33,8 @@ from training.checkpoints import (
 RECORD = "train_run.json"
 LOCK = ".training.lock"  # in output_dir, held by a running training
 WRITTEN = ("trainer_state.json", "loss_curve.png", RECORD)  # by a training, besides checkpoints and adapter
-SECTIONS = ("prompt_style", "prompt", "answer_prefix", "image", "lora", "train", "data")  # of the configuration: what decides a run
+# Of the configuration: what decides a run.
+SECTIONS = ("quantization", "prompt_style", "prompt", "answer_prefix", "image", "lora", "train", "data")
 # What only tells, keeps or loads; more steps may follow (`check_steps`); files are compared by what they hold (`contents`).
 FREE = {"train.logging_steps", "train.report_to", "train.num_workers", "train.save_total_limit", "train.epochs", "train.max_steps"}
 FREE |= {"train.eval_bs", "train.gradient_checkpointing"}  # memory against time: the weights stay the same to the bit (on a CPU)

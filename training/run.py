@@ -9,7 +9,7 @@ from config import code_facts, launcher, near, save_run_info
 from data.contents import CACHE, weights_hash
 from files import Interrupted
 from model.adapter import start_from
-from model.load import describe_parameters, errors_explained, load_model
+from model.load import describe_parameters, errors_explained, load_model, precision_note
 from training.callbacks import training_callbacks
 from training.checkpoints import newest_whole
 from training.report_to import reports_explained
@@ -31,7 +31,7 @@ def train(cfg, args, start, ready, made_from, say, longer=False):
     """
     with errors_explained(LOWER, cfg.output_dir):
         model, _ = load_model(cfg, phase="train")
-    say(describe_parameters(model))
+    say("\n".join(filter(None, [describe_parameters(model), precision_note(cfg)])))
     if start.checkpoint is None and cfg.train.init_adapter:
         start_from(model, cfg.train.init_adapter)
         say(f"starting from the weights of {near(cfg.train.init_adapter)}")

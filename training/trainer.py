@@ -57,6 +57,8 @@ class TreeTrainer(Trainer):
     def log(self, logs, start_time=None):
         if "loss" in logs:
             logs = {**logs, **self.speed.rates(self.accelerator)}
+        if not math.isfinite(logs.get("grad_norm", 0.0)):
+            del logs["grad_norm"]  # of a step that the scaler left out
         super().log(logs, start_time)
 
     def evaluation_loop(self, *args, **kwargs):
@@ -70,9 +72,11 @@ class TreeTrainer(Trainer):
         """Called once a step, before the weights change: a loss or gradient that is not finite ends the training here."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         seen = torch.stack([self._tr_loss.float(), torch.as_tensor(norm, dtype=torch.float32, device=self._tr_loss.device)])
-        values = self.accelerator.reduce(seen, "sum").tolist()  # of all processes, so that all end together
-        for name, value in zip(("loss", "gradient norm"), values):
-            self._require_finite(name, value, self.state.global_step + 1)
+        loss, norms = self.accelerator.reduce(seen, "sum").tolist()  # of all processes, so that all end together
+        self._require_finite("loss", loss, self.state.global_step + 1)
+        scaler = self.accelerator.scaler
+        if scaler is None or scaler.get_scale() <= 1:  # else it leaves out a step whose scaled gradient overflows, and halves its scale
+            self._require_finite("gradient norm", norms, self.state.global_step + 1)
         return norm
 
     def _require_finite(self, name, value, step):
@@ -85,6 +89,8 @@ class TreeTrainer(Trainer):
         remedy = f"{DIVERGED} (train.lr is {self.args.learning_rate:g})"
         if step == 1 and name in ("loss", "gradient norm"):
             remedy = "nothing was learned yet, so the model's own numbers overflow; give another model_name (or train.init_adapter)"
+        if self.args.fp16:
+            remedy += "; float16 ends at 65,504, float32 (train.bf16=false, twice the memory) does not"
         raise UserError(f"training stopped: the {name} of step {step} is {value}; {good}; {remedy}")
 
     def _run_epoch(self, **kwargs):
@@ -204,6 +210,7 @@ def training_arguments(cfg, output_dir, **changes):
         max_steps=train.max_steps or -1,
         warmup_steps=train.warmup_ratio,  # below 1 it is a share of all steps
         bf16=torch.cuda.is_available() and compute_dtype(cfg) == torch.bfloat16,
+        fp16=torch.cuda.is_available() and compute_dtype(cfg) == torch.float16,  # with a scaler of the loss
         use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
         activation_checkpointing=train.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},

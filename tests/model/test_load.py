@@ -21,8 +21,19 @@ from transformers import AutoModelForImageTextToText
 from files import UserError
 from model import load
 from model.adapter import experiment_facts, not_finite, save_adapter
-from model.load import check_base, compute_dtype, errors_explained, load_model, load_model_config, load_processor
+from model.load import (
+    Card,
+    check_base,
+    compute_dtype,
+    errors_explained,
+    half_precision,
+    load_model,
+    load_model_config,
+    load_processor,
+    precision_note,
+)
 
+KERNELS = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120")  # of torch 2.14 for CUDA 13
 QUANTISED = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
 
 
@@ -160,20 +171,69 @@ def test_not_finite_is_what_python_says(values, dtype):
 
 @pytest.mark.parametrize(
     "kind, bf16, has, expected",
-    [("cpu", True, False, torch.float32), ("cuda", False, False, torch.float32), ("cuda", True, True, torch.bfloat16)],
+    [
+        ("cpu", True, False, torch.float32),
+        ("cuda", False, False, torch.float32),
+        ("cuda", True, True, torch.bfloat16),
+        ("cuda", True, False, torch.float16),
+        ("mps", True, False, torch.bfloat16),
+    ],
 )
 def test_precision_is_what_device_and_configuration_have(experiment, monkeypatch, kind, bf16, has, expected):
     monkeypatch.setattr(load, "device", lambda: torch.device(kind))
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has)
+    monkeypatch.setattr(load, "cuda_card", lambda: Card("Some card", (8, 6), has, KERNELS))
     cfg = experiment[0]
     assert compute_dtype(cfg.model_copy(update={"train": cfg.train.model_copy(update={"bf16": bf16})})) == expected
 
 
-def test_a_gpu_without_bfloat16_is_told_before_the_weights(base, weights_unread, monkeypatch):
+OLDER = ("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90")
+
+
+@pytest.mark.parametrize(
+    "name, capability, bf16, kernels, expected",
+    [
+        ("Tesla T4", (7, 5), False, KERNELS, torch.float16),
+        ("Tesla V100", (7, 0), False, OLDER, torch.float16),
+        ("Tesla V100", (7, 0), False, KERNELS, "7.0, and torch .* has kernels from 7.5 on; install a torch for an older CUDA"),
+        ("Tesla P100", (6, 0), False, OLDER[2:], "Tesla P100 is of compute capability 6.0, and torch .* has kernels from 7.0 on"),
+        ("RTX 3090", (8, 6), True, KERNELS, torch.bfloat16),
+        ("H100", (9, 0), True, KERNELS, torch.bfloat16),
+        ("RTX 5090", (12, 0), True, KERNELS, torch.bfloat16),
+        ("MI250X", (9, 0), True, ("gfx90a", "gfx942"), torch.bfloat16),
+    ],
+)
+def test_half_precision_is_what_the_card_computes_in(name, capability, bf16, kernels, expected):
+    card = Card(name, capability, bf16, kernels)
+    if isinstance(expected, torch.dtype):
+        assert half_precision(card) == expected
+    else:
+        with pytest.raises(UserError, match=expected):
+            half_precision(card)
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_a_card_without_kernels_is_told_before_the_weights(base, weights_unread, monkeypatch, bf16):
     monkeypatch.setattr(load, "device", lambda: torch.device("cuda"))
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)  # a Turing card
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
-    assert said(load_model, base[0]) == "train.bf16: Tesla T4 has no bfloat16; set train.bf16=false, which takes twice the memory"
+    monkeypatch.setattr(load, "cuda_card", lambda: Card("GeForce GTX 1080", (6, 1), False, KERNELS))
+    cfg = base[0].model_copy(update={"train": base[0].train.model_copy(update={"bf16": bf16})})
+    for call in (check_base, load_model):
+        assert said(call, cfg).startswith("GeForce GTX 1080 is of compute capability 6.1, and torch ")
+
+
+def test_a_card_without_bfloat16_is_said_and_asked_once(base, monkeypatch):
+    """Processes that load images ask for its precision, too, and a forked one that starts CUDA ends."""
+    load.cuda_card.cache_clear()
+    asked = []
+    monkeypatch.setattr(load, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: asked.append("name") or "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: list(KERNELS))
+    assert precision_note(base[0]) == (
+        "note: Tesla T4 has no bfloat16; it computes in float16, and training scales the loss so that gradients don't vanish"
+    )
+    assert compute_dtype(base[0]) == torch.float16 and asked == ["name"]
+    load.cuda_card.cache_clear()
 
 
 # --- an adapter

@@ -1,6 +1,7 @@
 """Predicted cost against torch's own counting of real training steps.    python -m pytest tests/training/test_cost.py -v"""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -8,22 +9,26 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from conftest import ROOT, as_clips, make_experiment, random_model, with_random_lora
+from conftest import ROOT, TINY_MODEL, as_clips, make_experiment, random_model, with_random_lora
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoTokenizer
 
+import train_exp1
 from config import LoraConfig
 from dataset import load_dataset
 from model.forward import answer_loss, base_model, image_features, training_inputs, why_rows_stay_plain
+from model.load import load_model
 from templates import prompt_parts
 from train_exp1 import describe_step, parse_arguments
+from training import fits
 from training.cost import (
     MicroBatch,
     Precision,
     epoch_micro_batches,
     layer_bytes,
+    micro_batch,
     model_flops,
     model_on_meta,
     model_shape,
@@ -157,6 +162,24 @@ def test_peak_memory_of_a_step(processor, batch, checkpointing, dtype, autocast,
     assert estimate == pytest.approx(allocated_peak(train_step, model, batch, autocast), rel=0.1)
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_peak_memory_of_a_step_in_four_bits(experiment, processor, batch, checkpointing, tmp_path):
+    """Of one matrix at a time the numbers are unpacked; else it is the step of a base that is not packed."""
+    random_model(processor, num_hidden_layers=3, intermediate_size=1024).save_pretrained(tmp_path)
+    for path in TINY_MODEL.glob("*token*.json"), TINY_MODEL.glob("*processor*.json"):
+        for file in path:
+            shutil.copy(file, tmp_path)
+    cfg = experiment[0].model_copy(update={"model_name": str(tmp_path), "quantization": "nf4"})
+    model = load_model(cfg, phase="train")[0]
+    if checkpointing:
+        base_model(model).activation_checkpointing_enable({"use_reentrant": False})
+    precision = Precision("fp32", autocast=False, fused=False, nf4=True)
+    memory = step_memory(model_shape(model), MicroBatch.of(batch), precision, checkpointing)
+    train_step(model, batch)
+    estimate = memory["peak"] - memory["weights"] - memory["lora"] - memory["batch"]
+    assert estimate == pytest.approx(allocated_peak(train_step, model, batch), rel=0.1)
+
+
 def test_fixed_memory_is_that_of_the_tensors(processor, batch):
     model = ready(processor)
     memory = step_memory(model_shape(model), MicroBatch.of(batch), Precision("fp32"))
@@ -245,6 +268,46 @@ def test_dry_run_of_the_real_experiment_needs_seconds_and_no_weights(tmp_path, s
     assert re.search(r"peak memory in GB, bf16 .* frozen weights 16\.58 16\.58 ", text)
     assert "of its 756.5 TFLOP/s" in text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["data"]
+
+
+def test_what_is_configured_for_a_small_card_fits_it_and_the_table_says_so(tmp_path, monkeypatch, capsys):
+    """configs/small.yaml as it is, the 7B by its config.json alone, on the demo's rows; sizes are those of the model cards."""
+    shapes = []
+    monkeypatch.setattr("training.cost.model_shape", lambda model: shapes.append(model_shape(model)) or shapes[-1])
+    for path in TINY_MODEL.glob("*.json"):
+        shutil.copy(path, tmp_path)
+    fits.size_config("7B").save_pretrained(tmp_path)
+    demo = ROOT / "data" / "demo" / "scenes"
+    (tmp_path / "rows.jsonl").write_text("".join((demo / "train.jsonl").read_text().splitlines(keepends=True)[:72]))
+    settings = [f"model_name={tmp_path}", f"data.train_jsonl={tmp_path / 'rows.jsonl'}", f"data.image_root={demo}"]
+    monkeypatch.setattr(
+        sys, "argv", ["x", "--dry-run", "--config", str(ROOT / "configs/small.yaml"), *settings, f"output_dir={tmp_path}/out"]
+    )
+    train_exp1.main()
+    text = " ".join(capsys.readouterr().out.split())
+    assert "8 images (2 x 4 accumulated x 1 processes)" in text and "of 8,331,745,792 parameters" in text
+    peak = re.search(r"peak memory in GB, bf16, nf4 .* frozen weights 6\.90 6\.90 .* peak (\S+) ", text)
+    assert float(peak[1]) < 16 - fits.BESIDE
+    row = lambda name: re.search(rf"{name} (\S+) (\S+) (\S+) (\S+) (\S+)", text).groups()
+    assert row("7B bf16 checkpointing")[:2] == ("-", "-") and "-" not in row("7B bf16 checkpointing")[2:]
+    assert row("7B nf4 checkpointing")[1] != "-" and row("7B bf16 without")[:2] == ("-", "-")
+    assert set(row("72B bf16 checkpointing")) == {"-"} and row("72B nf4 checkpointing")[:3] == ("-", "-", "-")
+    assert row("72B nf4 checkpointing")[4] != "-", "what a refused FSDP is pointed to"
+    assert [shape.parameters / 1e9 for shape in shapes] == pytest.approx([8.29, 2.21, 8.29, 73.4], abs=0.02), (
+        "the configured one, and the table's"
+    )
+
+
+def test_a_card_holds_as_many_images_as_the_estimate_says(experiment, processor, data):
+    """The table's cells, by hand: the largest micro-batch of the heaviest images that leaves 1.5 GB of the card free."""
+    shape = model_shape(ready(processor))
+    groups = sorted(data.groups, key=len, reverse=True)
+    batches = {images: micro_batch(data, groups[:images], all_pairs=True) for images in (1, 2, 4)}
+    peaks = {images: step_memory(shape, batch, Precision(dropout=0.05), True)["peak"] / 1e9 for images, batch in batches.items()}
+    assert peaks[1] < peaks[2] < peaks[4]
+    for images, peak in peaks.items():
+        assert fits.most_images(shape, batches, Precision(dropout=0.05), True, 1.0001 * peak + 1.5) == images
+        assert fits.most_images(shape, batches, Precision(dropout=0.05), True, 0.9999 * peak + 1.5) < images
 
 
 @pytest.mark.parametrize("argument, value", [("--gpu", "V100"), ("--utilisation", "40"), ("--utilisation", "0")])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from conftest import ROOT, make_experiment, random_model, with_random_lora
 from safetensors.torch import load_file, save_file
 from transformers import EvalPrediction, TrainerCallback, TrainerState, set_seed
@@ -24,7 +25,7 @@ from dataset import load_dataset, prompt_fields
 from files import UserError, read_json
 from model.adapter import attach_lora, load_adapter, save_adapter
 from model.forward import answer_loss, base_model, training_inputs
-from model.load import errors_explained
+from model.load import errors_explained, load_model
 from templates import prompt_parts
 from training.callbacks import ExperimentFiles, LogLines, SpeedMeter, duration, training_callbacks
 from training.checkpoints import best_score, mend_adapter, newest_whole
@@ -261,15 +262,20 @@ def test_teacher_forced_exact_match_equals_free_greedy_when_right(tmp_path, proc
 # ---- ends, stops, resumptions
 
 
-def trainer_of(folder, processor, resume=None, also=(), drawn_bs=None, **changes):
-    """A Trainer of a random model on four images that validates and saves every second step; resumed where a checkpoint is given."""
+def trainer_of(folder, processor, resume=None, also=(), drawn_bs=None, prepare=None, **changes):
+    """A Trainer of a random model on four images that validates and saves every second step; resumed where a checkpoint is given.
+
+    In NF4 it is the shipped model, which has files. prepare: called with the Trainer before it trains.
+    """
     settings = {"train.train_bs": 1, "train.grad_accum": 1, "train.epochs": 2, "train.eval_steps": 2, "train.save_steps": 2}
     cfg, rows = make_experiment(folder, (1, 3, 5, 9), **{**settings, "train.logging_steps": 3, "train.save_total_limit": 20, **changes})
     set_seed(0)
-    model = attach_lora(random_model(processor), cfg.lora)
+    model = load_model(cfg, phase="train")[0] if cfg.quantization == "nf4" else attach_lora(random_model(processor), cfg.lora)
     train_set, val_set = load_dataset(rows, processor, cfg, training=True, drawn_bs=drawn_bs), load_dataset(rows, processor, cfg)
     args = training_arguments(cfg, cfg.output_dir, **validation_arguments(cfg))
     trainer = build_trainer(model, train_set, val_set, args, [*training_callbacks(cfg, {}, {}), *also])
+    if prepare:
+        prepare(trainer)
     trainer.train(resume_from_checkpoint=resume and str(cfg.output_dir / resume))
     return trainer
 
@@ -284,10 +290,10 @@ def lora_weights(trainer):
     return {name: weight.detach().clone() for name, weight in trainer.model.named_parameters() if weight.requires_grad}
 
 
-@pytest.mark.parametrize("checkpoint", ["checkpoint-4", "checkpoint-8"])
-def test_a_resumed_run_has_the_weights_and_the_log_of_an_uninterrupted_one(tmp_path, processor, checkpoint):
+@pytest.mark.parametrize("quantization, checkpoint", [("none", "checkpoint-4"), ("none", "checkpoint-8"), ("nf4", "checkpoint-4")])
+def test_a_resumed_run_has_the_weights_and_the_log_of_an_uninterrupted_one(tmp_path, processor, checkpoint, quantization):
     """With dropout, and a checkpoint between two log lines: the mean that is logged next holds the losses before it."""
-    settings = {"lora.dropout": 0.3, "train.questions_per_image": 3, "train.train_bs": 2}
+    settings = {"lora.dropout": 0.3, "train.questions_per_image": 3, "train.train_bs": 2, "quantization": quantization}
     whole = trainer_of(tmp_path, processor, **settings)
     weights, before = lora_weights(whole), sorted(path.name for path in (tmp_path / "outputs").glob("checkpoint-*"))
     assert whole.state.global_step == 8 and {0.0} != {float(weight.abs().max()) for weight in weights.values()}
@@ -403,6 +409,70 @@ def test_the_first_number_that_is_not_finite_ends_the_run(tmp_path, processor, a
     log = json.loads((out / "trainer_state.json").read_text())["log_history"] if after == 3 else []
     assert [entry["step"] for entry in log] == [2, 3] * (after == 3)
     assert all(math.isfinite(value) for entry in log for value in entry.values())
+
+
+@pytest.mark.parametrize("dtype, flags", [("float16", (False, True)), ("bfloat16", (True, False)), ("float32", (False, False))])
+def test_the_trainer_is_told_the_cards_precision(experiment, tmp_path, monkeypatch, dtype, flags):
+    """float16 comes with a scaler of the loss: the Trainer's own."""
+    told = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("training.trainer.compute_dtype", lambda cfg: getattr(torch, dtype))
+    monkeypatch.setattr("training.trainer.TrainingArguments", lambda **given: told.update(given) or SimpleNamespace(n_gpu=1))
+    training_arguments(experiment[0], tmp_path)
+    assert (told["bf16"], told["fp16"]) == flags
+
+
+def in_float16(scale):
+    """Let a Trainer on a CPU compute as on a card without bfloat16, under autocast of float16 and a scaler; accelerate itself does so
+    on GPUs alone."""
+
+    def prepare(trainer):
+        trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        trainer.accelerator.native_amp = True
+        trainer.accelerator.state._mixed_precision = "fp16"
+
+    return prepare
+
+
+@pytest.fixture
+def accelerate_anew():
+    """What `in_float16` says to accelerate is said to all Trainers of a process."""
+    yield
+    AcceleratorState._reset_state()
+
+
+def test_steps_that_float16_overflows_in_are_left_out_and_a_resume_goes_on_with_their_scale(tmp_path, processor, accelerate_anew):
+    """At first the scale is too large for some steps; none is taken for diverged, and no infinity gets into a file."""
+    scales = {}
+
+    class Scales(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            scales[state.global_step] = trainers[-1].accelerator.scaler.get_scale()
+
+    trainers, scale = [], 2.0**19
+    prepare = lambda trainer: (trainers.append(trainer), in_float16(scale)(trainer))
+    settings = {"also": [Scales()], "prepare": prepare, "lora.dropout": 0.3, "train.logging_steps": 1, "train.max_steps": 5}
+    whole = trainer_of(tmp_path, processor, **settings)
+    weights, seen = lora_weights(whole), dict(scales)
+    assert seen[1] == scale / 2 and seen[5] == seen[4] < seen[2] and any((weight != 0).any() for weight in weights.values())
+    logs = [entry for entry in whole.state.log_history if "loss" in entry]
+    assert ["grad_norm" in entry for entry in logs] == [seen[step] == seen.get(step - 1, scale) for step in range(1, 6)]
+    for path in (tmp_path / "outputs").rglob("*.json"):
+        json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN, Infinity
+    AcceleratorState._reset_state()
+    resumed = trainer_of(tmp_path, processor, resume="checkpoint-2", **settings)
+    assert scales == seen and numbers(resumed) == numbers(whole)
+    assert all(torch.equal(weight, weights[name]) for name, weight in lora_weights(resumed).items())
+
+
+def test_gradients_that_overflow_without_a_scale_end_the_run(tmp_path, processor, accelerate_anew):
+    class Infinite(TrainerCallback):
+        def on_step_begin(self, args, state, control, model, **kwargs):
+            weight = next(weight for weight in model.parameters() if weight.requires_grad)
+            weight.register_hook(lambda grad: grad * float("inf"))
+
+    with pytest.raises(UserError, match=r"the gradient norm of step 3 is (nan|inf); the last good checkpoint is .*checkpoint-2"):
+        trainer_of(tmp_path, processor, also=[Infinite()], prepare=in_float16(4.0))
 
 
 def test_what_overflows_before_anything_was_learned_is_not_the_rates_fault(tmp_path, processor):
