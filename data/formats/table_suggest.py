@@ -12,8 +12,8 @@ from PIL import Image
 
 from data.formats.spreadsheet import read_spreadsheet
 from data.formats.table import DATES, WORDS, is_date, yes_no_of
-from data.personal import in_text
-from data.text import clean
+from data.personal import found_in
+from data.text import clean, group_key
 from data.values import as_text
 from files import UserError, write_text
 
@@ -105,7 +105,7 @@ def _asked(column, *roles):
 
 def _is_private(column, found):
     """Does a column tell who somebody is, by its own name or by what its cells look like?"""
-    return _tells(column) or IDS & set(_words(column)) or set(_words(column)) <= GROUP_IDS or any(map(in_text, found))
+    return _tells(column) or IDS & set(_words(column)) or set(_words(column)) <= GROUP_IDS or any(map(found_in, found))
 
 
 def _tells(column):
@@ -122,7 +122,7 @@ def _names_groups(pairs):
     values = {}
     for group, value in pairs:
         if value is not None:
-            values.setdefault(group, set()).add(_text(value))
+            values.setdefault(group_key(group), set()).add(_text(value))
     own = [next(iter(found)) for found in values.values() if len(found) == 1]
     return len(values) < len(pairs) and len(own) >= NEARLY * len(values) and len(set(own)) > max(2, MANY * len(own))
 
