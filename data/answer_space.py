@@ -73,10 +73,22 @@ def mine(train_rows, settings=DataConfig()):
     adapter that people publish. Such questions go by the rules, as those of the next patient do, but for `free_types`.
     `found` is for `describe` alone and is taken out before a space is kept.
     """
+    seen = Counter()
+    rows = _counted(train_rows, seen)
     if settings.answer_space == "rules":
-        return {"mode": "rules", **mine_verdict(train_rows, settings.min_groups), "found": {}}
-    with _no_search_for_circles():
-        return _mined(train_rows, settings)
+        space = {"mode": "rules", **mine_verdict(rows, settings.min_groups), "found": {}}
+    else:
+        with _no_search_for_circles():
+            space = _mined(rows, settings)
+    space["found"]["without_group"] = seen[False] if settings.min_groups > 1 else 0
+    return space
+
+
+def _counted(rows, seen):
+    """The rows; how many have a group is counted in seen ({bool: rows}) as they go by."""
+    for row in rows:
+        seen[group_of(row) is not None] += 1
+        yield row
 
 
 @contextmanager
@@ -587,16 +599,19 @@ def conventions(space):
 
 def describe(space):
     """Lines for people: what `mine` found, spellings folded, and answers that lie outside given candidates."""
+    found, lines = space["found"], []
+    if count := found["without_group"]:
+        lines = [f"note: {count} training rows name no patient or video (group): data.min_groups counts their pictures; see data.check"]
     if space["mode"] == "rules":
-        return ["answer space: the rules of data/schema.py"]
-    entries, found = space["questions"].values(), space["found"]
+        return ["answer space: the rules of data/schema.py", *lines]
+    entries = space["questions"].values()
     closed = [entry for entry in entries if entry["closed"]]
     lists = sum(entry["multi_label"] for entry in closed)
     line = f"answer space of {space['rows']} training rows: {len(closed)} questions closed"
     line += f" ({lists} of them label lists), {len(entries) - len(closed)} open"
     line += f", {space['as_the_rules_say']['questions']} as the rules say"
     line += f" ({found['rare']} of them asked in too few groups to be named: data.min_groups)" * bool(found["rare"])
-    lines = [line + folding_note(found["folded"])]
+    lines = [line + folding_note(found["folded"]), *lines]
     for key, entry in found["outside"].items():
         lines.append(
             f"WARNING: {entry['outside']} of {entry['rows']} training answers to '{short(key)}' lie outside the "

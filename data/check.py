@@ -180,6 +180,7 @@ def count_rows(rows):
         "rows": len(rows),
         "images": len({name for item in rows for name in item.images}),
         "groups": len(_groups(rows)),
+        "without_group": sum(group_of(item.row) is None for item in good),
         "questions_per_image": _spread(questions.values()),
         "distinct_triples": len(triples),
         "duplicates": triples.total() - len(triples),
@@ -258,6 +259,7 @@ def check_answers(rows, cfg, space=None):
         "spellings_folded": {split: dict(+folded[split]) for split in rows},
         "free": _why_free(enriched["train"]),
         "languages": ", ".join(cfg.data.languages),
+        "min_groups": cfg.data.min_groups,
     }
     conventions = answer_space.conventions(space)
     report["lists"] = {split: _count_lists(enriched[split], conventions) for split in rows}
@@ -506,6 +508,7 @@ def findings(report):
     found = [
         *_split_findings(report),
         *_leaks(report),
+        *_group_findings(report),
         *_free_findings(report),
         *_answer_findings(report),
         *_list_findings(report),
@@ -563,6 +566,19 @@ def _leaks(report):
     if pair := report["nearly_same_groups"]:
         text = f"groups {short(pair[0])} and {short(pair[1])} count as two"
         yield WARNING, f"{text}; if they are one patient or video, write them alike and split anew"
+
+
+def _group_findings(report):
+    """Without patients, two frames of one pass for two people, whose answers and questions may stand in what goes out."""
+    facts = report["splits"]["train"]
+    if facts["without_group"] and report["answers"]["min_groups"] > 1:
+        text = (
+            f"{_of_rows('train', facts['without_group'], facts['rows'])} name no patient or video, so data.min_groups counts their pictures"
+        )
+        yield (
+            WARNING,
+            f"{text}, and what one patient alone has may pass; add it as group, or be sure that no two pictures are of one patient",
+        )
 
 
 def _list_findings(report):

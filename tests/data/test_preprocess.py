@@ -385,6 +385,7 @@ def test_enrichment_is_written_under_output_dir_and_not_repeated(cfg, tmp_path, 
     assert capsys.readouterr().out == (
         "answer space of 2 training rows: 0 questions closed (0 of them label lists), 0 open, "
         "2 as the rules say (2 of them asked in too few groups to be named: data.min_groups)\n"
+        "note: 2 training rows name no patient or video (group): data.min_groups counts their pictures; see data.check\n"
         "enriched val: 1 rows (yes_no 1), 1 constrained\n"
     )
     mark(cfg, "val")
