@@ -50,7 +50,18 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
         ("Señora García", "name"),
         ("Kowalczyk, Jan", "name"),
         ("Müller-Lüdenscheidt, Eva", "name"),
+        ("O'Neil, Sean", "name"),
+        ("Meier, H.", "name"),
+        ("kowalczyk jan", "name"),
         ("Jan Kowalczyk", "name"),
+        ("mr x", "name"),
+        ("Pat.-Nr. 12345", "identifier"),
+        ("patient12345", "identifier"),
+        ("ID: 123456", "identifier"),
+        ("tel. 044 123 45 67", "identifier"),
+        ("12. 3. 1950", "date"),
+        ("MAR-12-1950", "date"),
+        ("12MAR50", "date"),
         ("patient: meier", "name"),
         ("Patient’s name: meier", "name"),
         ('{"PatientName": "kowalczyk"}', "name"),
@@ -73,7 +84,17 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
         ("PatientBirthDate: 19500312", "date"),
         *[
             (text, "")
-            for text in ("MR X", "10 ms After", "Polyp, Forceps", "Red, White", "patient: female", "C20", "Snare, Jaw", "Mark Lesion")
+            for text in (
+                "MR X",
+                "10 ms After",
+                "Polyp, Forceps",
+                "Red, White",
+                "patient: female",
+                "C20",
+                "Snare, Jaw",
+                "Mark Lesion",
+                "in jan 2020 ml",
+            )
         ],
         *[(text, "") for text in ("margin 12 mm", "may 3", "PMC1234567", "green/black box", "name the finding", "nombre", "Jan 12")],
         *[(text, "") for text in ("yes", "0-IIa", "Paris IIa", "11-20mm", "1.5; 2.5; 3.5", "10/12/15 mm", "patient is prone")],
