@@ -5,6 +5,7 @@ python -m pytest tests/data/test_personal.py -v
 
 import io
 import json
+import random
 from collections import Counter
 
 import pytest
@@ -241,12 +242,12 @@ def test_no_false_alarm_on_real_data(shared):
         text = path.read_text(encoding="utf-8")
         values = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else json.loads(text)
         seen.update(texts_in(values))
-    for text in seen:
+    for text in random.Random(0).sample(sorted(seen), 20_000):  # all of them have none, either, in twice the time
         alarms.update((item.kind, item.text) for item in found_in(text))
     pictures = [path for path in (shared / "real-data").rglob("*") if path.suffix in SUFFIXES][::9]
     for path in pictures:
         alarms.update((item.kind, item.text) for item in in_picture(path.read_bytes()))
-    assert len(seen) > 10_000 and len(pictures) > 5 and not alarms
+    assert len(seen) > 45_000 and len(pictures) > 5 and not alarms
 
 
 def texts_in(value):
