@@ -194,6 +194,10 @@ def main():
         raise UserError(f"{run}: is no folder; give the output_dir of a run")
     going, left = release(run, dst)
     print(f"copied to {near(dst)}: {', '.join(going)}")
+    if read := [name for name in going if name not in (*ADAPTER, *COPIED)]:
+        print(
+            f"left of {', '.join(read)}: names of files and folders, commands, tables of answers, questions that the adapter doesn't name"
+        )
     for name, why in folded(left):
         print(printable(f"left {name}: {why}"))
     whole = all(name in going for name in ADAPTER)
