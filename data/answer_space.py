@@ -114,7 +114,7 @@ def _mined(train_rows, settings):
     questions, folded, known = {}, Counter(), {}
     for key in sorted(asked):
         question = asked.pop(key)
-        asked_type = "yes_no" if question.form in reading.yes_no_forms else question.type
+        asked_type = _type_by_wording(question, reading)
         rules = as_the_rules_say(asked_type, key, reading)
         if rules["candidates"] is None and asked_type != "yes_no" and _is_one_plain_answer(question.answers):
             others.update(questions=1, rows=1)
@@ -148,6 +148,10 @@ def _mined(train_rows, settings):
     }
 
 
+def _type_by_wording(question, reading):
+    return "yes_no" if question.form in reading.yes_no_forms else question.type
+
+
 def _may_be_kept(question, settings):
     """May an _Asked have an entry, which names it?"""
     return may_be_named(question.text, len(set().union(*question.answers.values())), settings.min_groups)
@@ -156,10 +160,12 @@ def _may_be_kept(question, settings):
 def _free_types(rare, asked, given, reading, settings):
     """The types whose rules' candidates the answers to rare questions (templates, of `asked`) contradict: `rules.free_types`."""
     said = []
-    for question, rules in ((asked[key], as_the_rules_say(asked[key].type, key, reading)) for key in rare):
-        if rules["candidates"] is not None:
-            outside = sum(len(rows) for answer, rows in question.answers.items() if fold_label(answer, {}) not in rules["candidates"])
-            said.append((question.type, question.rows(), outside))
+    for key in rare:
+        question, question_type = asked[key], _type_by_wording(asked[key], reading)
+        candidates = as_the_rules_say(question_type, key, reading)["candidates"]
+        if candidates is not None:
+            outside = sum(len(rows) for answer, rows in question.answers.items() if fold_label(answer, {}) not in candidates)
+            said.append((question_type, question.rows(), outside))
     lists = [(entry["type"], entry["rows"], entry["label_lists"]) for entry in given.values() if not _given_is_kept(entry, settings)]
     return free_types([*said, *lists])
 
