@@ -19,12 +19,13 @@ sys.path.insert(0, str(ROOT))
 from config import SPLITS, argument_parser, load_config
 from data.image_names import images_of
 from data.rows import read_rows
+from data.text import group_of
 from files import read_json, run_script, write_jsonl
 
 
 def swap_images(rows):
     """The rows with the questions of each image moved to the next one of another group, the last one's to the first."""
-    groups = {tuple(images_of(row)): row.get("group", row["image"]) for row in rows}
+    groups = {tuple(images_of(row)): group_of(row) or row["image"] for row in rows}
     images = list(groups)
 
     def following(place):

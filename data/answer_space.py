@@ -22,7 +22,7 @@ from itertools import combinations
 
 from config import DataConfig
 from data.aliases import ALIASES, TIGHT_LIST, fold_label, question_template, spellings_where_seen
-from data.image_copies import join_by_rows
+from data.image_copies import join_by_rows, unit
 from data.language import EXCLUSIVE, NO, YES, yes_no_answers
 from data.matching import (
     are_labels,
@@ -34,7 +34,7 @@ from data.matching import (
     separators_in,
     split_labels,
 )
-from data.personal import in_text
+from data.personal import may_be_named
 from data.quantities import parse_count
 from data.rules import (
     BUILT_IN,
@@ -42,6 +42,7 @@ from data.rules import (
     Reading,
     as_the_rules_say,
     enrich_row,
+    free_types,
     given_candidates,
     is_choice,
     may_name_one_thing,
@@ -49,7 +50,7 @@ from data.rules import (
     read_question,
     rule_type,
 )
-from data.text import clean, group_key
+from data.text import clean, group_of
 from files import UserError, hash_of, read_json, short, write_json
 
 TIGHT = "; without a space"
@@ -68,13 +69,26 @@ def mine(train_rows, settings=DataConfig()):
 
     settings: the data section of a configuration. `questions` has an entry for every question template whose training rows say more
     than the rules do, `given` one for those with given candidates that are answered with lists. It holds no answers but the labels
-    that may be said, each seen in `min_groups` groups, and no counts of them: it lies beside an adapter that people publish.
+    that may be said, each seen in `min_groups` groups, and no counts of them, and no question that fewer were asked: it lies beside an
+    adapter that people publish. Such questions go by the rules, as those of the next patient do, but for `free_types`.
     `found` is for `describe` alone and is taken out before a space is kept.
     """
+    seen = Counter()
+    rows = _counted(train_rows, seen)
     if settings.answer_space == "rules":
-        return {"mode": "rules", **mine_verdict(train_rows), "found": {}}
-    with _no_search_for_circles():
-        return _mined(train_rows, settings)
+        space = {"mode": "rules", **mine_verdict(rows, settings.min_groups), "found": {}}
+    else:
+        with _no_search_for_circles():
+            space = _mined(rows, settings)
+    space["found"]["without_group"] = seen[False] if settings.min_groups > 1 else 0
+    return space
+
+
+def _counted(rows, seen):
+    """The rows; how many have a group is counted in seen ({bool: rows}) as they go by."""
+    for row in rows:
+        seen[group_of(row) is not None] += 1
+        yield row
 
 
 @contextmanager
@@ -92,10 +106,15 @@ def _no_search_for_circles():
 def _mined(train_rows, settings):
     asked, given = _gather(train_rows, settings.languages)
     reading = Reading(settings.languages, _yes_no_forms(asked, settings))
-    questions, others, folded, known = {}, Counter(), Counter(), {}
+    rare = [key for key, question in asked.items() if not _may_be_kept(question, settings)]
+    free, of_rare = _free_types(rare, asked, given, reading, settings), [asked.pop(key) for key in rare]
+    reading = reading._replace(free_types=tuple(free))
+    outside = {key: entry for key, entry in sorted(given.items()) if entry["outside"] and entry["type"] != "mcq"}
+    others = Counter(questions=len(rare), rows=sum(map(_Asked.rows, of_rare)))
+    questions, folded, known = {}, Counter(), {}
     for key in sorted(asked):
         question = asked.pop(key)
-        asked_type = "yes_no" if question.form in reading.yes_no_forms else question.type
+        asked_type = _type_by_wording(question, reading)
         rules = as_the_rules_say(asked_type, key, reading)
         if rules["candidates"] is None and asked_type != "yes_no" and _is_one_plain_answer(question.answers):
             others.update(questions=1, rows=1)
@@ -115,16 +134,44 @@ def _mined(train_rows, settings):
         "mode": "mined",
         "languages": list(reading.languages),
         "yes_no_forms": reading.yes_no_forms,
+        **({"free_types": free} if free else {}),
         "rows": sum(entry["rows"] for entry in [*questions.values(), *given.values()]) + others["rows"],
         "questions": questions,
-        "given": {key: _kept_of_given(entry) for key, entry in sorted(given.items()) if entry["label_lists"]},
+        "given": {key: _kept_of_given(entry) for key, entry in sorted(given.items()) if _given_is_kept(entry, settings)},
         "as_the_rules_say": {"questions": others["questions"], "rows": others["rows"]},
         # of options, enrichment counts the rows that it leaves out
         "found": {
             "folded": dict(folded),
-            "outside": {key: entry for key, entry in sorted(given.items()) if entry["outside"] and entry["type"] != "mcq"},
+            "rare": len(rare),
+            "outside": outside,
         },
     }
+
+
+def _type_by_wording(question, reading):
+    return "yes_no" if question.form in reading.yes_no_forms else question.type
+
+
+def _may_be_kept(question, settings):
+    """May an _Asked have an entry, which names it?"""
+    return may_be_named(question.text, len(set().union(*question.answers.values())), settings.min_groups)
+
+
+def _free_types(rare, asked, given, reading, settings):
+    """The types whose rules' candidates the answers to rare questions (templates, of `asked`) contradict: `rules.free_types`."""
+    said = []
+    for key in rare:
+        question, question_type = asked[key], _type_by_wording(asked[key], reading)
+        candidates = as_the_rules_say(question_type, key, reading)["candidates"]
+        if candidates is not None:
+            outside = sum(len(rows) for answer, rows in question.answers.items() if fold_label(answer, {}) not in candidates)
+            said.append((question_type, question.rows(), outside))
+    lists = [(entry["type"], entry["rows"], entry["label_lists"]) for entry in given.values() if not _given_is_kept(entry, settings)]
+    return free_types([*said, *lists])
+
+
+def _given_is_kept(entry, settings):
+    return entry["label_lists"] > 0 and may_be_named(entry["text"], len(entry["groups"]), settings.min_groups)
 
 
 def _kept_of_given(entry):
@@ -134,10 +181,13 @@ def _kept_of_given(entry):
 class _Asked:
     """What training rows answer to a question template: {normalised answer: [the group of each row, as a number]}."""
 
-    __slots__ = ("type", "form", "answers", "tight", "grouped")
+    __slots__ = ("text", "type", "form", "answers", "tight", "grouped")
 
-    def __init__(self, question_type, form):
-        self.type, self.form, self.answers, self.tight, self.grouped = question_type, form, {}, 0, False
+    def __init__(self, text, question_type, form):
+        self.text, self.type, self.form, self.answers, self.tight, self.grouped = text, question_type, form, {}, 0, False
+
+    def rows(self):
+        return sum(map(len, self.answers.values()))
 
 
 def _is_one_plain_answer(answers):
@@ -170,35 +220,39 @@ def _gather(train_rows, languages):
         key, question_type, form = read_question(row["question"], languages)
         if row.get("options"):
             question_type, form = rule_type(row), None
+        grouped = group_of(row) is not None
+        group = groups.setdefault(unit(row, {}), len(groups))
+        if not grouped and row.get("images"):
+            clips.append({"images": row["images"]})
         candidates = given_candidates(question_type, row)
         if candidates:
-            _note_given(given, key, question_type, candidates, row)
+            _note_given(given, key, question_type, candidates, row, group)
             continue
-        question, group = asked.get(key), row.get("group")
+        question = asked.get(key)
         if question is None:
-            question = asked[key] = _Asked(question_type, form)
-        question.grouped |= group is not None
-        name = ("image", row.get("image")) if group is None else ("group", group_key(group))
-        question.answers.setdefault(normalize_answer(row["answer"]), []).append(groups.setdefault(name, len(groups)))
+            question = asked[key] = _Asked(row["question"], question_type, form)
+        question.grouped |= grouped
+        question.answers.setdefault(normalize_answer(row["answer"]), []).append(group)
         question.tight += TIGHT_LIST.search(row["answer"]) is not None
-        if group is None and row.get("images"):
-            clips.append({"images": row["images"]})
-    _join_groups(asked, groups, clips)
+    _join_groups(asked, given, groups, clips)
     return asked, given
 
 
-def _join_groups(asked, groups, clips):
+def _join_groups(asked, given, groups, clips):
     """Count as one the groups ({("image", name): number}) of rows that share an image with one another (clips: dicts with `images`)."""
     joined, first = join_by_rows(clips), {}
     number = {own: first.setdefault(joined.get(name, name), own) for (kind, name), own in groups.items() if kind == "image"}
     for question in asked.values() if joined else ():
         question.answers = {answer: [number.get(own, own) for own in found] for answer, found in question.answers.items()}
+    for entry in given.values() if joined else ():
+        entry["groups"] = {number.get(own, own) for own in entry["groups"]}
 
 
-def _note_given(given, key, question_type, candidates, row):
-    empty = {"type": question_type, "rows": 0, "label_lists": 0, "outside": 0, "example_outside": None}
-    entry, answer = given.setdefault(key, empty), _given_answer(row, candidates)
+def _note_given(given, key, question_type, candidates, row, group):
+    empty = {"text": row["question"], "type": question_type, "rows": 0, "groups": set(), "label_lists": 0, "outside": 0}
+    entry, answer = given.setdefault(key, {**empty, "example_outside": None}), _given_answer(row, candidates)
     entry["rows"] += 1
+    entry["groups"].add(group)
     if "; " in answer and not row.get("options"):
         entry["label_lists"] += 1
         if signs := separators_in(row["answer"]):
@@ -283,7 +337,8 @@ def _describe_question(asked_type, is_yes_no, question, settings):
     enough = counts.total() >= MIN_ROWS and groups >= (MIN_GROUPS if question.grouped else MIN_ROWS)
     closed = enough and unseen < settings.max_unseen
     known = {*yes_no, *numbers}
-    said = {kind for kind, found in kinds.items() if _may_be_said(kind, found, settings) or kind in known or kind in EXCLUSIVE}
+    may_be_said = lambda kind, found: may_be_named(kind, found, settings.min_groups)
+    said = {kind for kind, found in kinds.items() if may_be_said(kind, found) or kind in known or kind in EXCLUSIVE}
     if closed and said <= {*YES, *NO, *EXCLUSIVE}:  # the rest are slips
         yes_no = yes_no or yes_no_answers(Counter({kind: kinds[kind] for kind in said}), settings.languages)
     entry = {"type": _corrected_type(asked_type, yes_no, kinds, closed or multi_label)}
@@ -296,11 +351,6 @@ def _describe_question(asked_type, is_yes_no, question, settings):
         entry["candidates"] = yes_no
     entry["spellings"] = spellings
     return entry | ({"separators": separators} if separators else {}), +folded
-
-
-def _may_be_said(kind, groups, settings):
-    """May an answer seen in so many groups be a candidate, which lies beside an adapter that people publish?"""
-    return groups >= settings.min_groups and not in_text(kind)
 
 
 def _groups_of_kinds(seen, multi_label):
@@ -404,6 +454,7 @@ def apply(space, row, folded=None):
     if candidates:
         multi_label = _has_given_lists(space, key, row)
         answer = None if row.get("answer") is None else _given_answer(row, candidates)
+        multi_label |= not row.get("options") and question_type in reading.free_types
         order, candidates = [], candidates if is_choice(candidates) and not multi_label else None
     else:
         entry = space["questions"].get(key) or as_the_rules_say(question_type, key, reading)
@@ -418,7 +469,7 @@ def apply(space, row, folded=None):
 
 def reading_of(space):
     """How the rules read a question for a space: its languages, and what its training rows say of yes/no questions."""
-    return Reading(tuple(space.get("languages", ())), space.get("yes_no_forms", {}))
+    return Reading(tuple(space.get("languages", ())), space.get("yes_no_forms", {}), tuple(space.get("free_types", ())))
 
 
 def says_more_than_the_rules(space, question):
@@ -554,15 +605,19 @@ def conventions(space):
 
 def describe(space):
     """Lines for people: what `mine` found, spellings folded, and answers that lie outside given candidates."""
+    found, lines = space["found"], []
+    if count := found["without_group"]:
+        lines = [f"note: {count} training rows name no patient or video (group): data.min_groups counts their pictures; see data.check"]
     if space["mode"] == "rules":
-        return ["answer space: the rules of data/schema.py"]
-    entries, found = space["questions"].values(), space["found"]
+        return ["answer space: the rules of data/schema.py", *lines]
+    entries = space["questions"].values()
     closed = [entry for entry in entries if entry["closed"]]
     lists = sum(entry["multi_label"] for entry in closed)
     line = f"answer space of {space['rows']} training rows: {len(closed)} questions closed"
     line += f" ({lists} of them label lists), {len(entries) - len(closed)} open"
     line += f", {space['as_the_rules_say']['questions']} as the rules say"
-    lines = [line + folding_note(found["folded"])]
+    line += f" ({found['rare']} of them asked in too few groups to be named: data.min_groups)" * bool(found["rare"])
+    lines = [line + folding_note(found["folded"]), *lines]
     for key, entry in found["outside"].items():
         lines.append(
             f"WARNING: {entry['outside']} of {entry['rows']} training answers to '{short(key)}' lie outside the "

@@ -1,7 +1,8 @@
 """The questions that training asked, and what the rules of data/schema.py say of them.
 
 An adapter depends on what the rules do, not on how the file is spelt: another comment, or a new type that no training question
-has, changes nothing for it.
+has, changes nothing for it. The questions lie beside it, and people publish it: so one that few patients were asked ("Is the lesion of
+Mrs Meier flat?") isn't among them, nor one in which data/personal.py sees a person.
 """
 
 if __name__ == "__main__":
@@ -9,6 +10,8 @@ if __name__ == "__main__":
 
 from data import schema
 from data.aliases import question_template, strip_prefix
+from data.image_copies import join_by_rows, unit
+from data.personal import may_be_named
 from data.rules import rule_candidates, rule_type
 from files import hash_of, read_json
 
@@ -17,9 +20,13 @@ MOST = 10_000  # questions kept; a data set that asks more wordings than this ha
 OPTIONS = ["a", "b"]  # stand for a row's own
 
 
-def asked_questions(rows):
-    """[[question, has it options]] of training rows, each once, sorted; of more than MOST evenly many."""
-    asked = sorted({(row["question"], bool(row.get("options"))) for row in rows})
+def asked_questions(rows, min_groups):
+    """[[question, has it options]] of training rows (a list) that at least `min_groups` groups were asked (images, where no group is
+    given), each once, sorted; of more than MOST evenly many."""
+    units, joined = {}, join_by_rows(rows)
+    for row in rows:
+        units.setdefault((row["question"], bool(row.get("options"))), set()).add(unit(row, joined))
+    asked = sorted(question for question, found in units.items() if may_be_named(question[0], len(found), min_groups))
     return [list(question) for question in asked[:: -(-len(asked) // MOST)]] if asked else []
 
 

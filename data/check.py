@@ -55,7 +55,7 @@ from data.rows import is_group, junk_reason, with_pictures
 from data.rules import ordered_types
 from data.split import SPLIT_FILE, split_hash
 from data.suspects import suspects_of, write_suspects
-from data.text import group_key, nearly_same_groups, placeholder_inside, strip_placeholders
+from data.text import group_of, nearly_same_groups, placeholder_inside, strip_placeholders
 from files import DECODER, UserError, not_utf8, quoted, read_json, run_script, sha256, short, use_color, write_json, write_jsonl
 
 REPORT = "check.json"
@@ -180,6 +180,7 @@ def count_rows(rows):
         "rows": len(rows),
         "images": len({name for item in rows for name in item.images}),
         "groups": len(_groups(rows)),
+        "without_group": sum(group_of(item.row) is None for item in good),
         "questions_per_image": _spread(questions.values()),
         "distinct_triples": len(triples),
         "duplicates": triples.total() - len(triples),
@@ -258,6 +259,7 @@ def check_answers(rows, cfg, space=None):
         "spellings_folded": {split: dict(+folded[split]) for split in rows},
         "free": _why_free(enriched["train"]),
         "languages": ", ".join(cfg.data.languages),
+        "min_groups": cfg.data.min_groups,
     }
     conventions = answer_space.conventions(space)
     report["lists"] = {split: _count_lists(enriched[split], conventions) for split in rows}
@@ -273,7 +275,7 @@ def _why_free(enriched):
     """How many training rows go without a constraint: `few` of questions asked too seldom to close one, `varied` of the others."""
     asked, joined = defaultdict(lambda: (Counter(), Counter())), join_by_rows(enriched)
     for row in enriched:
-        for seen, name in zip(asked[question_template(row["question"])], (joined.get(row["image"], row["image"]), row.get("group"))):
+        for seen, name in zip(asked[question_template(row["question"])], (joined.get(row["image"], row["image"]), group_of(row))):
             seen[name] += 1
     free = [question_template(row["question"]) for row in enriched if row["answer_candidates"] is None]
     few = sum(_asked_seldom(*asked[question]) for question in free)
@@ -383,7 +385,7 @@ def shared_between(rows, pictures=None):
         shared_groups = groups.keys() & _groups(rows[other]).keys()
         copies, near = _lookalikes(images, theirs - names, pictures or {})
         leaked = names | copies | near
-        touched = [item for item in rows[other] if leaked & set(item.images) or _group_key(item) in shared_groups]
+        touched = [item for item in rows[other] if leaked & set(item.images) or group_of(item.row) in shared_groups]
         facts = {"names": len(names), "groups": len(shared_groups)}
         if pictures is not None:
             facts |= {"copies": len(copies), "near_duplicates": len(near)}
@@ -394,11 +396,7 @@ def shared_between(rows, pictures=None):
 
 def _groups(rows):
     """`{key: a group as a row has it}` of Rows."""
-    return {_group_key(item): str(item.row["group"]) for item in rows if item.row.get("group") is not None}
-
-
-def _group_key(item):
-    return None if item.row.get("group") is None else group_key(item.row["group"])
+    return {key: str(item.row["group"]) for item in rows if (key := group_of(item.row)) is not None}
 
 
 def _lookalikes(images, others, pictures):
@@ -512,6 +510,7 @@ def findings(report):
     found = [
         *_split_findings(report),
         *_leaks(report),
+        *_group_findings(report),
         *_free_findings(report),
         *_answer_findings(report),
         *_list_findings(report),
@@ -571,6 +570,19 @@ def _leaks(report):
     if pair := report["nearly_same_groups"]:
         text = f"groups {short(pair[0])} and {short(pair[1])} count as two"
         yield WARNING, f"{text}; if they are one patient or video, write them alike and split anew"
+
+
+def _group_findings(report):
+    """Without patients, two frames of one pass for two people, whose answers and questions may stand in what goes out."""
+    facts = report["splits"]["train"]
+    if facts["without_group"] and report["answers"]["min_groups"] > 1:
+        text = (
+            f"{_of_rows('train', facts['without_group'], facts['rows'])} name no patient or video, so data.min_groups counts their pictures"
+        )
+        yield (
+            WARNING,
+            f"{text}, and what one patient alone has may pass; add it as group, or be sure that no two pictures are of one patient",
+        )
 
 
 def _list_findings(report):

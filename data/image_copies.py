@@ -24,6 +24,7 @@ from PIL import Image
 from data.image_names import image_path, spelled, twin
 from data.images import BadImage, open_image
 from data.personal import in_picture
+from data.text import group_of
 from files import UserError
 
 BITS, MAX_DISTANCE = 128, 8
@@ -116,6 +117,12 @@ def same_pictures(pictures):
 def join_by_rows(rows):
     """`{image: the alphabetically first that it is connected with}` by rows that are about several; empty where none is."""
     return join(pair for row in rows if row.get("images") for pair in pairwise(row["images"]))
+
+
+def unit(row, joined):
+    """What counts as one where people are counted: a row's group, else its image. joined: of `join_by_rows`, or nothing."""
+    group = group_of(row)
+    return ("image", joined.get(row.get("image"), row.get("image"))) if group is None else ("group", group)
 
 
 def join(pairs):

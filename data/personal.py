@@ -11,6 +11,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import yaml
 from PIL import ExifTags, Image
@@ -21,8 +22,10 @@ from files import printable, short
 TABLE = yaml.safe_load(Path(__file__).with_name("personal.yaml").read_text(encoding="utf-8"))
 NO_NAMES = frozenset(TABLE["no_names"])
 GIVEN_NAMES = frozenset(TABLE["given_names"]) - NO_NAMES
+BEHIND_SURNAMES = GIVEN_NAMES | frozenset(TABLE["given_names_after_a_comma"])
 WORD, DIGIT = re.compile(r"[^\W\d_]+"), re.compile(r"[\d@]")  # without a digit (or an address) there is no date and no identifier
-KNOWN = {"id", "answer", "answers", "question", "group", "image", "images", "options"}
+FILE = re.compile(r"[/\\]|\.\w{1,6}$|^[^\s]*_[^\s]*$")  # a text that may be a file's name
+KNOWN = {"id", "answer", "answers", "question", "group", "image", "images", "options", "answers_by"}
 METADATA = {tag: kind for kind, tags in TABLE["metadata"].items() for tag in tags}
 
 
@@ -34,38 +37,50 @@ class Found(NamedTuple):
 
 
 def _compiled(patterns):
-    return {kind: [re.compile(pattern, re.IGNORECASE) for pattern in own] for kind, own in patterns.items()}
+    whole = lambda pattern: pattern.replace("{month}", TABLE["month"]).replace("{is}", TABLE["is"])
+    return {kind: [re.compile(whole(pattern), re.IGNORECASE) for pattern in own] for kind, own in patterns.items()}
 
 
 PATTERNS, FILE_PATTERNS = _compiled(TABLE["patterns"]), _compiled(TABLE["file_patterns"])
 
 
 @lru_cache(1 << 16)  # answers and questions repeat
-def in_text(text):
-    """The Found (a tuple, at most one of a kind) of a text."""
-    return _search(text, PATTERNS)
+def found_in(text):
+    """The Found (a tuple, at most one of a kind) of a text, which may be a file's name or a path: what all else here asks."""
+    found = _search(text, PATTERNS)
+    if FILE.search(text):
+        found = {**{item.kind: item for item in _in_file_name(text)}, **{item.kind: item for item in found}}.values()
+    return tuple(found)
 
 
-@lru_cache(1 << 16)
-def in_file_name(name):
+def may_be_named(text, groups, min_groups):
+    """May an answer or a question of so many groups stand in what lies beside an adapter that people publish?"""
+    return groups >= min_groups and not found_in(text)
+
+
+def _in_file_name(name):
     """The Found of a file's name with its folders, whose parts and `_` separate words."""
-    text = name.replace("_", " ").replace("/", " / ")
-    found = {item.kind: item for item in (*_search(text, FILE_PATTERNS), *_search(text, PATTERNS))}
-    return tuple(found.values())
+    text = name.replace("_", " ").replace("\\", "/").replace("/", " / ")
+    return *_search(text, FILE_PATTERNS), *_search(text, PATTERNS)
 
 
 def _search(text, patterns):
     found = {}
     for kind, own in patterns.items():
         for pattern in own if kind == "name" or DIGIT.search(text) else ():
-            match = pattern.search(text)
-            if match and match.groupdict().get("word", "").lower() not in NO_NAMES:
-                found.setdefault(kind, match[0])
+            if kind not in found and (match := next(filter(_counts, pattern.finditer(text)), None)):
+                found[kind] = match[0]
     if "name" not in found and (names := [word for word in WORD.findall(text) if word.lower() in GIVEN_NAMES]):
         found["name"] = names[0]
     if "identifier" in found and found["identifier"] in found.get("date", ""):  # the same digits
         del found["identifier"]
     return tuple(Found(kind, _line(value)) for kind, value in found.items())
+
+
+def _counts(match):
+    """Is a match of a pattern no word that is no name, and are given names some?"""
+    parts = {name: (part or "").lower() for name, part in match.groupdict().items()}
+    return parts.get("word", "") not in NO_NAMES and parts.get("given") in (None, *BEHIND_SURNAMES)
 
 
 def _line(value):
@@ -79,7 +94,7 @@ def in_picture(content):
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
-            written = {**image.info, **_exif(image)}
+            written = {**image.info, **_exif(image), **_xmp(image)}
     except Exception:  # on broken files Pillow raises whatever it comes upon
         return ()
     found = {}
@@ -87,11 +102,34 @@ def in_picture(content):
         kind = METADATA.get(tag) or ("name" if "patient" in str(tag).lower() else None)
         text = _text(value)
         if kind == "texts":
-            for item in in_text(text):
+            for item in found_in(text):
                 found.setdefault(item.kind, Found(item.kind, f"{tag}: {item.text}"))
         elif kind and text:
             found.setdefault(kind, Found(kind, f"{tag}: {_line(text)}"))
     return tuple(found.values())
+
+
+def _xmp(image):
+    """{name of a property: its text} of an image's XMP packet, which JPEG, PNG, WebP and TIFF have in places of their own."""
+    packet = next((image.info[key] for key in ("xmp", "XML:com.adobe.xmp") if key in image.info), None) or image.getexif().get(0x02BC)
+    packet = packet.encode() if isinstance(packet, str) else packet
+    written = {}
+
+    def read(element, name):
+        own = element.tag.rpartition("}")[2]
+        name = name if own in ("li", "Seq", "Bag", "Alt", "RDF", "Description") else own
+        texts = {name: element.text or "", **{key.rpartition("}")[2]: value for key, value in element.attrib.items()}}
+        for key, text in texts.items():
+            if text.strip() and key not in ("about", "lang"):
+                written[key] = " ".join(filter(None, (written.get(key), text.strip())))
+        for child in element:
+            read(child, name)
+
+    try:
+        read(ElementTree.fromstring(packet.strip(b"\0 \n\r\t")), "") if packet else None
+    except ElementTree.ParseError:
+        return {"Comment": re.sub(rb'[\w:]+="http[^"]*"|[<>]', b" ", packet)}
+    return written
 
 
 def _exif(image):
@@ -115,19 +153,30 @@ def _text(value):
 # Counting
 
 
+def texts_in(value):
+    """The texts in nested lists and dicts, and the keys of these, none of which may name a person."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from texts_in(item)
+
+
 def count(rows, pictures=None):
     """{where: {"rows": {kind: rows}, "first": [[id, kind, text]]}} of rows (dicts with `id` and `image`); only where there is something.
 
-    where: `answers`, `questions`, `groups`, `file names`, and `pictures` (of `{image name: (Found, …)}`).
+    where: `answers`, `options`, `questions`, `groups`, `raters`, `file names`, `column NAME`, and `pictures` (of
+    `{image name: (Found, …)}`).
     """
     found = {}
     for row in rows:
-        references = row.get("answers") if isinstance(row.get("answers"), list) else ()
+        by_rater = row["answers_by"] if isinstance(row.get("answers_by"), dict) else {}
         group = str(row["group"]) if isinstance(row.get("group"), int) else row.get("group")
-        places = {"answers": [row.get("answer"), *references], "questions": [row.get("question")], "groups": [group]}
-        places |= {f"column {key}": [value] for key, value in row.items() if key not in KNOWN}
-        hits = {name: [item for text in texts if isinstance(text, str) for item in in_text(text)] for name, texts in places.items()}
-        hits |= {"file names": [item for name in images_of(row) for item in in_file_name(name)]}
+        places = {"answers": [row.get("answer"), row.get("answers"), [*by_rater.values()]], "options": row.get("options")}
+        places |= {"questions": row.get("question"), "groups": group, "raters": [*by_rater], "file names": images_of(row)}
+        # what a column's name says of a value that says nothing alone: `patient_name: Kowalczyk`
+        places |= {f"column {key}": [f"{key}: {text}" for text in texts_in(value)] for key, value in row.items() if key not in KNOWN}
+        hits = {name: [item for text in texts_in(value) for item in found_in(text)] for name, value in places.items()}
         hits |= {"pictures": [item for name in images_of(row) for item in (pictures or {}).get(name, ())]}
         for name, items in hits.items():
             for kind, text in {item.kind: item.text for item in items}.items():

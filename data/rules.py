@@ -6,16 +6,20 @@ Rules that read the question alone mislabel real data; data/answer_space.py corr
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
+from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
 
 from data import schema
 from data.aliases import question_template, strip_prefix
+from data.image_copies import join_by_rows, unit
 from data.language import ENGLISH, asked_type, names_answers, pattern, without_longer_words, yes_no_form
 from data.matching import is_junk, normalize_answer, option_text, question_key, without_letters
+from data.personal import may_be_named
 
 CLOSED_TYPES = ("color", "count_numeric", "size_numeric")  # which the rules may give a closed question; others are mcq
 BUILT_IN = ("yes_no", *CLOSED_TYPES, "mcq", "open_ended")
+MOST_OUTSIDE = 0.05  # of the answers to rarely asked questions of a type, outside its rule's candidates: more, and it has none
 
 
 def ordered_types(types):
@@ -25,13 +29,15 @@ def ordered_types(types):
 
 
 class Reading(NamedTuple):
-    """How questions are read: the data's languages, and by which yes and no training rows answer the forms of yes/no questions.
+    """How questions are read: the data's languages, by which yes and no training rows answer the forms of yes/no questions, and
+    the types whose rules' candidates they contradict (`free_types`).
 
     languages is empty for an answer space of earlier code, which read by the rules of data/schema.py alone.
     """
 
     languages: tuple = ENGLISH
     yes_no_forms: dict = {}
+    free_types: tuple = ()
 
 
 class Question(NamedTuple):
@@ -119,7 +125,7 @@ def rule_candidates(question_type, key, reading=Reading()):
 
     Those of a yes/no question by its form are what training rows answer to that form. The rules' own are English.
     """
-    if question_type not in BUILT_IN or _asks_for_list(key, reading.languages):
+    if question_type not in BUILT_IN or question_type in reading.free_types or _asks_for_list(key, reading.languages):
         return None
     if question_type == "yes_no" and reading.yes_no_forms:
         words = reading.yes_no_forms.get(yes_no_form(key, reading.languages))
@@ -129,6 +135,16 @@ def rule_candidates(question_type, key, reading=Reading()):
         return None
     candidates = schema.build_candidates(question_type, {"question": key})
     return list(map(normalize_answer, candidates)) if candidates else None
+
+
+def free_types(said):
+    """Types (sorted) whose rules' candidates don't hold. said: (type, rows, those with another answer) of questions that too few
+    groups were asked to be kept one by one."""
+    rows, outside = Counter(), Counter()
+    for question_type, own, wrong in said:
+        rows[question_type] += own
+        outside[question_type] += wrong
+    return sorted(name for name in rows if outside[name] > MOST_OUTSIDE * rows[name])
 
 
 def has_rule(row):
@@ -149,6 +165,7 @@ def enrich_row(row, verdict):
         answer = "; ".join(sorted(set(answer.split("; "))))  # one order in training, or order is what it learns
     enriched = {**row, "question_type": question_type, "multi_label": multi_label}
     free = multi_label or key in verdict["unconstrained"] or not is_choice(candidates)
+    free = free or not row.get("options") and question_type in verdict.get("free_types", ())
     enriched["answer_candidates"] = None if free else candidates
     if answer is not None:
         enriched |= {"answer": answer, "answer_raw": row["answer"]}
@@ -164,20 +181,27 @@ def classify(row):
     return question_type, _candidates(question_type, row), answer
 
 
-def mine_verdict(train_rows):
+def mine_verdict(train_rows, min_groups):
     """What the training answers say about each question's rule; all that `data.answer_space: rules` uses.
 
     unconstrained: questions with a training answer outside their rule's candidates.
     multi_label: questions that some training row answers with a list.
+    Of both those that `min_groups` groups were asked; what the others say of their types is in `free_types`, if anything.
     """
-    unconstrained, multi_label = set(), set()
-    for row in train_rows:
+    rows, questions = list(train_rows), {}
+    joined = join_by_rows(rows)
+    for row in rows:
         question_type, candidates, answer = classify(row)
-        key = question_key(row["question"])
         if is_junk(answer):
             continue
-        if candidates and answer not in candidates:
-            unconstrained.add(key)
-        if "; " in answer and not row.get("options"):
-            multi_label.add(key)
-    return {"unconstrained": sorted(unconstrained), "multi_label": sorted(multi_label)}
+        facts = {"text": row["question"], "type": question_type, "units": set(), "rows": 0, "outside": 0, "lists": 0}
+        facts = questions.setdefault(question_key(row["question"]), facts)
+        facts["units"].add(unit(row, joined))
+        facts["rows"] += 1
+        facts["outside"] += bool(candidates) and answer not in candidates
+        facts["lists"] += "; " in answer and not row.get("options")
+    named = {key for key, facts in questions.items() if may_be_named(facts["text"], len(facts["units"]), min_groups)}
+    rare = [(facts["type"], facts["rows"], facts["outside"]) for key, facts in questions.items() if key not in named]
+    kept = {"unconstrained": "outside", "multi_label": "lists"}
+    verdict = {name: sorted(key for key in named if questions[key][count]) for name, count in kept.items()}
+    return verdict | ({"free_types": free} if (free := free_types(rare)) else {})

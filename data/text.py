@@ -77,6 +77,11 @@ def group_key(group):
     return " ".join(unicodedata.normalize("NFKC", text.casefold()).split())
 
 
+def group_of(row):
+    """The `group_key` of a row's patient or video, or None where it names none: an empty cell of a table is no patient."""
+    return None if row.get("group") is None else group_key(row["group"]) or None
+
+
 def nearly_same_groups(groups):
     """A sorted pair of groups that differ in but leading zeros (`7` and `007`, `P1` and `P01`), or None where no two do."""
     first = {}

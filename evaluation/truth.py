@@ -21,7 +21,7 @@ from data.preprocess import training_space, why_untrainable
 from data.rows import junk_reason, read_rows
 from data.rules import BUILT_IN
 from data.schema import infer_question_type
-from data.text import clean, strip_placeholders
+from data.text import clean, group_of, strip_placeholders
 from evaluation.predictions import listed
 from files import UserError, quoted, short
 
@@ -148,7 +148,7 @@ def differences(row, known, by_rules, conventions):
         yield "image"
     elif "images" in row and _paths(row) != images_of(known):
         yield "image"
-    if _group(row) is not None and _group(row) != _group(known):
+    if group_of(row) is not None and group_of(row) != group_of(known):
         yield "group"
     for key in ("options", "answers"):
         if key in row and sorted(map(normalize_answer, row[key])) != sorted(map(normalize_answer, known.get(key) or [])):
@@ -228,20 +228,15 @@ def with_clusters(rows, path):
     groups, joined = {}, join_by_rows(rows)
     image_of = lambda row: joined.get(row.get("image"), row.get("image"))
     for row in rows:
-        group = _group(row)
-        if group is not None and "image" in row and groups.setdefault(image_of(row), group) != group:
-            both = f"image {short(row['image'])} has two groups, {quoted(groups[image_of(row)])} and {quoted(group)}"
+        group = group_of(row)
+        if group is not None and "image" in row and group_of(known := groups.setdefault(image_of(row), row)) != group:
+            both = f"image {short(row['image'])} has two groups, {quoted(known['group'])} and {quoted(row['group'])}"
             raise UserError(f"{path}: {both}; a group is the patient or the video of the whole image")
     for row in rows:
-        group = _group(row) or groups.get(image_of(row))
+        group = group_of(row) or group_of(groups.get(image_of(row), {}))
         kind, name = ("group", group) if group is not None else ("image", image_of(row)) if "image" in row else ("id", row["id"])
         row["cluster"] = f"{kind} {name}"
     return rows
-
-
-def _group(row):
-    """A row's patient or video as text, or None: an empty cell of a table is no patient."""
-    return str(row.get("group", "")).strip() or None
 
 
 def unit_of(rows):

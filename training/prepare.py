@@ -45,9 +45,9 @@ def prepare(cfg, splits, args, start, say):
         train_set = load_dataset(rows["train"], processor, cfg, model_config, **settings)
         val_rows = first_images(rows["val"], cfg.train.eval_images) if "val" in rows else None
         val_set = load_dataset(val_rows, processor, cfg, model_config) if val_rows else None
-    asked = asked_questions(rows["train"])
+    asked = asked_questions(rows["train"], cfg.data.min_groups)
     facts = {**experiment_facts(cfg, answer_rules(space, asked)), "longest_answer": longest_answer(train_set)}
-    facts |= {"trained_on": trained_on(cfg)}
+    facts |= {"trained_on": trained_on(cfg), "min_groups": cfg.data.min_groups}  # the latter of what lies beside it
     return Prepared(rows, train_set, val_set, facts, {SPACE_FILE: json_text(space), QUESTIONS_FILE: json_text(asked)})
 
 

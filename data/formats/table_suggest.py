@@ -11,9 +11,9 @@ from collections import Counter
 from PIL import Image
 
 from data.formats.table import DATES, WORDS, table_rows, yes_no_of
-from data.personal import in_text
+from data.personal import found_in
 from data.spreadsheet import sheet_names
-from data.text import clean
+from data.text import clean, group_key
 from data.values import as_text, is_date
 from files import UserError, short, write_text
 
@@ -133,7 +133,7 @@ def _asked(column, *roles):
 
 def _is_private(column, found):
     """Does a column tell who somebody is, by its own name or by what its cells look like?"""
-    return _tells(column) or IDS & set(_words(column)) or set(_words(column)) <= GROUP_IDS or any(map(in_text, found))
+    return _tells(column) or IDS & set(_words(column)) or set(_words(column)) <= GROUP_IDS or any(map(found_in, found))
 
 
 def _tells(column):
@@ -150,7 +150,7 @@ def _names_groups(pairs):
     values = {}
     for group, value in pairs:
         if value is not None:
-            values.setdefault(group, set()).add(_text(value))
+            values.setdefault(group_key(group), set()).add(_text(value))
     own = [next(iter(found)) for found in values.values() if len(found) == 1]
     return len(values) < len(pairs) and len(own) >= NEARLY * len(values) and len(set(own)) > max(2, MANY * len(own))
 

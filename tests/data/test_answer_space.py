@@ -263,8 +263,38 @@ def test_few_rows_constrain_only_by_a_rule_that_they_bear_out():
     assert enriched("Is it there?", ["yes"])["answer_candidates"] == ["yes", "no"]
     assert enriched("Is it there?", ["yes", "not relevant"])["answer_candidates"] is None
     assert enriched("Are any there? Check all that are present.", ["no"])["answer_candidates"] is None
-    assert enriched("What color is it?", ["red"])["answer_candidates"] is None  # 11 colours of the rule were never seen
-    assert enriched("Is it there?", ["polyp"])["question_type"] == "open_ended"
+    assert enriched("What color is it?", ["red", "red"])["answer_candidates"] is None  # 11 colours of the rule were never seen
+    assert enriched("Is it there?", ["polyp", "polyp"])["question_type"] == "open_ended"
+
+
+def patients(question, answers):
+    """A row for each answer, each of a patient of their own."""
+    return [{**row, "group": f"patient {n}"} for n, row in enumerate(rows_of(question, answers))]
+
+
+@pytest.mark.parametrize("mode", ["mined", "rules"])
+def test_no_saved_space_names_a_question_of_one_patient(mode):
+    """It goes by the rules, as a question does that nobody was asked; the others stay as they are."""
+    known = patients("Is it flat?", ["yes", "not relevant"] * 40) + patients("Which one?", ["a", "b", "a; b"] * 20)
+    one = [{**row, "group": group} for row, group in zip(rows_of("Is Kowalczyk's lesion flat?", ["maybe", "a; b"]), ("P1", "p1 "))]
+    one += rows_of("What color is Kowalczyk's polyp?", ["reddish"]) + rows_of("Where is it, Dr. Huber?", ["here", "a; b"])
+    settings = DataConfig(answer_space=mode)
+    with_them, without = mine(known + one, settings), mine(known, settings)
+    assert not any(name in json.dumps(with_them).lower() for name in ("kowalczyk", "huber", "reddish", "maybe"))
+    for question in ("Is it flat?", "Which one?"):
+        assert ask(with_them, question) == ask(without, question)
+    assert "kowalczyk" in json.dumps(mine(one, DataConfig(answer_space=mode, min_groups=1))), "as somebody may choose"
+    assert ask(with_them, one[0]["question"])["answer_candidates"] == ask(with_them, "Is it blue?")["answer_candidates"]
+
+
+def test_the_rules_hold_for_rare_questions_unless_their_answers_say_otherwise():
+    """More than one in twenty of them outside the rule's candidates, and no question of the type is constrained by it."""
+    within = [row for n in range(39) for row in rows_of(f"Is it number {n}?", ["yes"])]
+    for answers, candidates in ((["maybe"], ["yes", "no"]), (["maybe"] * 3, None)):
+        space = mine(within + [row for n, answer in enumerate(answers) for row in rows_of(f"Is number {n} there?", [answer])])
+        assert (ask(space, "Is it new?")["answer_candidates"], space["questions"]) == (candidates, {})
+        assert space.get("free_types", []) == ([] if candidates else ["yes_no"])
+    assert ask(space, "What color is it?")["answer_candidates"] == schema.COLOR_VOCAB, "of this type nothing was asked"
 
 
 @pytest.mark.parametrize(

@@ -41,10 +41,25 @@ def edited(tmp_path, monkeypatch):
 
 
 def test_questions_are_kept_once_with_whether_they_have_options():
-    assert asked_questions(ROWS + ROWS) == sorted([row["question"], "options" in row] for row in ROWS)
-    assert asked_questions([]) == []
+    assert asked_questions(ROWS + ROWS, 1) == sorted([row["question"], "options" in row] for row in ROWS)
+    assert asked_questions([], 2) == []
     many = [{"question": f"Is it {number}?"} for number in range(2 * MOST + 1)]
-    assert len(asked_questions(many)) <= MOST and asked_questions(many) == asked_questions(many[::-1])
+    assert len(asked_questions(many, 1)) <= MOST and asked_questions(many, 1) == asked_questions(many[::-1], 1)
+
+
+def test_a_question_of_few_patients_or_with_a_name_in_it_is_not_kept():
+    """`P1` and `p1 ` are one patient; pictures count where no patient is named, and those of one clip are one."""
+    asked_of = {
+        "Is Kowalczyk's lesion flat?": [{"group": "P1"}, {"group": "p1 "}],
+        "Is Dr. Huber's clip there?": [{"group": "P1"}, {"group": "P2"}],
+        "Is it flat?": [{"group": "P1"}, {"group": 2}],
+        "Is it red?": [{"image": "a.png"}, {"image": "b.png"}],
+        "Is it blue?": [{"image": "c.png", "images": ["c.png", "d.png"]}, {"image": "d.png"}],
+        "[Meier] Is it flat?": [{"group": "P1"}],
+    }
+    rows = [{"question": question, "image": "x.png", **row} for question, found in asked_of.items() for row in found]
+    assert asked_questions(rows, 2) == [["Is it flat?", False], ["Is it red?", False]]
+    assert len(asked_questions(rows, 1)) == 5, "Dr. Huber stays out"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +72,7 @@ def test_questions_are_kept_once_with_whether_they_have_options():
     ],
 )
 def test_how_the_rules_are_spelt_does_not_count(edited, old, new):
-    questions = asked_questions(ROWS)
+    questions = asked_questions(ROWS, 1)
     before = answer_rules(SPACE, questions)
     edited(old, new)
     after = answer_rules(SPACE, questions)
@@ -74,16 +89,16 @@ def test_how_the_rules_are_spelt_does_not_count(edited, old, new):
     ],
 )
 def test_what_the_rules_say_of_a_training_question_counts(edited, old, new):
-    before = rules_verdict(asked_questions(ROWS))
+    before = rules_verdict(asked_questions(ROWS, 1))
     edited(old, new)
-    assert rules_verdict(asked_questions(ROWS)) != before
+    assert rules_verdict(asked_questions(ROWS, 1)) != before
 
 
 def test_a_users_type_sees_the_question_as_it_is_and_built_in_ones_without_its_prefix(edited):
     """A type for `[Stage-1]` questions is one, though the rules strip that prefix for the built-in types."""
-    before = rules_verdict(asked_questions(ROWS))
+    before = rules_verdict(asked_questions(ROWS, 1))
     edited("    if options:", '    if "stage-1" in text:\n        return "first"\n    if options:')
-    assert rules_verdict(asked_questions(ROWS)) != before
+    assert rules_verdict(asked_questions(ROWS, 1)) != before
 
 
 def test_without_questions_the_file_itself_counts(tmp_path):

@@ -55,10 +55,10 @@ def counts(tmp_path, rows):
     return count_rows(read_raw(raw(tmp_path, rows)))
 
 
-def plain_rows(images=40, prefix=""):
-    """Two questions an image: one of two answers, and one of three colours."""
+def plain_rows(images=40, prefix="", patients=False):
+    """Two questions an image: one of two answers, and one of three colours. patients: of one each."""
     return [
-        item
+        item | ({"group": f"P{prefix}{number}"} if patients else {})
         for number in range(images)
         for item in (
             row(f"{prefix}{number}.jpg", "Is there text?", ("yes", "no")[number % 2]),
@@ -321,8 +321,19 @@ def test_over_one_percent_of_junk_is_a_warning(tmp_path, bad, severity):
 
 
 def test_clean_data_has_no_findings(tmp_path):
-    paths = {"train": raw(tmp_path, plain_rows(), "t.jsonl"), "val": raw(tmp_path, plain_rows(20, "v"), "v.jsonl")}
+    rows = plain_rows(patients=True)
+    paths = {"train": raw(tmp_path, rows, "t.jsonl"), "val": raw(tmp_path, plain_rows(20, "v"), "v.jsonl")}
     assert check(paths, Config(), tokens=False)["findings"] == []
+
+
+def test_without_patients_the_doctor_warns_that_pictures_are_counted(tmp_path):
+    """Two frames of one patient would let a name into what goes out."""
+    rows = [{**item, "group": (" ", None)[number % 2]} for number, item in enumerate(plain_rows(39))]
+    paths = {"train": raw(tmp_path, rows, "t.jsonl")}
+    (found,) = check(paths, Config(), tokens=False)["findings"]
+    text = "train: 78 of 78 rows (100.0%) name no patient or video, so data.min_groups counts their pictures"
+    assert found["severity"] == "WARNING" and found["text"].startswith(text) and "add it as group" in found["text"]
+    assert check(paths, Config(data={"min_groups": 1}), tokens=False)["findings"] == [], "whoever keeps everything need not count"
 
 
 def test_only_junk_is_one_clear_error(tmp_path):
@@ -404,7 +415,7 @@ def test_command_with_a_config_saves_its_report_and_strict_fails(tmp_path):
 
 
 def test_command_without_a_config_writes_nothing(tmp_path):
-    raw(tmp_path, plain_rows(), "t.jsonl"), raw(tmp_path, plain_rows(20, "v"), "v.jsonl")
+    raw(tmp_path, plain_rows(patients=True), "t.jsonl"), raw(tmp_path, plain_rows(20, "v"), "v.jsonl")
     done = run("--train", "t.jsonl", "--val", "v.jsonl", "--strict", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith("no findings\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.jsonl", "v.jsonl"]
@@ -416,7 +427,7 @@ def test_warnings_before_training_reuse_a_report_that_still_holds(tmp_path):
     raw(tmp_path, plain_rows(), "train.jsonl"), raw(tmp_path, plain_rows(2), "val.jsonl")
     settings = ["data.train_jsonl=train.jsonl", "data.val_jsonl=val.jsonl"]
     (tmp_path / "c.yaml").write_text(f"model_name: {TINY_MODEL}\n")
-    cfg = load_config(tmp_path / "c.yaml", [s.replace("=", f"={tmp_path}/") for s in settings])
+    cfg = load_config(tmp_path / "c.yaml", [*(s.replace("=", f"={tmp_path}/") for s in settings), "data.min_groups=1"])
     line = "WARNING: train and val share 2 images (4 rows of val), such as 0.jpg; split anew with data.split"
     assert warnings_before_training(cfg, ["train", "val"], None) == [line]
     saved = cfg.output_dir / "data" / "check.json"
@@ -456,7 +467,7 @@ def test_real_dirty_file_is_counted_as_it_is_known(tmp_path, shared):
     assert [report["splits"]["val"][key] for key in keys] == [8786, 8768, 18, 28, 9, 975]
     assert report["between"]["train and val"]["names"] == 109
     assert report["answers"]["reachable"]["share"] > 0.995
-    assert Counter(finding["severity"] for finding in report["findings"])["WARNING"] == 2  # duplicates, leakage
+    assert Counter(finding["severity"] for finding in report["findings"])["WARNING"] == 3  # duplicates, leakage, no patients
     changes = fix(paths, tmp_path / "clean")
     assert changes["train"]["removed"] == {"junk": 10, "conflict_minority": 0, "conflict_tie": 132, "duplicates": 5112}
     assert len(list(read_rows(tmp_path / "clean" / "train.jsonl"))) == 6828

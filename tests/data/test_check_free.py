@@ -54,7 +54,8 @@ def test_questions_that_nobody_understood_are_a_warning_and_never_no_findings(tm
         "WARNING: train: 40 of 40 rows (100.0%) are unconstrained: 40 of them ask questions with fewer than 30 training rows"
     )
     assert text.endswith("no question's type was understood, from words of en: see data.language")
-    (text,) = texts(report_on(tmp_path, [row(f"{n}.jpg", "Was ist zu sehen?", f"Befund {n}") for n in range(35)]))
+    rows = [row(f"{n}.jpg", "Was ist zu sehen?", f"Befund {n}", group=n) for n in range(35)]
+    (text,) = texts(report_on(tmp_path, rows))
     assert text.startswith("WARNING: train: 35 of 35 rows") and "0 of them ask questions with fewer" in text
     (text,) = texts(report_on(tmp_path, german(20), "data.language=de"))
     assert text.startswith("note: ") and "understood" not in text

@@ -154,7 +154,7 @@ def test_types_are_read_by_whole_words(question, question_type):
 
 def test_does_is_a_yes_no_question_where_training_rows_answer_so():
     train = rows_of("Does it bleed?", ["yes"]) + rows_of("Was a clip used?", ["no"]) + rows_of("Can you describe it?", ["a red spot"])
-    train += rows_of("Can you see it?", ["yes"]) + rows_of("Where?", ["here"])
+    train += rows_of("Can you see it?", ["yes", "yes"]) + rows_of("Where?", ["here"])
     space = mine(train)
     ask = lambda question: apply(space, {"question": question, "answer": "?", "image": "x", "id": "x"})
     for question in ("Does it ooze?", "Was a snare used?", "Can you see it?", "Does it bleed?"):

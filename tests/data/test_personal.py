@@ -5,6 +5,7 @@ python -m pytest tests/data/test_personal.py -v
 
 import io
 import json
+import random
 from collections import Counter
 
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from config import Config
 from data.check import check, describe, finding_lines
-from data.personal import count, in_file_name, in_picture, in_text
+from data.personal import count, found_in, in_picture
 from files import write_jsonl
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -45,6 +46,58 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
         ("123-45-6789", "identifier"),
         ("1.2.840.113619.2.55.3", "identifier"),
         ("48151623", "identifier"),
+        ("Mr X", "name"),
+        ("Mrs O'Brien", "name"),
+        ("Señora García", "name"),
+        ("Kowalczyk, Jan", "name"),
+        ("Müller-Lüdenscheidt, Eva", "name"),
+        ("O'Neil, Sean", "name"),
+        ("Meier, H.", "name"),
+        ("kowalczyk jan", "name"),
+        ("Jan Kowalczyk", "name"),
+        ("mr x", "name"),
+        ("Pat.-Nr. 12345", "identifier"),
+        ("patient12345", "identifier"),
+        ("ID: 123456", "identifier"),
+        ("tel. 044 123 45 67", "identifier"),
+        ("12. 3. 1950", "date"),
+        ("MAR-12-1950", "date"),
+        ("12MAR50", "date"),
+        ("patient: meier", "name"),
+        ("Patient’s name: meier", "name"),
+        ('{"PatientName": "kowalczyk"}', "name"),
+        ("PatientName: Kowalczyk", "name"),
+        ("Surgeon: nowak", "name"),
+        ("supine patient: none, patient: nowak", "name"),
+        ("患者：王芳", "name"),
+        ("MRN12345", "identifier"),
+        ("PatientID=12345", "identifier"),
+        ("P12345678", "identifier"),
+        ("p12345678", "identifier"),
+        ("12-MAR-1950", "date"),
+        ("12MAR1950", "date"),
+        ("12-MAR-50", "date"),
+        ("1950-Mar-12", "date"),
+        ("1er février 2020", "date"),
+        ("12 de enero de 2020", "date"),
+        ("3-Dez-2021", "date"),
+        ("1950年3月12日", "date"),
+        ("PatientBirthDate: 19500312", "date"),
+        *[
+            (text, "")
+            for text in (
+                "MR X",
+                "10 ms After",
+                "Polyp, Forceps",
+                "Red, White",
+                "patient: female",
+                "C20",
+                "Snare, Jaw",
+                "Mark Lesion",
+                "in jan 2020 ml",
+            )
+        ],
+        *[(text, "") for text in ("margin 12 mm", "may 3", "PMC1234567", "green/black box", "name the finding", "nombre", "Jan 12")],
         *[(text, "") for text in ("yes", "0-IIa", "Paris IIa", "11-20mm", "1.5; 2.5; 3.5", "10/12/15 mm", "patient is prone")],
         *[
             (text, "")
@@ -54,7 +107,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
     ],
 )
 def test_texts(text, kinds):
-    assert {item.kind for item in in_text(text)} == set(kinds.split())
+    assert {item.kind for item in found_in(text)} == set(kinds.split())
 
 
 @pytest.mark.parametrize(
@@ -65,12 +118,16 @@ def test_texts(text, kinds):
         ("20240131_081500.jpg", "date"),
         ("2021-03-04/001.jpg", "date"),
         ("4815162/001.png", "identifier"),
+        ("Kowalczyk_Jan/0001.png", "name"),
+        ("data\\pat_meier\\1.png", "name"),
+        ("pat_meier", "name"),
+        ("MRN12345_12-MAR-1950.bmp", "identifier date"),
         *[(name, "") for name in ("frames/frame_000123.png", "VID01/000123.jpg", "cju0qkwl35piu0993l0azdei2.jpg", "001-001_18185.jpg")],
         *[(name, "") for name in ("000000123456.jpg", "PMC1234567_fig1.jpg", "synpic54610.jpg", "pat_frames/a.png", "patient_7/a.png")],
     ],
 )
 def test_file_names(name, kinds):
-    assert {item.kind for item in in_file_name(name)} == set(kinds.split())
+    assert {item.kind for item in found_in(name)} == set(kinds.split())
 
 
 def picture(form, **options):
@@ -96,6 +153,35 @@ def test_what_is_written_beside_the_pixels():
     texts = PngImagePlugin.PngInfo()
     texts.add_text("PatientID", "Kowalczyk")
     assert [item.text for item in in_picture(picture("PNG", pnginfo=texts))] == ["PatientID: Kowalczyk"]
+    found = in_picture(picture("JPEG", comment=b"PatientName: Kowalczyk"))
+    assert [item.text for item in found] == ["comment: PatientName: Kowalczyk"]
+
+
+XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"
+ xmlns:my="urn:my" photoshop:DateCreated="2021-03-04" my:Zoom="2">
+<dc:creator><rdf:Seq><rdf:li>nowak</rdf:li></rdf:Seq></dc:creator>
+<dc:description><rdf:Alt><rdf:li xml:lang="x-default">MRN12345</rdf:li></rdf:Alt></dc:description>
+</rdf:Description></rdf:RDF></x:xmpmeta>"""
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_an_xmp_packet_is_read(form):
+    """Where each format keeps it; a broken one as plain text."""
+
+    def written(packet):
+        if form == "PNG":
+            texts = PngImagePlugin.PngInfo()
+            texts.add_itxt("XML:com.adobe.xmp", packet)
+            return picture("PNG", pnginfo=texts)
+        exif = Image.Exif()
+        exif[0x02BC] = packet.encode()
+        return picture("TIFF", exif=exif) if form == "TIFF" else picture(form, xmp=packet.encode())
+
+    assert set(in_picture(written(XMP))) == {
+        ("name", "creator: nowak"), ("date", "DateCreated: 2021-03-04"), ("identifier", "description: MRN12345")
+    }  # fmt: skip
+    assert [item.kind for item in in_picture(written(XMP[:-20]))] == ["date", "identifier"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", picture("PNG"), picture("JPEG"), picture("JPEG", exif=b"Exif\0\0broken")])
@@ -107,18 +193,29 @@ def test_rows_are_counted_by_place_and_kind():
     rows = [
         {"id": "0", "question": "What is it?", "answer": "pat. meier, born 1900", "answers": ["Dr. Huber"], "image": "a.png", "group": 7},
         {"id": "1", "question": "Is Dr. Huber there?", "answer": None, "image": "hans/a.png", "group": "Meier, Anna"},
-        {"id": "2", "question": "What?", "answer": "a polyp", "image": "a2.png", "group": 12345678, "patient_name": "Hans Meier"},
+        {"id": "2", "question": "What?", "answer": "a polyp", "image": "a2.png", "group": 12345678, "patient_name": "kowalczyk"},
+        {
+            "id": "3",
+            "question": "What?",
+            "answer": "a",
+            "image": "a3.png",
+            "options": ["a", "Mr X"],
+            "answers_by": {"Dr. Huber": "Mrs Y", "b": None},
+        },
     ]
     found = count(rows, {"a.png": in_picture(picture("JPEG", comment=b"Frau Meier"))})
     assert {where: facts["rows"] for where, facts in found.items()} == {
-        "answers": {"name": 1, "date": 1},
+        "answers": {"name": 2, "date": 1},
+        "options": {"name": 1},
+        "raters": {"name": 1},
         "pictures": {"name": 1},
         "questions": {"name": 1},
         "file names": {"name": 1},
         "groups": {"name": 1, "identifier": 1},
         "column patient_name": {"name": 1},
     }
-    assert found["answers"]["first"] == [["0", "name", "Dr. Huber"], ["0", "date", "born 1900"]]
+    assert found["answers"]["first"] == [["0", "name", "Dr. Huber"], ["0", "date", "born 1900"], ["3", "name", "Mrs Y"]]
+    assert found["column patient_name"]["first"] == [["2", "name", "patient_name: kowalczyk"]]
 
 
 def test_the_doctor_warns_and_names_the_row_but_not_the_person(tmp_path):
@@ -145,12 +242,12 @@ def test_no_false_alarm_on_real_data(shared):
         text = path.read_text(encoding="utf-8")
         values = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else json.loads(text)
         seen.update(texts_in(values))
-    for text in seen:
-        alarms.update((item.kind, item.text) for item in (in_file_name if text.endswith(SUFFIXES) else in_text)(text))
+    for text in random.Random(0).sample(sorted(seen), 20_000):  # all of them have none, either, in twice the time
+        alarms.update((item.kind, item.text) for item in found_in(text))
     pictures = [path for path in (shared / "real-data").rglob("*") if path.suffix in SUFFIXES][::9]
     for path in pictures:
         alarms.update((item.kind, item.text) for item in in_picture(path.read_bytes()))
-    assert len(seen) > 10_000 and len(pictures) > 5 and not alarms
+    assert len(seen) > 45_000 and len(pictures) > 5 and not alarms
 
 
 def texts_in(value):

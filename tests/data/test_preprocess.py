@@ -196,8 +196,9 @@ def test_an_option_that_is_a_letter_is_itself(tmp_path):
 
 
 def test_a_letter_beyond_the_options_drops_the_constraint_by_the_rules(tmp_path):
-    found, counts = enrich(tmp_path, [row("Which organ?", "d", options=["stomach", "colon"])], settings=RULES)
-    assert (found[0]["answer"], found[0]["answer_candidates"], counts["dropped"]) == ("d", None, 1)
+    rows = [row("Which organ?", "d", image, options=["stomach", "colon"]) for image in ("a.jpg", "b.jpg")]
+    found, counts = enrich(tmp_path, rows, settings=RULES)
+    assert (found[0]["answer"], found[0]["answer_candidates"], counts["dropped"]) == ("d", None, 2)
 
 
 OPTIONS = ["A: stomach", "B: colon"]
@@ -260,7 +261,7 @@ def test_the_training_split_alone_leaves_rows_out(tmp_path, capsys):
 
 def test_label_lists_get_one_order_in_training_and_keep_the_original(tmp_path):
     question = "Where is it?"
-    train = [row(question, "upper-left; center"), row(question, "center;upper-left"), row(question, "center")]
+    train = [row(question, "upper-left; center"), row(question, "center;upper-left", "b.jpg"), row(question, "center")]
     found, _ = enrich(tmp_path, train)
     assert [item["answer"] for item in found] == ["center; upper-left", "center; upper-left", "center"]
     assert [item["answer_raw"] for item in found] == [item["answer"] for item in train]
@@ -274,16 +275,16 @@ def test_a_training_answer_outside_the_candidates_drops_the_constraint_everywher
     train = [
         row(),
         row(ABNORMALITIES, "no"),
-        row(ABNORMALITIES.upper() + "  ", "Polyp"),
-        row("Is it easy?", "not relevant"),
+        row(ABNORMALITIES.upper() + "  ", "Polyp", "b.jpg"),
+        *[row("Is it easy?", "not relevant", image) for image in ("a.jpg", "b.jpg")],
     ]
-    val = [row(answer="no"), row(ABNORMALITIES, "no"), row(ABNORMALITIES.lower(), "yes"), row("Is it easy?", "yes")]
-    for rows, dropped in ((train, 3), (val, 3)):
-        mined_types = ["yes_no", "open_ended", "open_ended", "yes_no"]
-        for mode, types in ((RULES, ["yes_no"] * 4), (DataConfig(), mined_types)):
+    val = [row(answer="no"), row(ABNORMALITIES, "no"), row(ABNORMALITIES.lower(), "yes"), row("Is it easy?", "yes"), row("Is it easy?")]
+    for rows, dropped in ((train, 4), (val, 4)):
+        mined_types = ["yes_no", "open_ended", "open_ended", "yes_no", "yes_no"]
+        for mode, types in ((RULES, ["yes_no"] * 5), (DataConfig(), mined_types)):
             found, counts = enrich(tmp_path, rows, train, mode)
             assert [item["question_type"] for item in found] == types
-            assert [item["answer_candidates"] for item in found] == [["yes", "no"], None, None, None]
+            assert [item["answer_candidates"] for item in found] == [["yes", "no"], None, None, None, None]
             assert (counts["dropped"], sum(counts["questions_dropped"].values())) == (dropped, dropped)
 
 
@@ -321,7 +322,7 @@ def test_validation_answers_never_change_a_constraint(tmp_path_factory, train, v
 @given(labelled)
 def test_no_constraint_forbids_a_training_answer(pairs):
     rows = [row(*pair, id=str(number)) for number, pair in enumerate(pairs)]
-    verdict = mine_verdict(rows)
+    verdict = mine_verdict(rows, min_groups=1)
     for item in rows:
         enriched = enrich_row(item, verdict)
         candidates = enriched["answer_candidates"]
@@ -382,7 +383,9 @@ def test_enrichment_is_written_under_output_dir_and_not_repeated(cfg, tmp_path, 
     assert ensure_enriched(cfg, "val") == read(tmp_path / "outputs" / "data" / "val.jsonl")
     assert enriched_path(cfg, "val") == tmp_path / "outputs" / "data" / "val.jsonl"
     assert capsys.readouterr().out == (
-        "answer space of 2 training rows: 0 questions closed (0 of them label lists), 0 open, 2 as the rules say\n"
+        "answer space of 2 training rows: 0 questions closed (0 of them label lists), 0 open, "
+        "2 as the rules say (2 of them asked in too few groups to be named: data.min_groups)\n"
+        "note: 2 training rows name no patient or video (group): data.min_groups counts their pictures; see data.check\n"
         "enriched val: 1 rows (yes_no 1), 1 constrained\n"
     )
     mark(cfg, "val")
@@ -498,16 +501,16 @@ def test_command_from_another_folder(command, tmp_path):
     text = run(command, "--help", cwd=tmp_path).stdout
     assert all(words in text for words in ("--config PATH", "section.key=value", "--src", "--dst", "--train"))
     folder = tmp_path / "exp 1"
-    write_jsonl(folder / "train.jsonl", [row(), row(ABNORMALITIES, "polyp")])
+    write_jsonl(folder / "train.jsonl", [row(), *[row(ABNORMALITIES, "polyp", image) for image in ("a.jpg", "b.jpg")]])
     write_jsonl(folder / "val.jsonl", [row(ABNORMALITIES, "no")])
     (folder / "c.yaml").write_text("data: {train_jsonl: train.jsonl, val_jsonl: val.jsonl}\n")
     done = run(command, "--config", "exp 1/c.yaml", "output_dir=out", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert [item["answer_candidates"] for item in read(tmp_path / "out" / "data" / "val.jsonl")] == [None]
-    dropped = "1 constrained; 1 rows of 1 questions go unconstrained"
-    assert f"enriched train: 2 rows (yes_no 1, open_ended 1), {dropped}" in done.stdout
+    dropped = "1 constrained; 2 rows of 1 questions go unconstrained"
+    assert f"enriched train: 3 rows (yes_no 1, open_ended 2), {dropped}" in done.stdout
     done = run(command, "--config", "exp 1/c.yaml", "output_dir=out", "data.answer_space=rules", cwd=tmp_path)
-    assert f"enriched train: 2 rows (yes_no 2), {dropped}" in done.stdout
+    assert f"enriched train: 3 rows (yes_no 3), {dropped}" in done.stdout
     assert not (tmp_path / "out" / "data" / "test.jsonl").exists()
 
 

@@ -309,6 +309,20 @@ def test_all_questions_about_an_image_are_of_one_patient():
         with_clusters([*rows, {**row, "id": "4", "image": "a", "group": "q"}], "file")
 
 
+def test_a_patient_spelt_twice_is_one_cluster_and_no_contradiction(tmp_path):
+    """As everywhere else: `data.text.group_key`."""
+    row = {"qtype": "yes_no", "image": "a"}
+    spellings = ("P1", "p1 ", "P1\u200b", "Ｐ1")
+    clustered = with_clusters([{**row, "id": str(n), "group": group} for n, group in enumerate(spellings)], "file")
+    assert {row["cluster"] for row in clustered} == {"group p1"}
+    data = [{"id": "0", "question": "Is there text?", "answer": "yes", "image": "a.png", "group": "P1"}]
+    write_jsonl(tmp_path / "val.jsonl", data)
+    predicted = [{"id": "0", "pred": "no", "group": "p1 "}]
+    assert with_data(predicted, "p.jsonl", tmp_path / "val.jsonl", RULES_ALONE)[0][0]["group"] == "P1"
+    with pytest.raises(UserError, match="another group: 1 id"):
+        with_data([{**predicted[0], "group": "P2"}], "p.jsonl", tmp_path / "val.jsonl", RULES_ALONE)
+
+
 def test_questions_about_clips_that_share_an_image_are_one_cluster():
     lists = (["b", "a"], ["c"], ["c", "d", "b"], ["e"], ["f", "g"])
     rows = [{"qtype": "yes_no", "id": str(n), "image": names[0], "images": names} for n, names in enumerate(lists)]

@@ -11,7 +11,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from data import answer_space
+from data.asked import load
+from data.preprocess import answer_rules
 from files import UserError, write_json, write_jsonl
+from model.adapter import check_adapter
 from tools import release
 
 HOME = "/home/meier/exp"
@@ -33,27 +36,42 @@ def run(tmp_path):
     (folder / "adapter").mkdir(parents=True)
     save_file({"a.lora_A.weight": np.zeros((2, 2), np.float32)}, folder / "adapter" / "adapter_model.safetensors")
     write_json(folder / "adapter" / "adapter_config.json", {"base_model_name_or_path": f"{HOME}/models/Qwen2-VL", "eva_config": None})
-    write_json(folder / "adapter" / "experiment.json", {"model_name": "Qwen2-VL", "trained_on": ["1234567"]})
+    write_json(folder / "adapter" / "experiment.json", {"model_name": "Qwen2-VL", "trained_on": ["1234567"], "min_groups": 2})
     write_json(folder / "adapter" / "questions.json", [["Is there a polyp?", False], ["What else?", False]])
     space = answer_space.mine(rows({"Is there a polyp?": ["yes", "no"] * 30, "What else?": [PATIENT, "a clip"]}))
     space.pop("found", None)
     answer_space.save(space, folder / "adapter" / "answer_space.json")
     (folder / "adapter" / "README.md").write_text("[More Information Needed]")
-    config = {"model_name": f"{HOME}/models/Qwen2-VL", "output_dir": f"{HOME}/outputs", "data": {"train_jsonl": f"{HOME}/train.jsonl"}}
+    data = {"train_jsonl": f"{HOME}/train.jsonl", "val_jsonl": "val_meier.jsonl", "corrections": "meier.csv"}
+    config = {"model_name": f"{HOME}/models/Qwen2-VL", "output_dir": f"{HOME}/outputs", "data": data}
     write_json(
         folder / "train_run.json",
-        {"config": config, "command": ["train_exp1.py", f"output_dir={HOME}/outputs"], "versions": {"a": "1.2.19"}},
+        {
+            "config": config,
+            "command": ["train_exp1.py", "--config", "meier/my.yaml", f"output_dir={HOME}/outputs"],
+            "made_from": {"data.train_jsonl": "a" * 64},
+            "versions": {"a": "1.2.19"},
+        },
     )
-    write_json(folder / "trainer_state.json", {"log_history": [{"step": 1, "loss": 2.0}]})
+    write_json(folder / "trainer_state.json", {"log_history": [{"step": 1, "loss": 2.0}], "best_model_checkpoint": f"{HOME}/outputs"})
     recall = [{"label": PATIENT, "found": 0}]
     details = {"per_type": {"open_ended": {"accuracy": 0.5, "recall": recall, "confusion": {"labels": [PATIENT]}}}}
+    questions = {"Is there a polyp?": "is there a polyp", "[meier] Is there a polyp?": "is there a polyp"}
+    questions |= {"Is meier's polyp flat?": "is meier s polyp flat"}
+    details["per_question"] = [{"question": text, "template": template, "rows": 9} for text, template in questions.items()]
     metrics = {
         "micro": 0.5,
         "predictions": f"{HOME}/outputs/predictions.jsonl",
         "details": details,
-        "sidecar": {"date": "2026-11-05T10:00:00"},
+        "sidecar": {
+            "date": "2026-11-05T10:00:00",
+            "source": "val_meier.jsonl",
+            "command": ["predict_exp1.py", "--config", "meier.yaml"],
+            "conventions": {"": {"languages": ["de"]}, "is meier s polyp flat": {"separators": [","]}, "what else": {"separators": [","]}},
+        },
     }
-    write_json(folder / "metrics.json", {**metrics, "config": config})
+    for name in ("metrics.json", "metrics_meier.json"):
+        write_json(folder / name, {**metrics, "config": config})
     write_jsonl(folder / "predictions.jsonl", [{"id": "0", "pred": "x", "gt": PATIENT}])
     write_jsonl(folder / "data" / "train.jsonl", [{"answer": PATIENT}])
     write_jsonl(folder / "checkpoint-2" / "trainer_state.json", [])
@@ -74,8 +92,16 @@ def test_what_goes_out_names_neither_patient_nor_machine(run, tmp_path):
     }  # fmt: skip
     assert not any(secret in content.lower() for content in found.values() for secret in (b"meier", b"/home", b"1900"))
     assert json.loads(found["adapter/adapter_config.json"])["base_model_name_or_path"] == "models/Qwen2-VL"
-    assert json.loads(found["train_run.json"])["command"] == ["train_exp1.py", "output_dir=outputs"]
-    assert json.loads(found["metrics.json"])["details"] == {"per_type": {"open_ended": {"accuracy": 0.5}}}
+    record, metrics = json.loads(found["train_run.json"]), json.loads(found["metrics.json"])
+    assert record == {
+        "config": {"model_name": "models/Qwen2-VL", "output_dir": "…", "data": dict.fromkeys(record["config"]["data"], "…")},
+        "made_from": {"data.train_jsonl": "a" * 64},
+        "versions": {"a": "1.2.19"},
+    }
+    about = [{"question": text, "template": "is there a polyp", "rows": 9} for text in ("Is there a polyp?", "is there a polyp")]
+    assert metrics["details"] == {"per_type": {"open_ended": {"accuracy": 0.5}}, "per_question": about}
+    assert metrics["sidecar"]["conventions"] == {"": {"languages": ["de"]}, "what else": {"separators": [","]}}
+    assert left["metrics_meier.json"] == "its name has words of yours, and may name people; call it metrics_test.json or the like"
     assert found["adapter/adapter_model.safetensors"] == (run / "adapter" / "adapter_model.safetensors").read_bytes()
     assert set(everything_in(run)) == {*going, *left}, "every file is copied or listed"
     assert left["predictions.jsonl"].startswith("rows of the data") and left["data/train.jsonl"].startswith("rows of the data")
@@ -89,6 +115,21 @@ def test_what_goes_out_names_neither_patient_nor_machine(run, tmp_path):
     [
         ("questions.json", [["Is this Dr. Huber?", False]], "'Dr. Huber' looks like a name; if it is none, change data/personal.yaml"),
         (
+            "experiment.json",
+            {"min_groups": 2, "prompt": {"system": "You help Dr. Huber."}},
+            "'Dr. Huber' looks like a name (prompt.system); if it is none, change data/personal.yaml",
+        ),
+        (
+            "adapter_config.json",
+            {"base_model_name_or_path": "models/pat_meier"},
+            "'pat meier' looks like a name (base_model_name_or_path); if it is none, change data/personal.yaml",
+        ),
+        (
+            "answer_space.json",
+            {"mode": "mined", "questions": {"is meier s flat": {"candidates": None, "groups": 1}}, "given": {}},
+            "names 1 question that perhaps one patient alone was asked, 'is meier s flat' for one: made by older code; train anew",
+        ),
+        (
             "answer_space.json",
             {"mode": "mined", "questions": {"what": {"candidates": None, "counts": {"a clip": 1}}}, "given": {}},
             "holds answers to open questions, to 'what' for one: made by older code; train anew",
@@ -97,6 +138,8 @@ def test_what_goes_out_names_neither_patient_nor_machine(run, tmp_path):
 )
 def test_an_adapter_goes_whole_or_not_at_all(run, tmp_path, name, value, why, monkeypatch, capsys):
     write_json(run / "adapter" / name, value)
+    if name == "answer_space.json":
+        write_json(run / "adapter" / "experiment.json", {"model_name": "Qwen2-VL"})  # of older code
     monkeypatch.setattr(sys, "argv", ["release.py", str(run), str(tmp_path / "release")])
     assert release.main() == 1
     out = capsys.readouterr().out
@@ -104,8 +147,26 @@ def test_an_adapter_goes_whole_or_not_at_all(run, tmp_path, name, value, why, mo
         f"left adapter/{name}: {why}" in out
         and f"left adapter/adapter_model.safetensors: part of an adapter whose adapter/{name} stays" in out
     )
-    assert "left data/: rows of the data, and paths of this machine" in out and "the adapter stays; see above" in out
+    read = "left of metrics.json, train_run.json, trainer_state.json: names of files and folders, commands, tables of answers, questions"
+    assert read in out and "left data/: rows of the data, and paths of this machine" in out and "the adapter stays; see above" in out
     assert not (tmp_path / "release" / "adapter").exists() and (tmp_path / "release" / "metrics.json").is_file()
+
+
+def test_questions_of_an_older_adapter_stay(run, tmp_path, monkeypatch, capsys):
+    """Older code kept every question beside it. Without them prediction compares data/schema.py, as it does for still older ones."""
+    space = answer_space.load(run / "adapter" / "answer_space.json")
+    kept = [["Is there a polyp?", False], ["Is meier's polyp flat?", False]]
+    for facts, asked in (({"min_groups": 2}, [["Is there a polyp?", False]]), ({}, kept)):
+        rules = answer_rules(space, asked)
+        write_json(run / "adapter" / "questions.json", asked)
+        write_json(run / "adapter" / "experiment.json", {"model_name": "Qwen2-VL", "answer_rules": rules, **facts})
+        folder = tmp_path / f"released {len(asked)}"
+        monkeypatch.setattr(sys, "argv", ["release.py", str(run), str(folder)])
+        assert release.main() == 0
+        check_adapter(folder / "adapter", {"answer_rules": answer_rules(space, load(folder / "adapter"))})
+        assert load(folder / "adapter") == ([] if asked is kept else asked)
+        named = f"{len(load(folder / 'adapter'))} questions (questions.json) and 2 answers (answer_space.json)"
+        assert f"its files name {named}, each of 2 patients" in capsys.readouterr().out
 
 
 def test_nothing_is_replaced_and_no_half_of_a_run_taken(run, tmp_path):
