@@ -13,6 +13,7 @@
     predict    exact, greedy and transformers' generate: seconds a question
     grads      LoRA's gradients in bfloat16, packed, packed again and one question a row, against float32
     profile    where the time of a training step goes, by kernel
+    nf4        the language layers in four bits (bitsandbytes): training, its memory beside its estimate, prediction
 
 Every part prints its lines as it goes; --out keeps them all as JSON. Exit code 1 where a part failed.
 """
@@ -27,6 +28,7 @@ import traceback
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -47,6 +49,7 @@ from model import forward
 from model.adapter import add_in_one_product, attach_lora
 from model.forward import answer_loss, base_model, training_inputs, use_tree_attention
 from model.load import load_processor
+from model.nf4 import keep_one_arithmetic
 from prediction.decode import answer_by_generate, answer_questions
 from training import cost
 from training.gpus import device_peak_flops
@@ -63,7 +66,7 @@ SIZES = {  # text, vision, rope sections
         [2, 3, 3],
     ),
 }
-PARTS = ("train", "peers", "shapes", "predict", "cap", "attention", "profile", "grads")  # the last changes the model's dtype
+PARTS = ("train", "peers", "shapes", "predict", "cap", "attention", "profile", "grads", "nf4")  # the last two change the model
 CHECKPOINTING = {"use_reentrant": False}
 
 
@@ -71,7 +74,7 @@ CHECKPOINTING = {"use_reentrant": False}
 # The model and its work
 
 
-def random_model(size, processor, lora, device):
+def random_model(size, processor, lora, device, nf4=False):
     """A Qwen2-VL of a size, random weights drawn on the device in its precision, LoRA with random B (it starts at zero)."""
     vocabulary = max(152_064 if size == "7b" else 0, len(processor.tokenizer))
     config = model_config(*SIZES[size], processor, vocabulary, tied=False)
@@ -79,11 +82,27 @@ def random_model(size, processor, lora, device):
     torch.manual_seed(0)
     with device:
         model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa").requires_grad_(False)
-        model = attach_lora(model, lora)
+        model = attach_lora(in_four_bits(model, dtype) if nf4 else model, lora)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.02)
     return use_tree_attention(model.to(device)).train()
+
+
+def in_four_bits(model, dtype):
+    """As `nf4_settings` asks `from_pretrained` to load it."""
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    layers = model.model.language_model.layers
+    for parent in layers.modules():
+        for name, old in [(name, child) for name, child in parent.named_children() if isinstance(child, torch.nn.Linear)]:
+            new = Linear4bit(old.in_features, old.out_features, old.bias is not None, dtype, True, "nf4", device="meta")
+            new.weight = Params4bit(old.weight.data, requires_grad=False, quant_type="nf4").to(old.weight.device)
+            new.bias = old.bias
+            setattr(parent, name, new)
+    model.is_loaded_in_4bit = True  # which peft looks at
+    keep_one_arithmetic(model)
+    return model
 
 
 def configure(args, folder):
@@ -112,10 +131,10 @@ class Rows:
 
 
 class Bench:
-    def __init__(self, args, cfg, processor, rows):
+    def __init__(self, args, cfg, processor, rows, nf4=False):
         self.args, self.cfg, self.processor, self.rows, self.found = args, cfg, processor, Rows(rows), {}
         self.device, self.cuda = args.device, args.device.type == "cuda"
-        self.model = random_model(args.size, processor, cfg.lora, args.device)
+        self.model = random_model(args.size, processor, cfg.lora, args.device, nf4)
         self.shape = cost.model_shape(self.model)
         self.config = base_model(self.model).config
         trained = [weight for weight in self.model.parameters() if weight.requires_grad]
@@ -273,12 +292,12 @@ def train(bench):
     train_case(bench, 4, True, compiled=True)
 
 
-def train_case(bench, images, checkpointing, lora="ours", attention="masked", norms="ours", compiled=False):
+def train_case(bench, images, checkpointing, lora="ours", attention="masked", norms="ours", compiled=False, part="train"):
     peak = (device_peak_flops(torch.cuda.get_device_name()) if bench.cuda else None) or 1e12
     bench.checkpointing(checkpointing)
     batch = bench.batch(*[9] * images)
     micro = cost.MicroBatch.of(batch, all_pairs=attention == "masked" and bench.cuda)
-    precision = cost.Precision("bf16" if bench.cuda else "fp32", dropout=bench.cfg.lora.dropout)
+    precision = cost.Precision("bf16" if bench.cuda else "fp32", dropout=bench.cfg.lora.dropout, nf4=part == "nf4")
     wanted = {bench.forward_of_peft: lora != "ours", bench.tree_attention: attention == "tree", bench.compiled: compiled}
     with ExitStack() as changes:
         for change in (change for change, yes in wanted.items() if yes):
@@ -288,14 +307,14 @@ def train_case(bench, images, checkpointing, lora="ours", attention="masked", no
             busy, events = bench.busy(partial(bench.step, batch))
         except torch.OutOfMemoryError:
             bench.optimizer.zero_grad()
-            bench.say("train", images=images, checkpointing=checkpointing, compiled=compiled, out_of_memory=True)
+            bench.say(part, images=images, checkpointing=checkpointing, compiled=compiled, out_of_memory=True)
             return
     flops = cost.model_flops(bench.shape, micro)
     facts = dict(images=images, checkpointing=checkpointing, lora=lora, attention=attention, norms=norms)
     facts |= dict(compiled=compiled, tokens=micro.tokens, seconds=seconds, questions_per_s=9 * images / seconds, mfu=flops / seconds / peak)
     facts |= dict(busy_s=busy, mfu_busy=flops / busy / peak, kernels=sum(count for _, count, _ in events))
     estimate = cost.step_memory(bench.shape, micro, precision, checkpointing)["peak"] / 1e9
-    bench.say("train", **facts, peak_gb=allocated, reserved_gb=reserved, estimate_gb=estimate)
+    bench.say(part, **facts, peak_gb=allocated, reserved_gb=reserved, estimate_gb=estimate)
 
 
 def peers(bench):
@@ -374,7 +393,7 @@ def cap(bench):
     torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def predict(bench):
+def predict(bench, part="predict", decodings=("exact", "greedy", "generate")):
     bench.model.eval()
     model, rows = bench.model, bench.rows.take(*[9] * 12)
     dataset = load_dataset(rows, bench.processor, bench.cfg, bench.config, supervised=False)
@@ -389,9 +408,10 @@ def predict(bench):
         answer_by_generate(model, dataset, [dataset[index] for index in batch], bench.cfg, "greedy", 6)
         inner.set_attn_implementation({"text_config": "tree"})
 
-    for name, run in (("exact", ours), ("greedy", ours), ("generate", generate)):
+    for name in decodings:
+        run = generate if name == "generate" else ours
         first, *others = (bench.seconds(partial(run, name, batch)) for batch in (*batches, *batches))
-        bench.say("predict", decoding=name, first_s=first, ms_per_question=1e3 * statistics.median(others) / 36)
+        bench.say(part, decoding=name, first_s=first, ms_per_question=1e3 * statistics.median(others) / 36)
     bench.model.train()
 
 
@@ -438,6 +458,20 @@ def grads(bench):
         bench.say("grads", part=part or "all", **errors, packed_twice=distance(bf16["packed"], bf16["again"], names) / size)
 
 
+def nf4(bench):
+    """A model of its own, for which the other makes room."""
+    if find_spec("bitsandbytes") is None:
+        bench.say("nf4", not_run="no bitsandbytes")
+        return
+    bench.model.to("meta")
+    rows = list(itertools.islice(bench.rows.questions, 999))
+    small = Bench(bench.args, bench.cfg, bench.processor, rows, nf4=True)
+    small.found = bench.found
+    for images, checkpointing in ((4, True), (4, False), (1, True)):
+        train_case(small, images, checkpointing, part="nf4")
+    predict(small, part="nf4", decodings=("exact",))
+
+
 def distance(one, other, names):
     return sum(float((one[name] - other[name]).square().sum()) for name in names) ** 0.5
 
@@ -453,7 +487,7 @@ def installed(name):
 
 
 def facts_of(device):
-    facts = {name: installed(name) for name in ("torch", "transformers", "peft", "accelerate", "trl")}
+    facts = {name: installed(name) for name in ("torch", "transformers", "peft", "accelerate", "trl", "bitsandbytes")}
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(0).total_memory
         facts |= {"card": torch.cuda.get_device_name(), "gb": round(memory / 1e9, 1), "cudnn": torch.backends.cudnn.version()}

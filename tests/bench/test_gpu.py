@@ -6,7 +6,7 @@ import sys
 
 from conftest import ROOT, TINY_MODEL
 
-PARTS = ["train", "peers", "shapes", "predict", "attention", "profile", "grads"]
+PARTS = ["train", "peers", "shapes", "predict", "attention", "profile", "grads", "nf4"]
 
 
 def test_every_part_runs_on_a_cpu(tmp_path):
