@@ -74,6 +74,19 @@ def pattern(languages, *keys):
     return re.compile(any_of(entry for key in keys for entry in table(languages)[key]))
 
 
+@lru_cache
+def _finder(languages, keys):
+    """The same as functions that look for it in a text behind a space: a search for a sign, or for given letters, skips over words."""
+    entries = [entry for key in keys for entry in table(languages)[key]]
+    parted = "|".join(entry for entry in entries if not EAST_ASIAN.search(entry))
+    others = "|".join(filter(EAST_ASIAN.search, entries))
+    return [re.compile(found).search for found in (parted and rf"\W(?:{parted})(?!\w)", others) if found]
+
+
+def _finds(text, languages, *keys):
+    return any(search(" " + text) for search in _finder(languages, keys))
+
+
 @lru_cache(1 << 12)
 def spaced(text, languages):
     """A clean text whose words stand apart, also in a language that doesn't part them (`有两个息肉`): there by the table's words."""
@@ -141,18 +154,26 @@ def yes_no_form(key, languages=ENGLISH):
     (opens, openings), (within, words) = _forms(languages)
     if match := opens.match(key):
         return openings[match.lastindex]
-    match = within.search(key) if words else None
+    match = within.search(key) if words and _finds(key, languages, "within_yes_no") else None
     return words[match.lastindex] if match else None
 
 
 TYPES = {"count_numeric": "asks_count", "color": "asks_color", "size_numeric": "asks_size"}
+WORDINGS = (*TYPES.values(), "alternatives", "asks_more", "asks_list")
+
+
+@lru_cache(1 << 19)  # mining and enrichment ask it of each question
+def wording(key, languages=ENGLISH):
+    """Which of the lists WORDINGS a question template (str) has words of (frozenset of names)."""
+    if not _finds(key, languages, *WORDINGS):  # most have none
+        return frozenset()
+    return frozenset(name for name in WORDINGS if _finds(key, languages, name))
 
 
 def asked_type(key, languages=ENGLISH):
     """The type that a question template (str) asks for by the tables: count_numeric, color, size_numeric or open_ended."""
-    if not pattern(languages, *TYPES.values()).search(key):
-        return "open_ended"
-    return next(name for name, words in TYPES.items() if pattern(languages, words).search(key))
+    said = wording(key, languages)
+    return next((name for name, words in TYPES.items() if words in said), "open_ended")
 
 
 LISTED = re.compile(r":([^:]+)$")
@@ -162,7 +183,7 @@ SLASHED = re.compile(r"([^\W\d_]{2,}) ?/ ?([^\W\d_]{2,})")
 def names_answers(question, key, languages=ENGLISH):
     """Does a question (str; key: its template) name answers other than yes and no, `forceps or snare`, `left/right`, `Is it: a, b?`, or
     ask another thing, `If so, what?`"""
-    if pattern(languages, "alternatives", "asks_more").search(key):
+    if not wording(key, languages).isdisjoint(("alternatives", "asks_more")):
         return True
     if "/" not in question and ":" not in question:
         return False
@@ -174,7 +195,6 @@ def names_answers(question, key, languages=ENGLISH):
 
 
 _LETTERS = _read("en")["rule_letters"]
-_LETTERS_ANYWHERE = re.compile("|".join(_LETTERS), re.IGNORECASE)
 _LONGER = re.compile(
     rf"(?<!\w)(?!(?:{'|'.join(word for words in _LETTERS.values() for word in words)})(?!\w))\w*(?:{'|'.join(_LETTERS)})\w*", re.IGNORECASE
 )
@@ -182,4 +202,5 @@ _LONGER = re.compile(
 
 def without_longer_words(question):
     """A question without the words in which the rules of data/schema.py would find letters that they mean as a word: `encounter`."""
-    return _LONGER.sub("…", question) if _LETTERS_ANYWHERE.search(question) else question
+    text = question.lower()
+    return _LONGER.sub("…", question) if any(letters in text for letters in _LETTERS) else question

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from data import schema
 from data.aliases import question_template, strip_prefix
-from data.language import ENGLISH, asked_type, names_answers, pattern, without_longer_words, yes_no_form
+from data.language import ENGLISH, asked_type, names_answers, without_longer_words, wording, yes_no_form
 from data.matching import is_junk, normalize_answer, option_text, question_key, without_letters
 
 CLOSED_TYPES = ("color", "count_numeric", "size_numeric")  # which the rules may give a closed question; others are mcq
@@ -85,7 +85,7 @@ def offers_others(question, key, languages):
 
 
 def _asks_for_list(key, languages):
-    return pattern(languages or ENGLISH, "asks_list").search(key) is not None
+    return "asks_list" in wording(key, languages or ENGLISH)
 
 
 def given_candidates(question_type, row):
