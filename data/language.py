@@ -115,21 +115,27 @@ NO = frozenset(no for language in LANGUAGES for _, no in _read(language)["yes_no
 
 
 def yes_no_answers(kinds, languages=ENGLISH):
-    """The yes and no that belong to a question's answers (Counter), in order, each with its counterpart; none where they aren't yes/no.
+    """The yes and the no (list of two) that belong to a question's answers (Counter), in their commonest spelling; [] where they aren't
+    yes/no.
 
-    `{"ja": 9}` gives ["ja", "nein"]. Beside them only none and not relevant may have been said.
+    `{"ja": 9, "yes": 2}` gives ["ja", "nein"] in German and English. Beside such words only none and not relevant may have been said.
     """
     pairs = table(languages)["yes_no"]
     words = {word for pair in pairs for word in pair}
     if not kinds.keys() <= {*words, *EXCLUSIVE} or (words - {*EXCLUSIVE}).isdisjoint(kinds):
         return []
-    whole = [pair for pair in pairs if set(pair) <= kinds.keys()]
-    said = {word for pair in whole for word in pair}
-    for word in sorted(words & kinds.keys() - said, key=kinds.get, reverse=True):
-        if word not in said and word not in EXCLUSIVE:
-            whole.append(next(pair for pair in pairs if word in pair))
-            said.update(whole[-1])
-    return list(dict.fromkeys(word for pair in whole for word in pair))
+    return list(max(pairs, key=lambda pair: sum(kinds.get(word, 0) for word in pair)))
+
+
+@lru_cache
+def yes_no_spellings(yes_no, languages=ENGLISH):
+    """{another yes or no of the languages: the one that is kept} of a yes and a no (tuple): rivals to a model, the same to people."""
+    return {word: kept for pair in table(languages)["yes_no"] for word, kept in zip(pair, yes_no) if word != kept}
+
+
+def same_yes_no(one, other, languages=ENGLISH):
+    """Are two normalised answers both a yes of these languages, or both a no?"""
+    return any(one in side and other in side for side in zip(*table(languages)["yes_no"]))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

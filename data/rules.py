@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from data import schema
 from data.aliases import question_template, strip_prefix
-from data.language import ENGLISH, asked_type, names_answers, without_longer_words, wording, yes_no_form
+from data.language import ENGLISH, asked_type, names_answers, without_longer_words, wording, yes_no_form, yes_no_spellings
 from data.matching import is_junk, normalize_answer, option_text, question_key, without_letters
 
 CLOSED_TYPES = ("color", "count_numeric", "size_numeric")  # which the rules may give a closed question; others are mcq
@@ -111,7 +111,9 @@ def _candidates(question_type, row):
 def as_the_rules_say(question_type, key, reading=Reading()):
     """The answer space's entry of a question template that training rows never asked."""
     candidates = rule_candidates(question_type, key, reading)
-    return {"type": question_type, "candidates": candidates, "multi_label": False, "spellings": {}}
+    yes_no = tuple(candidates) if question_type == "yes_no" and candidates else ()
+    spellings = yes_no_spellings(yes_no, reading.languages or ENGLISH)
+    return {"type": question_type, "candidates": candidates, "multi_label": False, "spellings": spellings}
 
 
 def rule_candidates(question_type, key, reading=Reading()):

@@ -3,13 +3,15 @@
 python -m pytest tests/data/test_language.py -v
 """
 
+from collections import Counter
+
 import pytest
 
 from config import LANGUAGES, DataConfig
 from data import language
 from data.answer_space import apply, conventions, mine, reachable
 from data.language import EXCLUSIVE, names_answers, table, yes_no_answers
-from data.matching import is_correct, judge
+from data.matching import conventions_of, is_correct, judge, labels_of
 from data.quantities import parse_count, parse_quantity
 from data.rules import read_question, rule_type
 from files import UserError
@@ -100,9 +102,41 @@ def test_none_stands_in_no_list_in_any_language(word):
 
 def test_a_yes_brings_the_no_that_goes_with_it():
     assert yes_no_answers({"ja": 9}, ("de",)) == ["ja", "nein"] and yes_no_answers({"ja": 9}) == []
-    assert yes_no_answers({"否": 1, "无": 2, "有": 5}, ("zh",)) == ["有", "无", "是", "否"]
+    assert yes_no_answers({"否": 1, "无": 2, "有": 5}, ("zh",)) == ["有", "无"], "one yes and one no: the others are spellings of these"
     assert yes_no_answers({"无": 40}, ("zh",)) == [] == yes_no_answers({"none": 3}), "nothing says that it is asked for a yes"
     assert yes_no_answers({"yes": 9, "polyp": 1}) == []
+
+
+SAME = [
+    ("es", {"sí": 12, "si": 20, "no": 14}, ["si", "no"], "sí", "si"),
+    ("zh", {"是": 20, "有": 9, "否": 10, "没有": 5, "无": 4}, ["是", "否"], "无", "否"),
+    (["de", "en"], {"ja": 9, "nein": 11, "yes": 20, "no": 12}, ["yes", "no"], "nein", "no"),
+    (["de", "en"], {"yes": 2, "ja": 3}, ["ja", "nein"], "yes", "ja"),  # too few to close it
+    (["de", "en"], {"ja": 150, "yes": 50, "nein": 50, "vielleicht": 1}, ["ja", "nein"], "no", "nein"),  # with a slip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ask_for", [None, "unseen"])
+@pytest.mark.parametrize(("languages", "said", "candidates", "word", "kept"), SAME)
+def test_every_yes_is_one_label_in_training_and_in_scoring(languages, said, candidates, word, kept, ask_for):
+    question = {"es": "¿Hay un pólipo?", "zh": "图中有息肉吗？"}.get(str(languages), "Ist ein Polyp zu sehen?")
+    space = mine(rows_of(question, list(Counter(said).elements())), DataConfig(language=languages))
+    other = {"es": "¿Hay una pinza?", "zh": "图中有夹子吗？"}.get(str(languages), "Ist eine Zange zu sehen?")
+    row = apply(space, {"question": other if ask_for else question, "answer": word, "image": "x", "id": "x"})
+    assert (row["answer"], row["answer_candidates"]) == (kept, candidates) and reachable(row)
+    judged = judge(
+        [{**row, "qtype": "yes_no", "gt": gt, "pred": pred} for gt in (word, kept) for pred in candidates], conventions=conventions(space)
+    )
+    assert [verdict["correct"] for verdict in judged] == [pred == kept for gt in (word, kept) for pred in candidates]
+    assert ask_for or list(labels_of(word, conventions_of(row, conventions(space)))) == [kept], "one line of a confusion table"
+
+
+def test_other_spellings_of_yes_and_no_are_counted_and_known_where_nobody_trained_on_them():
+    rows = rows_of("¿Hay un pólipo?", ["sí"] * 20 + ["si"] * 12 + ["no"] * 9)
+    assert mine(rows, DataConfig(language="es"))["found"]["folded"] == {"si → sí": 12}
+    assert is_correct("yes_no", "ja", "Yes.", convention={"languages": ["de", "en"]})
+    assert not is_correct("yes_no", "ja", "no", convention={"languages": ["de", "en"]}) and not is_correct("yes_no", "yes", "ja")
+    assert not is_correct("open_ended", "是", "有", convention={"languages": ["zh"]}), "only where yes or no is asked for"
 
 
 # --- what a question asks, by whole words ---
