@@ -12,7 +12,7 @@ from pathlib import Path
 
 from config import LANGUAGES, yaml_file
 from data.text import clean
-from files import UserError
+from files import UserError, short
 
 FOLDER = Path(__file__).with_name("languages")
 ENGLISH = ("en",)
@@ -136,6 +136,28 @@ def yes_no_spellings(yes_no, languages=ENGLISH):
 def same_yes_no(one, other, languages=ENGLISH):
     """Are two normalised answers both a yes of these languages, or both a no?"""
     return any(one in side and other in side for side in zip(*table(languages)["yes_no"]))
+
+
+def unread_language(row, languages):
+    """The language that a row says it is in (`language`; `de-AT` is de), or None where it is one of these or isn't said."""
+    said = row.get("language")
+    code = None if said is None else re.split("[-_]", str(said).strip().lower())[0]
+    return None if code in languages else code
+
+
+def unread_note(found, languages):
+    """What to do about rows in other languages ({language: rows}) than these, for people."""
+    names = ", ".join(f"{short(name)} {count}" for name, count in sorted(found.items(), key=lambda item: -item[1])[:3])
+    text = f"{sum(found.values())} rows name a `language` ({names}) that isn't in data.language and are read as {', '.join(languages)}"
+    known = [name for name in found if name in LANGUAGES]
+    remedy = f"set data.language=[{', '.join([*languages, *known])}]" if known else "write its file in data/languages/ and name it there"
+    return f"{text}; {remedy}"
+
+
+def other_yes_no(languages):
+    """{a yes or no of another language than these alone: that language}."""
+    known = {word for pair in table(languages)["yes_no"] for word in pair}
+    return {word: name for name in LANGUAGES for pair in _read(name)["yes_no"] for word in pair if word not in known}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
