@@ -204,22 +204,62 @@ def asked_type(key, languages=ENGLISH):
     return next((name for name, words in TYPES.items() if words in said), "open_ended")
 
 
+OFFERING = re.compile(r"[/|:,;、)\]]|[.?].*\w")  # a question without any of it offers nothing but by its words
+_WORD = rf"(?:[^\W\d_]{{2,}}|{EAST_ASIAN.pattern}+)"
+SLASHED = re.compile(rf"{_WORD}(?: ?[/|] ?{_WORD})+")
 LISTED = re.compile(r":([^:]+)$")
-SLASHED = re.compile(r"([^\W\d_]{2,}) ?/ ?([^\W\d_]{2,})")
+IN_BRACKETS = re.compile(r"[(\[]([^()\[\]]+)[)\]]")
+LETTERED = re.compile(r"(?<![a-zà-ÿ0-9])[(\[]?([a-h]|[1-9])[)\].:] ?(?=[^\W\d_])")
+SIGNS = re.compile(r"[,;|/、]")
+SHORT = 2  # words of an item of a list that ends a question: `, visible in the image,` is none
 
 
 def names_answers(question, key, languages=ENGLISH):
-    """Does a question (str; key: its template) name answers other than yes and no, `forceps or snare`, `left/right`, `Is it: a, b?`, or
-    ask another thing, `If so, what?`"""
+    """Does a question (str; key: its template) name answers other than yes and no, `forceps or snare`, `left/right`, `Is it: a, b?`,
+    `Is it red, white, pink?`, `a) clip b) hook`, `(yes/no/unclear)`, or ask another thing, `If so, what?`, `Is there text? What text?`"""
     if not wording(key, languages).isdisjoint(("alternatives", "asks_more")):
         return True
-    if "/" not in question and ":" not in question:
-        return False
     text = clean(question)
-    offered = [found.groups() for found in SLASHED.finditer(text)]
+    if not OFFERING.search(text):
+        return False
+    offered = [re.split("[/|]", found[0]) for found in SLASHED.finditer(text)]
     if listed := LISTED.search(text):
-        offered.append([item.strip(" ().?!") for item in re.split(r"[,;|]", listed[1])])
-    return any(len(items) > 1 and not set(items) <= YES | NO and set(items) != {"and", "or"} for items in offered)
+        offered.append(SIGNS.split(listed[1]))
+    rest = text.partition("?")[2]
+    offered += [items for items in map(SIGNS.split, [*IN_BRACKETS.findall(text), rest]) if not _bare(items).isdisjoint(YES | NO)]
+    offered += [_lettered(text), _items_at_the_end(text, languages)]
+    return any(len(items) > 1 and not _bare(items) <= {*YES, *NO, "and", "or"} for items in offered) or _asks_on(rest, languages)
+
+
+def _bare(items):
+    return {item.strip(" ().?!") for item in items} - {""}
+
+
+def _lettered(text):
+    """The items (list of str) behind the letters or numbers of a text that has a first and a second one."""
+    marks = list(LETTERED.finditer(text))
+    if not any({first, second} <= {mark[1] for mark in marks} for first, second in ("ab", "12")):
+        return []
+    return [text[mark.end() : end] for mark, end in zip(marks, [*(mark.start() for mark in marks[1:]), len(text)])]
+
+
+def _items_at_the_end(text, languages):
+    """The items of a list that ends a text, `red, white, pink?`; none where an `and` joins them to one thing, `a, b and c visible?`."""
+    items = [item.strip(" ().?!") for item in re.split("[,、]", IN_BRACKETS.sub("", text).partition("?")[0])][1:]
+    joined = [word for word in table(languages)["and"] if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", items[-1] if items else "")]
+    return items if len(items) > 1 and not joined and all(_is_short(item) for item in items) else []
+
+
+def _is_short(item):
+    return bool(item) and len(item.split()) <= SHORT and not (EAST_ASIAN.search(item) and (len(item) > 6 or item.endswith("吗")))
+
+
+def _asks_on(rest, languages):
+    """Does what follows a question's first question mark ask for more than yes or no? Not how it is to be answered: `Answer in a word.`"""
+    words = set(re.findall(r"[^\W\d_]+", rest))
+    if not words or words & YES and words & NO:
+        return False
+    return pattern((*languages, "en"), "asks_form").match(rest.strip(" (")) is None
 
 
 _LETTERS = _read("en")["rule_letters"]

@@ -155,6 +155,43 @@ def test_a_question_that_names_other_answers_is_no_yes_no_question(question):
     assert (found["question_type"], found["answer_candidates"]) == ("open_ended", None)
 
 
+OFFERS = {
+    "en": (
+        "Is there text? What does it say?", "Is there text? Describe it.", "Is it red, white, or yellow?", "Is it red, white, yellow?",
+        "Is it a) forceps b) snare?", "Is it (1) forceps (2) snare?", "Is this it?\nA. forceps\nB. snare", "Is it there (yes/no/unclear)?",
+        "Is it there? Yes, no, unclear", "Is it a grasper|hook?",
+    ),
+    "de": ("Gibt es Schrift? Was steht da?", "Ist es rot, weiß, gelb?", "Ist es a) Zange b) Schlinge?", "Ist es da (ja/nein/unklar)?"),
+    "fr": ("Y a-t-il du texte ? Que dit-il ?", "Est-ce rouge, blanc, bleu ?", "Est-ce pince|anse ?", "Est-ce net (oui/non/incertain) ?"),
+    "es": ("¿Hay texto? ¿Qué dice?", "¿Es rojo, blanco, amarillo?", "¿Es a) pinza b) asa?", "¿Está ahí (sí/no/dudoso)?"),
+    "zh": ("有文字吗？写的是什么？", "是否为红色、白色、黄色？", "是否为a）钳 b）圈套器？", "有息肉吗（是/否/不清楚）？", "是否为左/右？"),
+}  # fmt: skip
+CLOSED = {
+    "en": (
+        "Is there text? Answer yes or no.", "Is there text? (yes/no)", "Is there text? Yes or no?", "Is there text?\nAnswer in a word.",
+        "Is there text? a) yes b) no", "Is it there (yes|no)?", "Are the cystic duct, artery and plate visible?", "Is it 1.5 cm?",
+        "Is the tool, visible in the image, a snare?", "Is there a tool (e.g. snare, hook, clip)?", "Is the CVS (critical view) achieved?",
+    ),
+    "de": ("Ist ein Polyp zu sehen?", "Ist es da (ja/nein)?", "Ist es da? Antworten Sie mit ja oder nein."),
+    "fr": ("Y a-t-il un polype ?", "Y a-t-il un polype (oui/non) ?"),
+    "es": ("¿Hay un pólipo?", "¿Hay un pólipo (sí/no)?"),
+    "zh": ("图中是否有息肉？", "有息肉吗？（是/否）", "有息肉吗？请回答是或否。"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", OFFERS)
+def test_what_a_question_offers_or_asks_beside_yes_and_no_is_seen_in_every_language(language):
+    may_be = lambda question: (
+        "yes_no" in (read_question(question, (language,)).type, read_question(question, (language,)).form and "yes_no")
+    )
+    assert [question for question in OFFERS[language] if may_be(question)] == []
+    assert [question for question in CLOSED[language] if not may_be(question)] == []
+    literal = mine(rows_of("Is there text?", ["yes"]), DataConfig(answer_space="rules"))
+    assert apply(literal, {"question": OFFERS["en"][0], "answer": "?", "image": "x", "id": "x"})["question_type"] == "yes_no", (
+        "to the letter"
+    )
+
+
 def test_a_few_training_answers_say_whether_a_slash_names_answers():
     """Too few rows to close a question, but yes and no is what it is answered with."""
     space = mine(rows_of("Is there a green/black box?", ["yes", "no"])[:12] + rows_of("Is it left/right sided?", ["left", "right"])[:12])
