@@ -10,26 +10,19 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from config import LANGUAGES, yaml_file
+from config import LANGUAGES
+from data.language_file import EAST_ASIAN, any_of, read_language
 from data.text import clean
-from files import UserError, short
+from files import short
 
 FOLDER = Path(__file__).with_name("languages")
 ENGLISH = ("en",)
-EAST_ASIAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # letters of scripts that don't part words, or not as others do
 NUMBER_EDGES = re.compile(rf"(?<=[0-9])(?={EAST_ASIAN.pattern})|(?<={EAST_ASIAN.pattern})(?=[0-9<>≤≥])")
 
 
 @lru_cache
 def _read(language):
-    path = FOLDER / f"{language}.yaml"
-    table = yaml_file(path)
-    known = table if language == "en" else _read("en")
-    if not isinstance(table, dict) or (wrong := sorted(set(map(str, table)) - set(known))):
-        raise UserError(f"{path}: {f'unknown key {wrong[0]}' if isinstance(table, dict) else 'no table'}; its keys are those of en.yaml")
-    if any(not isinstance(item, str) for item in _leaves(table, ("unspaced",))):
-        raise UserError(f'{path}: an entry is no text; write words such as "no" and numbers in quotes')
-    return {**{key: type(value)() for key, value in known.items()}, **table}
+    return read_language(FOLDER / f"{language}.yaml")
 
 
 def _leaves(value, without=()):
@@ -58,14 +51,6 @@ def _joined(one, other):
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Patterns
-
-
-def any_of(entries):
-    """Pattern (text) of entries of a table, as whole words where their script parts words; the longest first."""
-    entries = sorted(entries, key=len, reverse=True)
-    parted = "|".join(entry for entry in entries if not EAST_ASIAN.search(entry))
-    others = "|".join(entry for entry in entries if EAST_ASIAN.search(entry))
-    return "|".join(filter(None, [parted and rf"(?<!\w)(?:{parted})(?!\w)", others])) or "(?!)"
 
 
 @lru_cache

@@ -51,7 +51,7 @@ def _words(languages):
 
 
 def _any_of(words):
-    return "(?:" + "|".join(map(re.escape, sorted(words, key=len, reverse=True))) + ")"  # `<=` before `<`
+    return "(?:" + ("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)") + ")"  # `<=` before `<`
 
 
 def _quantity_pattern(own, units, comparisons):
