@@ -17,6 +17,7 @@ from files import short
 
 FOLDER = Path(__file__).with_name("languages")
 ENGLISH = ("en",)
+TYPES = {"count_numeric": "asks_count", "color": "asks_color", "size_numeric": "asks_size"}
 NUMBER_EDGES = re.compile(rf"(?<=[0-9])(?={EAST_ASIAN.pattern})|(?<={EAST_ASIAN.pattern})(?=[0-9<>≤≥])")
 
 
@@ -29,7 +30,7 @@ def _leaves(value, without=()):
     if isinstance(value, dict | list):
         for item in [item for key, item in value.items() if key not in without] if isinstance(value, dict) else value:
             yield from _leaves(item)
-    elif value is not None:
+    elif isinstance(value, str):
         yield value
 
 
@@ -82,11 +83,11 @@ def spaced(text, languages):
 
 @lru_cache
 def _unspaced_words(languages):
-    words = {word for language in languages if _read(language)["unspaced"] for word in _leaves(_read(language), ("unspaced", *_PATTERNS))}
+    words = {word for language in languages if _read(language)["unspaced"] for word in _leaves(_read(language), _PATTERNS)}
     return re.compile("|".join(sorted(filter(EAST_ASIAN.search, words), key=len, reverse=True)))
 
 
-_PATTERNS = ("yes_no", "asks_count", "asks_color", "asks_size", "opens_yes_no", "within_yes_no", "alternatives", "asks_more", "asks_list")
+_PATTERNS = ("yes_no", "opens_yes_no", "within_yes_no", *TYPES.values(), "alternatives", "asks_more", "asks_form", "asks_list")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -171,7 +172,6 @@ def yes_no_form(key, languages=ENGLISH):
     return words[match.lastindex] if match else None
 
 
-TYPES = {"count_numeric": "asks_count", "color": "asks_color", "size_numeric": "asks_size"}
 WORDINGS = (*TYPES.values(), "alternatives", "asks_more", "asks_list")
 
 

@@ -88,6 +88,7 @@ class LanguageTable(_Part):
     between: Words = []
     up_to: Words = []
     and_: Words = Field([], alias="and")
+    decimal_comma: bool = False
     comparisons: dict[Literal["<", "<=", ">", ">="], Words] = {}
     on_either_side: Patterns = []
     before: Patterns = []
@@ -134,7 +135,7 @@ def _explain(error):
     if error["type"] == "value_error":
         return f"{where}: {error['ctx']['error']}"
     wanted = _WANTED.get(key, "a list of texts: [one, two]")
-    if re.search("True|False", str(error["input"])) and key != "unspaced":
+    if re.search("True|False", str(error["input"])) and "true or false" != wanted:
         wanted += '; yes, no, on and off without quotes are true and false to YAML: write "no"'
     return f"{where}: is {quoted(error['input'])}; wanted is {wanted}"
 
@@ -148,4 +149,5 @@ _WANTED = {
     "endings": 'a list of pairs, an ending and what stands for it: [[s, ""]]',
     "rule_letters": "letters and the words that they mean: `count: [count, counts]`",
     "unspaced": "true or false",
+    "decimal_comma": "true or false",
 }

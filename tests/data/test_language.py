@@ -301,6 +301,22 @@ def test_sizes_are_read_in_their_language(languages, text, like):
     assert parse_quantity(text) is None or not text.isascii()
 
 
+@pytest.mark.parametrize(
+    ("languages", "text", "like"),
+    [
+        (["de"], "bis 5 mm", "<=5mm"), (["de"], "≤ 5mm", "<=5mm"), (["de"], "5 bis 10 mm", "5-10mm"), (["de"], "von 5 bis 10 mm", "5-10mm"),
+        (["fr"], "jusqu'à 5 mm", "<=5mm"), (["es"], "hasta 5 mm", "<=5mm"), (["de"], "1.500 mm", "1500mm"),
+        (["de"], "1.500,5 mm", "1500.5mm"),
+        (["de"], "1,5 cm", "1.5 cm"), (["de"], "1.5 cm", "15mm"), (["es"], "1,250 cm", "12.5mm"), (["de"], "0.500 cm", "5mm"),
+        (["en"], "1,500 mm", None), (["en"], "1.500 mm", "1.5mm"), (["en"], "1,5 cm", "15mm"), (["zh"], "1.500 毫米", "1.5mm"),
+        (["de", "en"], "1.500 mm", None), (["de", "en"], "1,5 cm", "15mm"), (["de"], "1.50,5 mm", None), (["de"], "12.34.5 mm", None),
+    ],
+)  # fmt: skip
+def test_sizes_compare_by_value_as_the_language_writes_numbers(languages, text, like):
+    assert is_correct("size_numeric", like or "1500 mm", text, convention={"languages": languages}) is (like is not None)
+    assert parse_quantity(text, None, tuple(languages)) == (like and parse_quantity(like))
+
+
 def test_an_answer_is_judged_in_the_language_that_the_answer_space_names():
     question = "Wie viele Polypen sind zu sehen?"
     space = mine(rows_of(question, ["0", "1"] * 20), DataConfig(language="de"))
