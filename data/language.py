@@ -202,7 +202,8 @@ SHORT = 2  # words of an item of a list that ends a question: `, visible in the 
 def names_answers(question, key, languages=ENGLISH):
     """Does a question (str; key: its template) name answers other than yes and no, `forceps or snare`, `left/right`, `Is it: a, b?`,
     `Is it red, white, pink?`, `a) clip b) hook`, `(yes/no/unclear)`, or ask another thing, `If so, what?`, `Is there text? What text?`"""
-    if not wording(key, languages).isdisjoint(("alternatives", "asks_more")):
+    said = wording(key, languages)
+    if not said.isdisjoint(("alternatives", "asks_more")):
         return True
     text = clean(question)
     if not OFFERING.search(text):
@@ -213,7 +214,9 @@ def names_answers(question, key, languages=ENGLISH):
     rest = text.partition("?")[2]
     offered += [items for items in map(SIGNS.split, [*IN_BRACKETS.findall(text), rest]) if not _bare(items).isdisjoint(YES | NO)]
     offered += [_lettered(text), _items_at_the_end(text, languages)]
-    return any(len(items) > 1 and not _bare(items) <= {*YES, *NO, "and", "or"} for items in offered) or _asks_on(rest, languages)
+    return any(len(items) > 1 and not _bare(items) <= {*YES, *NO, "and", "or"} for items in offered) or (
+        "asks_list" not in said and _asks_on(rest, languages)  # `Check all that are present.` is known for what it is
+    )
 
 
 def _bare(items):
