@@ -19,7 +19,7 @@ ALIASES = yaml_file(ALIASES_FILE) if ALIASES_FILE.is_file() else NOTHING
 
 PREFIX = re.compile(r"^(?:\s*\[[^\[\]]{1,40}\])+\s*(?=\S)")  # `[Stage-2] Is there text?`
 # Punctuation, but for the point of 1.5 and the hyphen of 5-10; `<5mm` and `>5mm` differ.
-PUNCTUATION = re.compile(r"(?<!\d)[^\w\s<>=+≤≥±%]|[^\w\s<>=+≤≥±%](?!\d)")
+PUNCTUATION = re.compile(r"[^\w\s<>=+≤≥±%](?:(?<!\d.)|(?!\d))")
 NEVER = "(?!)"
 WORDS = re.compile(r"\b(?:" + ("|".join(map(re.escape, ALIASES["question_words"])) or NEVER) + r")\b")
 TIGHT_LIST = re.compile(r";(?! )(?=.*\w)")
@@ -37,7 +37,8 @@ def question_template(question):
     Case, spacing, punctuation, a `[Stage-…]` prefix and the table's misspelt words are folded.
     """
     text = clean(strip_prefix(question))
-    text = WORDS.sub(lambda word: ALIASES["question_words"][word[0]], text)
+    if any(word in text for word in ALIASES["question_words"]):
+        text = WORDS.sub(lambda word: ALIASES["question_words"][word[0]], text)
     return " ".join(PUNCTUATION.sub(" ", text).split()) or " ".join(text.split())
 
 

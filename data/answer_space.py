@@ -23,7 +23,7 @@ from itertools import combinations
 from config import DataConfig
 from data.aliases import ALIASES, TIGHT_LIST, fold_label, question_template, spellings_where_seen
 from data.image_copies import join_by_rows, unit
-from data.language import EXCLUSIVE, NO, YES, yes_no_answers
+from data.language import EXCLUSIVE, NO, YES, same_yes_no, yes_no_answers, yes_no_spellings
 from data.matching import (
     are_labels,
     chosen_options,
@@ -329,28 +329,40 @@ def _describe_question(asked_type, is_yes_no, question, settings):
         counts[labels] += rows
         seen.setdefault(labels, set()).update(question.answers[answer])
     groups = len(set().union(*seen.values()))
-    yes_no = yes_no_answers(Counter(label for labels in counts for label in labels), settings.languages)
+    yes_no = yes_no_answers(_labels_said(counts), settings.languages)
     multi_label = not yes_no and _are_label_lists(counts)
     kinds = _groups_of_kinds(seen, multi_label)
     numbers = _count_range(kinds, settings.count_margin) if asked_type == "count_numeric" and not multi_label else []
-    unseen = unseen_mass(kinds, yes_no or numbers[: -settings.count_margin - 1])
+    others = yes_no_spellings(tuple(yes_no), settings.languages)
+    unseen = unseen_mass(kinds, {*yes_no, *others} or numbers[: -settings.count_margin - 1])
     enough = counts.total() >= MIN_ROWS and groups >= (MIN_GROUPS if question.grouped else MIN_ROWS)
     closed = enough and unseen < settings.max_unseen
     known = {*yes_no, *numbers}
     may_be_said = lambda kind, found: may_be_named(kind, found, settings.min_groups)
     said = {kind for kind, found in kinds.items() if may_be_said(kind, found) or kind in known or kind in EXCLUSIVE}
-    if closed and said <= {*YES, *NO, *EXCLUSIVE}:  # the rest are slips
-        yes_no = yes_no or yes_no_answers(Counter({kind: kinds[kind] for kind in said}), settings.languages)
+    if closed and not yes_no and said <= {*YES, *NO, *EXCLUSIVE}:  # the rest are slips
+        yes_no = yes_no_answers(Counter({kind: kinds[kind] for kind in said}), settings.languages)
+        others = yes_no_spellings(tuple(yes_no), settings.languages)
     entry = {"type": _corrected_type(asked_type, yes_no, kinds, closed or multi_label)}
     entry |= {"rows": counts.total(), "groups": groups, "multi_label": multi_label, "closed": closed, "unseen_mass": round(unseen, 5)}
     entry["candidates"] = None
     if closed:
-        candidates = [label for label in label_order(counts) if label in said] if multi_label else _in_order({*said, *yes_no, *numbers})
+        kept = {*said, *yes_no, *numbers} - others.keys()
+        candidates = [label for label in label_order(counts) if label in said] if multi_label else _in_order(kept)
         entry["candidates"] = candidates if is_choice(candidates) else None
-    elif is_yes_no and kinds.keys() <= set(yes_no):
+    elif is_yes_no and kinds.keys() <= {*yes_no, *others}:
         entry["candidates"] = yes_no
-    entry["spellings"] = spellings
+    folded.update({f"{word} → {kept}": counts[word,] for word, kept in others.items()})
+    entry["spellings"] = spellings | others
     return entry | ({"separators": separators} if separators else {}), +folded
+
+
+def _labels_said(counts):
+    """{label: rows} of answers (Counter of label tuples)."""
+    said = Counter()
+    for labels, rows in counts.items():
+        said.update(dict.fromkeys(labels, rows))
+    return said
 
 
 def _groups_of_kinds(seen, multi_label):
@@ -590,13 +602,14 @@ def fingerprint(space):
 def conventions(space):
     """What holds for one question template only: `{template: {"spellings": {">20": ">20mm"}, "separators": [","]}}`, or less.
 
-    What holds for all is at "": `{"languages": ["de"]}`, where it isn't English. Only what data/aliases.yaml has: a space can't make
-    other words the same.
+    What holds for all is at "": `{"languages": ["de"]}`, where it isn't English. Only what data/aliases.yaml has, and the
+    languages' yes and no: a space can't make other words the same.
     """
     languages = space.get("languages", ["en"])
     named = {"": {"languages": languages}} if languages != ["en"] else {}
     for key, entry in {**space.get("given", {}), **space.get("questions", {})}.items():
-        spellings = {said: kept for said, kept in entry.get("spellings", {}).items() if ALIASES["labels_where_seen"].get(said) == kept}
+        same = lambda said, kept: ALIASES["labels_where_seen"].get(said) == kept or same_yes_no(said, kept, tuple(languages))
+        spellings = {said: kept for said, kept in entry.get("spellings", {}).items() if same(said, kept)}
         separators = [sign for sign in entry.get("separators") or () if sign in ALIASES["separators"]]
         convention = {"spellings": spellings, "separators": separators}
         named[key] = {name: found for name, found in convention.items() if found}

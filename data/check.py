@@ -40,6 +40,7 @@ from data.foreign import refuse_foreign
 from data.image_copies import BITS, MAX_DISTANCE, join_by_rows, look_at_images, near_pairs, same_pictures
 from data.image_names import images_of
 from data.images import image_token_count
+from data.language import ENGLISH, other_yes_no, unread_language, unread_note
 from data.matching import (
     chosen_options,
     conventions_of,
@@ -52,7 +53,7 @@ from data.matching import (
 )
 from data.preprocess import rules_hash
 from data.rows import is_group, junk_reason, with_pictures
-from data.rules import ordered_types
+from data.rules import ordered_types, rule_type
 from data.split import SPLIT_FILE, split_hash
 from data.suspects import suspects_of, write_suspects
 from data.text import group_of, nearly_same_groups, placeholder_inside, strip_placeholders
@@ -261,6 +262,9 @@ def check_answers(rows, cfg, space=None):
         "languages": ", ".join(cfg.data.languages),
         "min_groups": cfg.data.min_groups,
     }
+    reading = answer_space.reading_of(space)
+    report["understood"] = sum(rule_type(row, reading) != "open_ended" for row in enriched["train"])
+    report["other_language"] = _other_language(enriched, reading.languages or ENGLISH)
     conventions = answer_space.conventions(space)
     report["lists"] = {split: _count_lists(enriched[split], conventions) for split in rows}
     forbidden = [row for row in enriched["train"] if not answer_space.trainable(row)]
@@ -269,6 +273,14 @@ def check_answers(rows, cfg, space=None):
         report["reachable"] = _reachability(enriched["val"])
         report["blind_prior"] = _blind_scores(enriched, cfg, conventions)
     return report, enriched
+
+
+def _other_language(enriched, languages):
+    """Rows that name a language which isn't read, and training rows that answer with another's yes or no, by language."""
+    named = {split: Counter(filter(None, (unread_language(row, languages) for row in rows))) for split, rows in enriched.items()}
+    words = other_yes_no(languages)
+    answers = Counter(row["answer"] for row in enriched["train"] if row["answer"] in words)
+    return {"named": {split: dict(found) for split, found in named.items()}, "yes_no": dict(answers)}
 
 
 def _why_free(enriched):
@@ -512,6 +524,7 @@ def findings(report):
         *_leaks(report),
         *_group_findings(report),
         *_free_findings(report),
+        *_language_findings(report),
         *_answer_findings(report),
         *_list_findings(report),
         *_picture_findings(report),
@@ -598,13 +611,29 @@ def _free_findings(report):
     free, types, rows = report["answers"]["free"], report["answers"]["types"]["train"], sum(report["answers"]["types"]["train"].values())
     if rows < answer_space.MIN_ROWS:
         yield WARNING, f"train: {rows} usable rows are too few to learn from, and no score will say anything; get more"
-    understood = set(types) != {"open_ended"} or free["rows"] < rows
-    if free["few"] or not understood:
+    unread = f"no question's type was understood, from words of {report['answers']['languages']}: see data.language"
+    understood, nothing_told = report["answers"]["understood"] > 0, set(types) == {"open_ended"} and free["rows"] == rows
+    if free["few"] or nothing_told:
         why = f"{free['few']} of them ask questions with {FEW}, {free['varied']} are answered freely"
         helps = "get more rows of these, or list their answers (question types of your own, in README)"
         text = f"{_of_rows('train', free['rows'], rows)} are unconstrained: {why}; {helps}"
-        unread = f"; no question's type was understood, from words of {report['answers']['languages']}: see data.language"
-        yield (NOTE, text) if understood else (WARNING, text + unread)
+        yield (NOTE, text) if understood else (WARNING if nothing_told else NOTE, f"{text}; {unread}")
+    elif not understood:
+        yield NOTE, f"train: types come from the answers alone; {unread}"
+
+
+def _language_findings(report):
+    """Rows in a language that nobody reads: by their own word, and by the yes or no that they answer."""
+    found, languages = report["answers"]["other_language"], report["answers"]["languages"]
+    for split, named in found["named"].items():
+        if named:
+            yield WARNING, f"{split}: {unread_note(named, languages.split(', '))}"
+    rows, answers = sum(report["answers"]["types"]["train"].values()), Counter(found["yes_no"])
+    if answers.total() > MAX_JUNK * rows and not found["named"]["train"]:
+        words = ", ".join(f"'{word}'" for word, _ in answers.most_common(2))
+        name = other_yes_no(tuple(languages.split(", ")))[answers.most_common(1)[0][0]]
+        text = f"{_of_rows('train', answers.total(), rows)} answer {words}, a yes or no of {name}"
+        yield WARNING, f"{text}, which isn't in data.language ({languages}); set data.language={name}, or [{languages}, {name}] for both"
 
 
 def _answer_findings(report):

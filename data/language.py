@@ -10,33 +10,27 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from config import LANGUAGES, yaml_file
+from config import LANGUAGES
+from data.language_file import EAST_ASIAN, any_of, read_language
 from data.text import clean
-from files import UserError
+from files import short
 
 FOLDER = Path(__file__).with_name("languages")
 ENGLISH = ("en",)
-EAST_ASIAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # letters of scripts that don't part words, or not as others do
+TYPES = {"count_numeric": "asks_count", "color": "asks_color", "size_numeric": "asks_size"}
 NUMBER_EDGES = re.compile(rf"(?<=[0-9])(?={EAST_ASIAN.pattern})|(?<={EAST_ASIAN.pattern})(?=[0-9<>≤≥])")
 
 
 @lru_cache
 def _read(language):
-    path = FOLDER / f"{language}.yaml"
-    table = yaml_file(path)
-    known = table if language == "en" else _read("en")
-    if not isinstance(table, dict) or (wrong := sorted(set(map(str, table)) - set(known))):
-        raise UserError(f"{path}: {f'unknown key {wrong[0]}' if isinstance(table, dict) else 'no table'}; its keys are those of en.yaml")
-    if any(not isinstance(item, str) for item in _leaves(table, ("unspaced",))):
-        raise UserError(f'{path}: an entry is no text; write words such as "no" and numbers in quotes')
-    return {**{key: type(value)() for key, value in known.items()}, **table}
+    return read_language(FOLDER / f"{language}.yaml")
 
 
 def _leaves(value, without=()):
     if isinstance(value, dict | list):
         for item in [item for key, item in value.items() if key not in without] if isinstance(value, dict) else value:
             yield from _leaves(item)
-    elif value is not None:
+    elif isinstance(value, str):
         yield value
 
 
@@ -60,18 +54,23 @@ def _joined(one, other):
 # Patterns
 
 
-def any_of(entries):
-    """Pattern (text) of entries of a table, as whole words where their script parts words; the longest first."""
-    entries = sorted(entries, key=len, reverse=True)
-    parted = "|".join(entry for entry in entries if not EAST_ASIAN.search(entry))
-    others = "|".join(entry for entry in entries if EAST_ASIAN.search(entry))
-    return "|".join(filter(None, [parted and rf"(?<!\w)(?:{parted})(?!\w)", others])) or "(?!)"
-
-
 @lru_cache
 def pattern(languages, *keys):
     """Compiled pattern of what stands in the lists `keys` of the tables, as whole words."""
     return re.compile(any_of(entry for key in keys for entry in table(languages)[key]))
+
+
+@lru_cache
+def _finder(languages, keys):
+    """The same as functions that look for it in a text behind a space: a search for a sign, or for given letters, skips over words."""
+    entries = [entry for key in keys for entry in table(languages)[key]]
+    parted = "|".join(entry for entry in entries if not EAST_ASIAN.search(entry))
+    others = "|".join(filter(EAST_ASIAN.search, entries))
+    return [re.compile(found).search for found in (parted and rf"\W(?:{parted})(?!\w)", others) if found]
+
+
+def _finds(text, languages, *keys):
+    return any(search(" " + text) for search in _finder(languages, keys))
 
 
 @lru_cache(1 << 12)
@@ -84,11 +83,11 @@ def spaced(text, languages):
 
 @lru_cache
 def _unspaced_words(languages):
-    words = {word for language in languages if _read(language)["unspaced"] for word in _leaves(_read(language), ("unspaced", *_PATTERNS))}
+    words = {word for language in languages if _read(language)["unspaced"] for word in _leaves(_read(language), _PATTERNS)}
     return re.compile("|".join(sorted(filter(EAST_ASIAN.search, words), key=len, reverse=True)))
 
 
-_PATTERNS = ("yes_no", "asks_count", "asks_color", "asks_size", "opens_yes_no", "within_yes_no", "alternatives", "asks_more", "asks_list")
+_PATTERNS = ("yes_no", "opens_yes_no", "within_yes_no", *TYPES.values(), "alternatives", "asks_more", "asks_form", "asks_list")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -102,21 +101,49 @@ NO = frozenset(no for language in LANGUAGES for _, no in _read(language)["yes_no
 
 
 def yes_no_answers(kinds, languages=ENGLISH):
-    """The yes and no that belong to a question's answers (Counter), in order, each with its counterpart; none where they aren't yes/no.
+    """The yes and the no (list of two) that belong to a question's answers (Counter), in their commonest spelling; [] where they aren't
+    yes/no.
 
-    `{"ja": 9}` gives ["ja", "nein"]. Beside them only none and not relevant may have been said.
+    `{"ja": 9, "yes": 2}` gives ["ja", "nein"] in German and English. Beside such words only none and not relevant may have been said.
     """
     pairs = table(languages)["yes_no"]
     words = {word for pair in pairs for word in pair}
     if not kinds.keys() <= {*words, *EXCLUSIVE} or (words - {*EXCLUSIVE}).isdisjoint(kinds):
         return []
-    whole = [pair for pair in pairs if set(pair) <= kinds.keys()]
-    said = {word for pair in whole for word in pair}
-    for word in sorted(words & kinds.keys() - said, key=kinds.get, reverse=True):
-        if word not in said and word not in EXCLUSIVE:
-            whole.append(next(pair for pair in pairs if word in pair))
-            said.update(whole[-1])
-    return list(dict.fromkeys(word for pair in whole for word in pair))
+    return list(max(pairs, key=lambda pair: sum(kinds.get(word, 0) for word in pair)))
+
+
+@lru_cache
+def yes_no_spellings(yes_no, languages=ENGLISH):
+    """{another yes or no of the languages: the one that is kept} of a yes and a no (tuple): rivals to a model, the same to people."""
+    return {word: kept for pair in table(languages)["yes_no"] for word, kept in zip(pair, yes_no) if word != kept}
+
+
+def same_yes_no(one, other, languages=ENGLISH):
+    """Are two normalised answers both a yes of these languages, or both a no?"""
+    return any(one in side and other in side for side in zip(*table(languages)["yes_no"]))
+
+
+def unread_language(row, languages):
+    """The language that a row says it is in (`language`; `de-AT` is de), or None where it is one of these or isn't said."""
+    said = row.get("language")
+    code = None if said is None else re.split("[-_]", str(said).strip().lower())[0]
+    return None if code in languages else code
+
+
+def unread_note(found, languages):
+    """What to do about rows in other languages ({language: rows}) than these, for people."""
+    names = ", ".join(f"{short(name)} {count}" for name, count in sorted(found.items(), key=lambda item: -item[1])[:3])
+    text = f"{sum(found.values())} rows name a `language` ({names}) that isn't in data.language and are read as {', '.join(languages)}"
+    known = [name for name in found if name in LANGUAGES]
+    remedy = f"set data.language=[{', '.join([*languages, *known])}]" if known else "write its file in data/languages/ and name it there"
+    return f"{text}; {remedy}"
+
+
+def other_yes_no(languages):
+    """{a yes or no of another language than these alone: that language}."""
+    known = {word for pair in table(languages)["yes_no"] for word in pair}
+    return {word: name for name in LANGUAGES for pair in _read(name)["yes_no"] for word in pair if word not in known}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -141,40 +168,89 @@ def yes_no_form(key, languages=ENGLISH):
     (opens, openings), (within, words) = _forms(languages)
     if match := opens.match(key):
         return openings[match.lastindex]
-    match = within.search(key) if words else None
+    match = within.search(key) if words and _finds(key, languages, "within_yes_no") else None
     return words[match.lastindex] if match else None
 
 
-TYPES = {"count_numeric": "asks_count", "color": "asks_color", "size_numeric": "asks_size"}
+WORDINGS = (*TYPES.values(), "alternatives", "asks_more", "asks_list")
+
+
+@lru_cache(1 << 19)  # mining and enrichment ask it of each question
+def wording(key, languages=ENGLISH):
+    """Which of the lists WORDINGS a question template (str) has words of (frozenset of names)."""
+    if not _finds(key, languages, *WORDINGS):  # most have none
+        return frozenset()
+    return frozenset(name for name in WORDINGS if _finds(key, languages, name))
 
 
 def asked_type(key, languages=ENGLISH):
     """The type that a question template (str) asks for by the tables: count_numeric, color, size_numeric or open_ended."""
-    if not pattern(languages, *TYPES.values()).search(key):
-        return "open_ended"
-    return next(name for name, words in TYPES.items() if pattern(languages, words).search(key))
+    said = wording(key, languages)
+    return next((name for name, words in TYPES.items() if words in said), "open_ended")
 
 
+OFFERING = re.compile(r"[/|:,;、)\]]|[.?].*\w")  # a question without any of it offers nothing but by its words
+_WORD = rf"(?:[^\W\d_]{{2,}}|{EAST_ASIAN.pattern}+)"
+SLASHED = re.compile(rf"{_WORD}(?: ?[/|] ?{_WORD})+")
 LISTED = re.compile(r":([^:]+)$")
-SLASHED = re.compile(r"([^\W\d_]{2,}) ?/ ?([^\W\d_]{2,})")
+IN_BRACKETS = re.compile(r"[(\[]([^()\[\]]+)[)\]]")
+LETTERED = re.compile(r"(?<![a-zà-ÿ0-9])[(\[]?([a-h]|[1-9])[)\].:] ?(?=[^\W\d_])")
+SIGNS = re.compile(r"[,;|/、]")
+SHORT = 2  # words of an item of a list that ends a question: `, visible in the image,` is none
 
 
 def names_answers(question, key, languages=ENGLISH):
-    """Does a question (str; key: its template) name answers other than yes and no, `forceps or snare`, `left/right`, `Is it: a, b?`, or
-    ask another thing, `If so, what?`"""
-    if pattern(languages, "alternatives", "asks_more").search(key):
+    """Does a question (str; key: its template) name answers other than yes and no, `forceps or snare`, `left/right`, `Is it: a, b?`,
+    `Is it red, white, pink?`, `a) clip b) hook`, `(yes/no/unclear)`, or ask another thing, `If so, what?`, `Is there text? What text?`"""
+    said = wording(key, languages)
+    if not said.isdisjoint(("alternatives", "asks_more")):
         return True
-    if "/" not in question and ":" not in question:
-        return False
     text = clean(question)
-    offered = [found.groups() for found in SLASHED.finditer(text)]
+    if not OFFERING.search(text):
+        return False
+    offered = [re.split("[/|]", found[0]) for found in SLASHED.finditer(text)]
     if listed := LISTED.search(text):
-        offered.append([item.strip(" ().?!") for item in re.split(r"[,;|]", listed[1])])
-    return any(len(items) > 1 and not set(items) <= YES | NO and set(items) != {"and", "or"} for items in offered)
+        offered.append(SIGNS.split(listed[1]))
+    rest = text.partition("?")[2]
+    offered += [items for items in map(SIGNS.split, [*IN_BRACKETS.findall(text), rest]) if not _bare(items).isdisjoint(YES | NO)]
+    offered += [_lettered(text), _items_at_the_end(text, languages)]
+    return any(len(items) > 1 and not _bare(items) <= {*YES, *NO, "and", "or"} for items in offered) or (
+        "asks_list" not in said and _asks_on(rest, languages)  # `Check all that are present.` is known for what it is
+    )
+
+
+def _bare(items):
+    return {item.strip(" ().?!") for item in items} - {""}
+
+
+def _lettered(text):
+    """The items (list of str) behind the letters or numbers of a text that has a first and a second one."""
+    marks = list(LETTERED.finditer(text))
+    if not any({first, second} <= {mark[1] for mark in marks} for first, second in ("ab", "12")):
+        return []
+    return [text[mark.end() : end] for mark, end in zip(marks, [*(mark.start() for mark in marks[1:]), len(text)])]
+
+
+def _items_at_the_end(text, languages):
+    """The items of a list that ends a text, `red, white, pink?`; none where an `and` joins them to one thing, `a, b and c visible?`."""
+    items = [item.strip(" ().?!") for item in re.split("[,、]", IN_BRACKETS.sub("", text).partition("?")[0])][1:]
+    joined = [word for word in table(languages)["and"] if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", items[-1] if items else "")]
+    return items if len(items) > 1 and not joined and all(_is_short(item) for item in items) else []
+
+
+def _is_short(item):
+    return bool(item) and len(item.split()) <= SHORT and not (EAST_ASIAN.search(item) and (len(item) > 6 or item.endswith("吗")))
+
+
+def _asks_on(rest, languages):
+    """Does what follows a question's first question mark ask for more than yes or no? Not how it is to be answered: `Answer in a word.`"""
+    words = set(re.findall(r"[^\W\d_]+", rest))
+    if not words or words & YES and words & NO:
+        return False
+    return pattern((*languages, "en"), "asks_form").match(rest.strip(" (")) is None
 
 
 _LETTERS = _read("en")["rule_letters"]
-_LETTERS_ANYWHERE = re.compile("|".join(_LETTERS), re.IGNORECASE)
 _LONGER = re.compile(
     rf"(?<!\w)(?!(?:{'|'.join(word for words in _LETTERS.values() for word in words)})(?!\w))\w*(?:{'|'.join(_LETTERS)})\w*", re.IGNORECASE
 )
@@ -182,4 +258,5 @@ _LONGER = re.compile(
 
 def without_longer_words(question):
     """A question without the words in which the rules of data/schema.py would find letters that they mean as a word: `encounter`."""
-    return _LONGER.sub("…", question) if _LETTERS_ANYWHERE.search(question) else question
+    text = question.lower()
+    return _LONGER.sub("…", question) if any(letters in text for letters in _LETTERS) else question

@@ -8,6 +8,7 @@ from the experiment's first snippet (equality, or `|gt - pred| <= max(abs_tol, r
 - Of several references (`answers`) the best one counts.
 - Tolerance is for single measurements. Ranges and bounds (`5-10mm`, `<5mm`) are classes and equal only themselves.
 - Counts are whole numbers with a tolerance of their own (default 0): 5 % of 20 would accept 21 instruments.
+- Each yes of the data's languages is a yes, `sí` and `si`, and each no a no.
 - A text with two unrelated numbers means neither of them; the first one doesn't win.
 - An empty prediction is never correct, not even where the answer is empty or `none`: an evaluator that let
   them match gave 100 % to 2,384 empty answers.
@@ -24,7 +25,7 @@ from functools import lru_cache
 
 from config import EvalConfig
 from data.aliases import ALIASES, fold_label, question_template
-from data.language import ENGLISH, EXCLUSIVE, NO, YES
+from data.language import ENGLISH, EXCLUSIVE, NO, YES, same_yes_no
 from data.quantities import parse_count, parse_quantity
 from data.text import CLOSING, clean
 
@@ -240,6 +241,8 @@ def is_correct(question_type, gt, pred, tolerances=EvalConfig(), question=None, 
         return False
     if gt_labels.keys() == pred_labels.keys():
         return True  # before any number is read, so that tolerance can only add to what equality accepts
+    if question_type == "yes_no" and len(gt_labels) == len(pred_labels) == 1:
+        return same_yes_no(*gt_labels, *pred_labels, languages_of(convention))
     same_number = {"size_numeric": _same_size, "count_numeric": _same_count}.get(question_type)
     if same_number is None or not gt_labels:
         return False

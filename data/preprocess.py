@@ -22,6 +22,7 @@ from config import DataConfig, argument_parser, code_facts, load_config, near, s
 from data import answer_space, schema
 from data.asked import rules_verdict, words_verdict
 from data.corrections import corrections_for, describe_unheard, fingerprint, unheard
+from data.language import unread_language, unread_note
 from data.matching import normalize_answer  # noqa: F401  where the user's document imports it from
 from data.rows import junk_reason, read_rows
 from data.rules import has_rule, ordered_types
@@ -35,18 +36,22 @@ def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig(), 
     data section of a configuration, or given ready-made; its corrections are applied. training: these are the training rows.
     Counts: rows, rows by type, corrected answers,
     rows with a constraint by type, rows whose rule has candidates that the space drops (`dropped`) and their questions,
-    spellings folded, placeholders for pictures taken from questions, and ids of the training rows left out by reason (`left_out`).
+    spellings folded, placeholders for pictures taken from questions, ids of the training rows left out by reason (`left_out`), the
+    languages read and rows that name another (`unread`).
     """
     if Path(src).resolve() == Path(dst).resolve():
         raise UserError(f"{dst}: is the input itself; choose another output")
     if space is None:
         space, training = mine_space(train_jsonl or src, settings, others=(src,)), training or not train_jsonl
-    types, constrained, dropped, folded, placeholders, left_out = Counter(), Counter(), Counter(), Counter(), Counter(), {}
+    types, constrained, dropped, folded, placeholders, unread, left_out = *(Counter() for _ in range(6)), {}
+    languages = answer_space.reading_of(space).languages
     corrections = corrections_for(settings, src, train_jsonl)
 
     def enriched_rows():
         for row in read_rows(src, need_answer=False, corrections=corrections, placeholders=placeholders):
             enriched = answer_space.apply(space, row, folded)
+            if languages and (language := unread_language(row, languages)):
+                unread[language] += 1
             if training and "answer_raw" in enriched and (reason := why_untrainable(enriched)):
                 left_out.setdefault(reason, []).append(row["id"])
                 continue
@@ -64,7 +69,8 @@ def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig(), 
     counts |= {"dropped": dropped.total(), "questions_dropped": dict(dropped), "folded": dict(+folded)}
     new = unheard(corrections, src, *training_files(settings, src, train_jsonl))
     counts |= {"corrected": len(corrections), **({"unheard": new} if new else {})}
-    return {**counts, "placeholders": dict(placeholders), "left_out": left_out}
+    counts |= {"placeholders": dict(placeholders), "left_out": left_out}
+    return counts | {"languages": list(languages), "unread": dict(unread)}
 
 
 def training_files(settings, path, *others):
@@ -180,6 +186,8 @@ def describe(split, counts):
     line += answer_space.folding_note(counts["folded"])
     if counts.get("unheard"):
         line += f"\nWARNING: {describe_unheard(counts['unheard'])}"
+    if counts["unread"]:
+        line += f"\nWARNING: {unread_note(counts['unread'], counts['languages'])}"
     if counts["left_out"]:
         line += f"\nWARNING: not trained on: {_left_out_note(counts['left_out'])}; correct these rows, or remove them"
     return line

@@ -25,6 +25,7 @@ class _Words(NamedTuple):
     mm_per_unit: dict
     comparisons: dict
     numbers: dict
+    decimal_commas: frozenset
     quantity: re.Pattern
     before: re.Pattern
     after: re.Pattern
@@ -47,11 +48,12 @@ def _words(languages):
     on_either_side = functools.partial(phrases, "on_either_side", "nearby", languages=languages)
     rest = [phrases(key, languages=languages) for key in ("with_a_length", "zero", "zero_of")]
     quantity = _quantity_pattern(own, mm_per_unit, comparisons)
-    return _Words(mm_per_unit, comparisons, numbers, quantity, on_either_side("before"), on_either_side("after"), *rest, things)
+    commas = frozenset(table((language,))["decimal_comma"] for language in languages)
+    return _Words(mm_per_unit, comparisons, numbers, commas, quantity, on_either_side("before"), on_either_side("after"), *rest, things)
 
 
 def _any_of(words):
-    return "(?:" + "|".join(map(re.escape, sorted(words, key=len, reverse=True))) + ")"  # `<=` before `<`
+    return "(?:" + ("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)") + ")"  # `<=` before `<`
 
 
 def _quantity_pattern(own, units, comparisons):
@@ -73,6 +75,7 @@ MARKS_BEFORE, MARKS_AFTER = set(" .,:;()\"'*_`-=~≈"), set(" .,;!()\"'*_`")
 STRAIGHT = str.maketrans("’“”„", '\'"""')
 PRIME = re.compile(r" ?(['\"])")
 ASIDE = re.compile(r"(.*?) ?[(\[]([^()\[\]]+)[)\]](.*)", re.DOTALL)
+THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}(?:\.[0-9]{3})+(?:,[0-9]+)?")
 LAST_WORD = re.compile(r"(?<!\w)([^\W\d_]+)[ *_`(-]*$")
 LIST_MARK = re.compile(r"[.)]\W*\w")
 
@@ -100,9 +103,9 @@ def parse_quantity(text, question=None, languages=ENGLISH):
 
     Reads units in any case, with or without space (mm, cm, m, µm); ranges with `-`, `–`, `to`, `between … and`; bounds
     as symbols or words; number words zero to ninety-nine; a decimal comma before one or two digits (`1,500` is None: 1.5
-    to some, 1500 to others); a number said twice, `two (2)`. Around it stand words of answer_words.yaml and of the question
-    (str), and no others: `not 5`, `5 inches`, `5 mm²` are None. With a question the things counted have to be its own. A
-    closing question mark doubts a sentence, not a bare number. Never raises.
+    to some, 1500 to others) and, in German and the like, before any (`1.500` is 1500 there); a number said twice, `two (2)`.
+    Around it stand words of the tables and of the question (str), and no others: `not 5`, `5 inches`, `5 mm²` are None. With a
+    question the things counted have to be its own. A closing question mark doubts a sentence, not a bare number. Never raises.
     """
     return _said_once_or_twice(_read_quantity, text, question, languages)
 
@@ -235,12 +238,23 @@ def _value(number, unit, own):
     """The number (str) as a float, in mm if it has a unit; None if it is ambiguous (`1,500`, `1.2.3`) or not finite."""
     value = own.numbers.get(number.replace(" ", "-"))
     if value is None:
-        try:
-            value = float(re.sub(r"^(-?[0-9]+),([0-9]{1,2})$", r"\1.\2", number))
-        except ValueError:
-            return None
+        values = {_read_number(number, comma) for comma in own.decimal_commas}
+        value = values.pop() if len(values) == 1 else None  # `1.500` is one thing in German, another in English
+    if value is None:
+        return None
     value = round(value * own.mm_per_unit[unit if unit in own.mm_per_unit else unit[:-1]], 9) if unit else value
     return float(value) if math.isfinite(value) else None
+
+
+def _read_number(text, decimal_comma):
+    """A number in digits as a float, or None. decimal_comma: `1,500` is 1.5 and `1.500` is 1500; else only one or two digits tell that a
+    comma is a decimal one."""
+    if decimal_comma and THOUSANDS.fullmatch(text):
+        text = text.replace(".", "")
+    try:
+        return float(re.sub(r"^(-?[0-9]+),([0-9]+)$" if decimal_comma else r"^(-?[0-9]+),([0-9]{1,2})$", r"\1.\2", text))
+    except ValueError:
+        return None
 
 
 def _bound(comparison, value, unit):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from data import schema
 from data.aliases import question_template, strip_prefix
 from data.image_copies import join_by_rows, unit
-from data.language import ENGLISH, asked_type, names_answers, pattern, without_longer_words, yes_no_form
+from data.language import ENGLISH, asked_type, names_answers, without_longer_words, wording, yes_no_form, yes_no_spellings
 from data.matching import is_junk, normalize_answer, option_text, question_key, without_letters
 from data.personal import may_be_named
 
@@ -91,7 +91,7 @@ def offers_others(question, key, languages):
 
 
 def _asks_for_list(key, languages):
-    return pattern(languages or ENGLISH, "asks_list").search(key) is not None
+    return "asks_list" in wording(key, languages or ENGLISH)
 
 
 def given_candidates(question_type, row):
@@ -117,7 +117,9 @@ def _candidates(question_type, row):
 def as_the_rules_say(question_type, key, reading=Reading()):
     """The answer space's entry of a question template that training rows never asked."""
     candidates = rule_candidates(question_type, key, reading)
-    return {"type": question_type, "candidates": candidates, "multi_label": False, "spellings": {}}
+    yes_no = tuple(candidates) if question_type == "yes_no" and candidates else ()
+    spellings = yes_no_spellings(yes_no, reading.languages or ENGLISH)
+    return {"type": question_type, "candidates": candidates, "multi_label": False, "spellings": spellings}
 
 
 def rule_candidates(question_type, key, reading=Reading()):

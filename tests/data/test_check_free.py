@@ -61,6 +61,31 @@ def test_questions_that_nobody_understood_are_a_warning_and_never_no_findings(tm
     assert text.startswith("note: ") and "understood" not in text
 
 
+def asked(question, answers, **extra):
+    return [row(f"{n}.jpg", question, answer, **extra) for n, answer in enumerate(answers * 20)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "severity", "said"),
+    [
+        (asked("Ist da Text?", ["ja", "nein"]), (), "WARNING", "train: 40 of 40 rows (100.0%) answer 'ja', 'nein', a yes or no of de"),
+        (asked("Ist da Text?", ["ja", "nein"]), (), "WARNING", "(en); set data.language=de, or [en, de] for both"),
+        (asked("Ist da Text?", ["ja", "nein"]), (), "note", "types come from the answers alone; no question's type was understood"),
+        (asked("Ist da Text?", ["ja", "nein"], language="de"), (), "WARNING", "40 rows name a `language` (de 40)"),
+        (asked("Ist da Text?", ["ja", "nein"], language="de"), ("data.language=de",), None, "language"),
+        (asked("Ist da Text?", ["ja", "nein"]), ("data.language=de",), None, "data.language"),
+        (asked("Where is it?", ["left", "right"]), (), "note", "no question's type was understood, from words of en: see data.language"),
+        (asked("Where is it?", ["left", "right"]), (), None, "yes or no of"),
+        ([*asked("Where is it?", ["left", "right"]), *asked("Is it?", ["yes", "no"])], (), None, "understood"),
+        ([row(f"{n}.jpg", "Is it red, and why?", f"text {n}") for n in range(40)], (), "WARNING", "understood"),
+        ([row(f"{n}.jpg", "What size?", f"text {n}") for n in range(40)], (), None, "understood"),
+    ],
+)  # fmt: skip
+def test_a_language_that_is_not_read_is_told_by_what_is_asked_and_answered(tmp_path, rows, settings, severity, said):
+    found = [text for text in texts(report_on(tmp_path, rows, *settings)) if said in text]
+    assert [text.split(":")[0] for text in found] == ([severity] if severity else []), found
+
+
 @pytest.mark.parametrize(("count", "warned"), [(14, True), (15, False)])
 def test_a_handful_of_rows_is_a_warning(tmp_path, count, warned):
     found = texts(report_on(tmp_path, plain_rows(count)))

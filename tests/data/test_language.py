@@ -3,13 +3,17 @@
 python -m pytest tests/data/test_language.py -v
 """
 
+import re
+from collections import Counter
+
 import pytest
 
 from config import LANGUAGES, DataConfig
 from data import language
 from data.answer_space import apply, conventions, mine, reachable
 from data.language import EXCLUSIVE, names_answers, table, yes_no_answers
-from data.matching import is_correct, judge
+from data.language_file import read_language
+from data.matching import conventions_of, is_correct, judge, labels_of
 from data.quantities import parse_count, parse_quantity
 from data.rules import read_question, rule_type
 from files import UserError
@@ -37,21 +41,48 @@ def test_five_languages_have_what_english_has():
     assert both["yes_no"] == [["ja", "nein"], ["yes", "no"]] and "millimetern" in both["mm_per_unit"][1]
 
 
+YES_NO = 'yes_no: [[sí, "no"], [si, "no"]]'
+TRUE = r'\[\["yes", "no"\]\]; yes, no, on and off without quotes are true and false to YAML: write "no"'
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("was", "text", "message"),
     [
-        ("ask_count: [quanti]", "unknown key ask_count; its keys are those of en.yaml"), ("- a", "no table"),
-        ("yes_no: [[si, no]]", "write words such as \"no\""), ("none: [a]\nnone: [b]", "line 2: none is given twice, first in line 1"),
-        ("none: [a", "not a YAML file"),
+        (YES_NO, "yes_no: [sim, nao]", "yes_no.0: is 'sim'; wanted is a list of pairs, a yes and its no"),
+        (YES_NO, "yes_no: [[yes, no]]", f"yes_no.0.0: is True; wanted is a list of pairs, a yes and its no: {TRUE}"),
+        (YES_NO, "yes_no: {yes: [yes]}", f"yes_no: is {{True: .True.}}; wanted is a list of pairs, a yes and its no: {TRUE}"),
+        (YES_NO, "yes_no: [[a, b, c]]", "yes_no.0: is "), (YES_NO, "yes_no:", "yes_no: is None; wanted"),
+        (YES_NO, "yes_no: [[Sim, não]]", "yes_no.0.0: texts are compared in lower case"),
+        (YES_NO, "", "has no yes_no; write what en.yaml has there"),
+        ("asks_count", "ask_count", r"unknown key 'ask_count' \(did you mean asks_count\?\); its keys are those of en.yaml"),
+        ("kinds: [pólipo", "kind: [pólipo", "unknown key 'things.0.kind'"),
+        ("none: [ninguno", "none: [no, ninguno", r"none.0: is False; wanted is a list of texts: \[one, two\]; yes, no, on"),
+        ("none: [ninguno, ninguna, nada]", "none: nada", "none: is 'nada'; wanted is a list of texts"),
+        ("none: [ninguno", "none: [' ', ninguno", "none.0: an empty entry would be found everywhere"),
+        ("asks_count: [", "asks_count: ['cu(anto', ", r"asks_count: 'cu\(anto' is no pattern \(missing \), unterminated .*put a"),
+        ("asks_count: [", "asks_count: ['x?', ", r"asks_count: 'x\?' is no pattern \(it may be empty"),
+        ("asks_count: [", "asks_count: ['(?P<a>x)', '(?P<a>y)', ", "asks_count: its patterns don't go together"),
+        ("  2: [dos]", "  dos: [2]", "numbers.dos.*: is 'dos'; wanted is a whole number and its words"),
+        ("  10: [cm, ", "  10: cm\n  100: [dm, ", "mm_per_unit.10.*: is 'cm'; wanted is millimetres"),
+        ('  "<": [', '  "<<": [', "comparisons.<<.*wanted is one of"), ("endings: [[s", "endings: [s, [s", "endings.0: is 's'; wanted"),
+        ("none:", "none: [a]\nnone:", "line [0-9]+: none is given twice, first in line"), ("none: [", "none: [[", "not a YAML file"),
+        (None, "- a", "holds no table"), (None, "", "holds no table"),
     ],
 )  # fmt: skip
-def test_a_broken_table_is_named(tmp_path, monkeypatch, text, message):
-    (tmp_path / "it.yaml").write_text(text)
-    (tmp_path / "en.yaml").write_text((language.FOLDER / "en.yaml").read_text())
-    monkeypatch.setattr(language, "FOLDER", tmp_path)
-    with pytest.raises(UserError, match=message) as error:
-        language._read.__wrapped__("it")
-    assert str(error.value).startswith(f"{tmp_path / 'it.yaml'}: ") and "\n" not in str(error.value)
+def test_a_broken_table_is_one_line_with_file_and_key(tmp_path, was, text, message):
+    good = (language.FOLDER / "es.yaml").read_text(encoding="utf-8")
+    assert was is None or was in good
+    (tmp_path / "pt.yaml").write_text(text if was is None else good.replace(was, text, 1), encoding="utf-8")
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'pt.yaml'}: ") + f"({message})") as error:
+        read_language(tmp_path / "pt.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_language_of_ones_own_needs_few_keys(tmp_path):
+    lines = ["yes_no: [[sim, não]]", "none: [nenhum]", "not_relevant: [não relevante]", "asks_count: [quantos?]", "asks_color: [cor]"]
+    (tmp_path / "pt.yaml").write_text("\n".join([*lines, "asks_size: [tamanho]", "mm_per_unit: {1: [mm]}", "opens_yes_no: [há]"]))
+    own = read_language(tmp_path / "pt.yaml")
+    assert own.keys() == table().keys() and own["numbers"] == {} and own["unspaced"] is False
 
 
 # --- types and constraints ---
@@ -100,9 +131,41 @@ def test_none_stands_in_no_list_in_any_language(word):
 
 def test_a_yes_brings_the_no_that_goes_with_it():
     assert yes_no_answers({"ja": 9}, ("de",)) == ["ja", "nein"] and yes_no_answers({"ja": 9}) == []
-    assert yes_no_answers({"否": 1, "无": 2, "有": 5}, ("zh",)) == ["有", "无", "是", "否"]
+    assert yes_no_answers({"否": 1, "无": 2, "有": 5}, ("zh",)) == ["有", "无"], "one yes and one no: the others are spellings of these"
     assert yes_no_answers({"无": 40}, ("zh",)) == [] == yes_no_answers({"none": 3}), "nothing says that it is asked for a yes"
     assert yes_no_answers({"yes": 9, "polyp": 1}) == []
+
+
+SAME = [
+    ("es", {"sí": 12, "si": 20, "no": 14}, ["si", "no"], "sí", "si"),
+    ("zh", {"是": 20, "有": 9, "否": 10, "没有": 5, "无": 4}, ["是", "否"], "无", "否"),
+    (["de", "en"], {"ja": 9, "nein": 11, "yes": 20, "no": 12}, ["yes", "no"], "nein", "no"),
+    (["de", "en"], {"yes": 2, "ja": 3}, ["ja", "nein"], "yes", "ja"),  # too few to close it
+    (["de", "en"], {"ja": 150, "yes": 50, "nein": 50, "vielleicht": 1}, ["ja", "nein"], "no", "nein"),  # with a slip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ask_for", [None, "unseen"])
+@pytest.mark.parametrize(("languages", "said", "candidates", "word", "kept"), SAME)
+def test_every_yes_is_one_label_in_training_and_in_scoring(languages, said, candidates, word, kept, ask_for):
+    question = {"es": "¿Hay un pólipo?", "zh": "图中有息肉吗？"}.get(str(languages), "Ist ein Polyp zu sehen?")
+    space = mine(rows_of(question, list(Counter(said).elements())), DataConfig(language=languages))
+    other = {"es": "¿Hay una pinza?", "zh": "图中有夹子吗？"}.get(str(languages), "Ist eine Zange zu sehen?")
+    row = apply(space, {"question": other if ask_for else question, "answer": word, "image": "x", "id": "x"})
+    assert (row["answer"], row["answer_candidates"]) == (kept, candidates) and reachable(row)
+    judged = judge(
+        [{**row, "qtype": "yes_no", "gt": gt, "pred": pred} for gt in (word, kept) for pred in candidates], conventions=conventions(space)
+    )
+    assert [verdict["correct"] for verdict in judged] == [pred == kept for gt in (word, kept) for pred in candidates]
+    assert ask_for or list(labels_of(word, conventions_of(row, conventions(space)))) == [kept], "one line of a confusion table"
+
+
+def test_other_spellings_of_yes_and_no_are_counted_and_known_where_nobody_trained_on_them():
+    rows = rows_of("¿Hay un pólipo?", ["sí"] * 20 + ["si"] * 12 + ["no"] * 9)
+    assert mine(rows, DataConfig(language="es"))["found"]["folded"] == {"si → sí": 12}
+    assert is_correct("yes_no", "ja", "Yes.", convention={"languages": ["de", "en"]})
+    assert not is_correct("yes_no", "ja", "no", convention={"languages": ["de", "en"]}) and not is_correct("yes_no", "yes", "ja")
+    assert not is_correct("open_ended", "是", "有", convention={"languages": ["zh"]}), "only where yes or no is asked for"
 
 
 # --- what a question asks, by whole words ---
@@ -119,6 +182,43 @@ def test_a_question_that_names_other_answers_is_no_yes_no_question(question):
     space = mine(rows_of("Is there text?", ["yes"]))
     found = apply(space, {"question": question, "answer": "left", "image": "x", "id": "x"})
     assert (found["question_type"], found["answer_candidates"]) == ("open_ended", None)
+
+
+OFFERS = {
+    "en": (
+        "Is there text? What does it say?", "Is there text? Describe it.", "Is it red, white, or yellow?", "Is it red, white, yellow?",
+        "Is it a) forceps b) snare?", "Is it (1) forceps (2) snare?", "Is this it?\nA. forceps\nB. snare", "Is it there (yes/no/unclear)?",
+        "Is it there? Yes, no, unclear", "Is it a grasper|hook?",
+    ),
+    "de": ("Gibt es Schrift? Was steht da?", "Ist es rot, weiß, gelb?", "Ist es a) Zange b) Schlinge?", "Ist es da (ja/nein/unklar)?"),
+    "fr": ("Y a-t-il du texte ? Que dit-il ?", "Est-ce rouge, blanc, bleu ?", "Est-ce pince|anse ?", "Est-ce net (oui/non/incertain) ?"),
+    "es": ("¿Hay texto? ¿Qué dice?", "¿Es rojo, blanco, amarillo?", "¿Es a) pinza b) asa?", "¿Está ahí (sí/no/dudoso)?"),
+    "zh": ("有文字吗？写的是什么？", "是否为红色、白色、黄色？", "是否为a）钳 b）圈套器？", "有息肉吗（是/否/不清楚）？", "是否为左/右？"),
+}  # fmt: skip
+CLOSED = {
+    "en": (
+        "Is there text? Answer yes or no.", "Is there text? (yes/no)", "Is there text? Yes or no?", "Is there text?\nAnswer in a word.",
+        "Is there text? a) yes b) no", "Is it there (yes|no)?", "Are the cystic duct, artery and plate visible?", "Is it 1.5 cm?",
+        "Is the tool, visible in the image, a snare?", "Is there a tool (e.g. snare, hook, clip)?", "Is the CVS (critical view) achieved?",
+    ),
+    "de": ("Ist ein Polyp zu sehen?", "Ist es da (ja/nein)?", "Ist es da? Antworten Sie mit ja oder nein."),
+    "fr": ("Y a-t-il un polype ?", "Y a-t-il un polype (oui/non) ?"),
+    "es": ("¿Hay un pólipo?", "¿Hay un pólipo (sí/no)?"),
+    "zh": ("图中是否有息肉？", "有息肉吗？（是/否）", "有息肉吗？请回答是或否。"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", OFFERS)
+def test_what_a_question_offers_or_asks_beside_yes_and_no_is_seen_in_every_language(language):
+    may_be = lambda question: (
+        "yes_no" in (read_question(question, (language,)).type, read_question(question, (language,)).form and "yes_no")
+    )
+    assert [question for question in OFFERS[language] if may_be(question)] == []
+    assert [question for question in CLOSED[language] if not may_be(question)] == []
+    literal = mine(rows_of("Is there text?", ["yes"]), DataConfig(answer_space="rules"))
+    assert apply(literal, {"question": OFFERS["en"][0], "answer": "?", "image": "x", "id": "x"})["question_type"] == "yes_no", (
+        "to the letter"
+    )
 
 
 def test_a_few_training_answers_say_whether_a_slash_names_answers():
@@ -199,6 +299,22 @@ def test_counts_are_read_in_their_language(languages, question, answer, count):
 def test_sizes_are_read_in_their_language(languages, text, like):
     assert parse_quantity(text, None, (languages,)) == parse_quantity(like) is not None
     assert parse_quantity(text) is None or not text.isascii()
+
+
+@pytest.mark.parametrize(
+    ("languages", "text", "like"),
+    [
+        (["de"], "bis 5 mm", "<=5mm"), (["de"], "≤ 5mm", "<=5mm"), (["de"], "5 bis 10 mm", "5-10mm"), (["de"], "von 5 bis 10 mm", "5-10mm"),
+        (["fr"], "jusqu'à 5 mm", "<=5mm"), (["es"], "hasta 5 mm", "<=5mm"), (["de"], "1.500 mm", "1500mm"),
+        (["de"], "1.500,5 mm", "1500.5mm"),
+        (["de"], "1,5 cm", "1.5 cm"), (["de"], "1.5 cm", "15mm"), (["es"], "1,250 cm", "12.5mm"), (["de"], "0.500 cm", "5mm"),
+        (["en"], "1,500 mm", None), (["en"], "1.500 mm", "1.5mm"), (["en"], "1,5 cm", "15mm"), (["zh"], "1.500 毫米", "1.5mm"),
+        (["de", "en"], "1.500 mm", None), (["de", "en"], "1,5 cm", "15mm"), (["de"], "1.50,5 mm", None), (["de"], "12.34.5 mm", None),
+    ],
+)  # fmt: skip
+def test_sizes_compare_by_value_as_the_language_writes_numbers(languages, text, like):
+    assert is_correct("size_numeric", like or "1500 mm", text, convention={"languages": languages}) is (like is not None)
+    assert parse_quantity(text, None, tuple(languages)) == (like and parse_quantity(like))
 
 
 def test_an_answer_is_judged_in_the_language_that_the_answer_space_names():

@@ -169,7 +169,7 @@ def test_an_enriched_row_holds_the_row_and_what_was_added(tmp_path):
         }
     ]  # fmt: skip
     expected = {"rows": 1, "types": {"yes_no": 1}, "constrained": {"yes_no": 1}, "dropped": 0, "questions_dropped": {}}
-    assert counts == {**expected, "folded": {}, "corrected": 0, "placeholders": {}, "left_out": {}}
+    assert counts == {**expected, "folded": {}, "corrected": 0, "placeholders": {}, "left_out": {}, "languages": ["en"], "unread": {}}
 
 
 @pytest.mark.parametrize(
@@ -584,3 +584,20 @@ def test_what_can_stand_for_no_picture_and_no_patient_is_refused_by_line(tmp_pat
 def test_types_are_listed_in_table_order():
     types = Counter({"zebra": 1, "mcq": 1, "yes_no": 2, "apple": 1, "open_ended": 1})
     assert preprocess.ordered_types(types) == ["yes_no", "mcq", "open_ended", "apple", "zebra"]
+
+
+@pytest.mark.parametrize(
+    ("languages", "named", "remedy"),
+    [
+        ("en", "de", "(de 2) that isn't in data.language and are read as en; set data.language=[en, de]"),
+        ("en", "it", "(it 2) that isn't in data.language and are read as en; write its file in data/languages/ and name it there"),
+        (["zh", "en"], "DE-AT", "(de 2) that isn't in data.language and are read as zh, en; set data.language=[zh, en, de]"),
+        ("de", "de", None), (["en", "de"], " De_CH", None), ("de", None, None),
+    ],
+)  # fmt: skip
+def test_rows_of_a_language_that_is_not_read_are_a_warning_with_the_key(tmp_path, languages, named, remedy):
+    rows = [{"question": "Ist da Text?", "answer": "ja", "image": f"{n}.jpg", "language": named} for n in range(2)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    counts = enrich_jsonl(tmp_path / "rows.jsonl", tmp_path / "out.jsonl", settings=DataConfig(language=languages))
+    warnings = preprocess.describe("train", counts).splitlines()[1:]
+    assert warnings == ([f"WARNING: 2 rows name a `language` {remedy}"] if remedy else [])
