@@ -19,6 +19,7 @@ from evaluation.agreement import agreement
 from evaluation.compare import compare, comparison_table, conclusion, over_seeds, seeds_table
 from evaluation.metrics import aggregate, compare_rows, greedy_comparison, measure, template_of
 from evaluation.predictions import check_asked, check_same_configuration, load_predictions, load_sidecar
+from evaluation.subgroups import subgroup_table, subgroups, with_fields
 from evaluation.text_overlap import text_scores
 from files import UserError, printable, read_jsonl, short, write_json
 
@@ -56,7 +57,10 @@ def load(cfg, path, args, sidecar, space, space_from):
         training = bool(cfg.data.train_jsonl and cfg.data.train_jsonl.is_file() and source.samefile(cfg.data.train_jsonl))
         corrections = corrections_for(cfg.data, source)
         rows, in_data = truth.with_data(rows, path, source, space, sidecar.get("limit"), rules, training, corrections)
+        rows = with_fields(rows, source, args.by, corrections) if args.by else rows
     else:
+        if args.by:
+            raise UserError(f"--by {' '.join(args.by)}: fields are those of the data file; {truth.WAY_IN}")
         rows = truth.completed(rows, path, space)
     partial = check_asked(path, rows, sidecar)
     if source:
@@ -141,6 +145,8 @@ def evaluate(cfg, run, args):
     print("\n".join(about))
     if found["agreement"]:
         print("\n" + tables.agreement_table(found["agreement"]))
+    for name, groups in found["by"].items():
+        print("\n" + subgroup_table(name, groups, found["unit"]))
     if texts:
         print("\n" + tables.text_table(texts))
     more = [
@@ -168,7 +174,8 @@ def measured(cfg, run, args):
         blind_rows, asked = answer_as_the_prior(cfg, judged, args.types, conventions)
     except UserError as error:
         no_prior = str(error)
-    details = measure(judged, compare_rows(judged, conventions))
+    items = compare_rows(judged, conventions)
+    details = measure(judged, items)
     beside_questions(details, judged, blind_rows)
     return {
         "blind_prior": aggregate(blind_rows) if blind_rows else None,
@@ -178,6 +185,7 @@ def measured(cfg, run, args):
         "lenient": score_leniently(judged, run["space"]),
         "reachable": score_reachable(judged),
         "agreement": agreement(judged, cfg.eval, conventions),
+        "by": {name: subgroups(judged, items, name, blind_rows) for name in dict.fromkeys(args.by)},
         "unit": truth.unit_of(judged),
         "details": details,
         "greedy": greedy_comparison(judged, cfg.eval, conventions),
