@@ -7,6 +7,7 @@
     python eval_exp1.py --compare A B                        B against A, row by row, and what can be concluded
     python eval_exp1.py --compare A1 A2 A3 -- B1 B2 B3       the same over several seeds on both sides
     python eval_exp1.py --by stage hospital                  the scores by these columns of the data file, too
+    python eval_exp1.py --recipe medico surgvu25             by the metrics of leaderboards: surgvu25, surgvu26, medico, vqla
     python eval_exp1.py --types rules                        grouped by data/schema.py's rules, as the user's table is
     python eval_exp1.py --summary outputs/metrics*.json      several evaluations in one table, also as CSV or LaTeX (--format)
 
@@ -43,6 +44,7 @@ def parse_arguments():
     types = "group by the file's types (predicted, the default) or by the literal rules of data/schema.py"
     parser.add_argument("--types", choices=["predicted", "rules"], default="predicted", help=types)
     parser.add_argument("--by", metavar="FIELD", nargs="+", default=[], help="the scores by a column of the data file, or several")
+    parser.add_argument("--recipe", metavar="NAME", nargs="+", default=[], help="add a leaderboard's metrics, with its own settings")
     parser.add_argument("--text-metrics", action="store_true", help="add BLEU and ROUGE-L")
     parser.add_argument("--report", metavar="PATH", help="where the HTML report goes, or none (default: output_dir/report.html)")
     parser.add_argument(
@@ -50,7 +52,7 @@ def parse_arguments():
     )
     sides = SIDES if any(text.startswith("--c") for text in sys.argv) else "--"
     args = parser.parse_intermixed_args([sides if text == "--" else text for text in sys.argv[1:]])
-    for files in (args.predictions, args.compare, args.summary, args.by):  # which swallow an override that follows them
+    for files in (args.predictions, args.compare, args.summary, args.by, args.recipe):  # which swallow an override that follows them
         for text in [text for text in files or [] if OVERRIDE.match(text) and not Path(text).exists()]:
             files.remove(text)
             args.overrides.append(text)

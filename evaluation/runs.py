@@ -19,6 +19,7 @@ from evaluation.agreement import agreement
 from evaluation.compare import compare, comparison_table, conclusion, over_seeds, seeds_table
 from evaluation.metrics import aggregate, compare_rows, greedy_comparison, measure, template_of
 from evaluation.predictions import check_asked, check_same_configuration, load_predictions, load_sidecar
+from evaluation.recipes import check_recipe, recipe_scores, recipe_table
 from evaluation.subgroups import subgroup_table, subgroups, with_fields
 from evaluation.text_overlap import text_scores
 from files import UserError, printable, read_jsonl, short, write_json
@@ -44,6 +45,8 @@ def data_file(cfg, args, sidecar, path):
 
 def load_all(cfg, paths, args):
     """The predictions files, each as `load` gives it, by one answer space."""
+    for name in args.recipe:
+        check_recipe(name)
     sidecars = [load_sidecar(path) for path in paths]
     space = truth.space_for(cfg, sidecars, paths)
     return [load(cfg, path, args, sidecar, *space) for path, sidecar in zip(paths, sidecars)]
@@ -145,6 +148,8 @@ def evaluate(cfg, run, args):
     print("\n".join(about))
     if found["agreement"]:
         print("\n" + tables.agreement_table(found["agreement"]))
+    for name, recipe in found["recipes"].items():
+        print("\n" + recipe_table(name, recipe))
     for name, groups in found["by"].items():
         print("\n" + subgroup_table(name, groups, found["unit"]))
     if texts:
@@ -185,6 +190,7 @@ def measured(cfg, run, args):
         "lenient": score_leniently(judged, run["space"]),
         "reachable": score_reachable(judged),
         "agreement": agreement(judged, cfg.eval, conventions),
+        "recipes": {name: recipe_scores(name, judged, blind_rows, cfg.eval, conventions) for name in dict.fromkeys(args.recipe)},
         "by": {name: subgroups(judged, items, name, blind_rows) for name in dict.fromkeys(args.by)},
         "unit": truth.unit_of(judged),
         "details": details,

@@ -28,6 +28,10 @@ LATE = {
     ("data.formats.source_files", "pyarrow"),
     ("data.formats.spreadsheet", "openpyxl"),
     ("data.images", "qwen_vl_utils"),  # brings torchvision
+    ("evaluation.recipes", "bert_score"),
+    ("evaluation.recipes", "nltk"),
+    ("evaluation.recipes", "rouge_score"),
+    ("evaluation.recipes", "sacrebleu"),
     ("evaluation.text_overlap", "rouge_score"),
     ("evaluation.text_overlap", "sacrebleu"),
     ("training.callbacks", "matplotlib"),
