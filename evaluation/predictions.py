@@ -25,7 +25,7 @@ TEXTS = ("gt", "qtype", "question", "image", "greedy", "prompt", "shown")  # sho
 # What is used of a row, and what it mostly is. Prediction writes more, which would only fill memory.
 USED = {"id": str, "pred": str, **dict.fromkeys(TEXTS, str), "group": str, "reachable": bool, "abstained": bool}
 USED |= {"confidence": float, "options": None, "answers": None, "images": None, "answers_by": None, "candidates_top": None}
-USED |= {"box": None, "pred_box": None}
+USED |= {"box": None, "pred_box": None, "answer_set": None, "answer_set_filled": bool, "confidence_calibrated": float}
 REPEATED = {"qtype", "question"}  # which json would copy for every row
 
 
@@ -97,9 +97,11 @@ def _check_kind(key, value, path, line):
         right, wanted = isinstance(value, str) or type(value) is int, "write text or a whole number"
     elif key == "group":
         right, wanted = isinstance(value, str) or type(value) is int, "write the patient's or video's name"
-    elif key in ("abstained", "reachable"):
+    elif key in ("abstained", "reachable", "answer_set_filled"):
         right, wanted = isinstance(value, bool), "write true or false"
-    elif key in ("options", "answers", "images"):
+    elif key == "confidence_calibrated":
+        right, wanted = _is_probability(value), "write a number from 0 to 1, or null"
+    elif key in ("options", "answers", "images", "answer_set"):
         right, wanted = _is_texts(value), "write a list of texts, or leave it out"
     elif key == "answers_by":
         right, wanted = is_by_rater(value), "write {rater: answer}, the answers as text"

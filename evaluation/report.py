@@ -18,6 +18,7 @@ from data.image_names import images_of
 from data.rules import ordered_types
 from data.thumbnails import Thumbnails
 from evaluation.compare import changed_rows, short_p
+from evaluation.confidence import answer_set_notes
 from evaluation.figures import draw_figures
 from evaluation.metrics import compare_rows, template_of
 from evaluation.presence import rows_that_ask
@@ -62,6 +63,7 @@ def write_report(out, cfg, run, images=True):
         about=[public(line) for line in run["about"] if line not in said_elsewhere],
         figures=draw_figures(cfg, run),
         recipe_notes=recipe_notes,
+        set_notes=[*answer_set_notes(run["answer_sets"], run["unit"])] if run["answer_sets"] else [],
         by_notes={name: [*subgroup_notes(name, found, run["unit"])] for name, found in run["by"].items()},
         rows=[*headline(run["details"], run["lenient"], run["gains"], run["blind_prior"], run["reachable"])],
         more=[*further_scores(run["details"], run["greedy"])],

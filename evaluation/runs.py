@@ -4,8 +4,9 @@ if __name__ == "__main__":
     raise SystemExit("not a command; run: python eval_exp1.py")
 
 from collections import Counter
+from types import SimpleNamespace
 
-from config import PublicNames, near, save_run_info
+from config import PublicNames, near, resolve_path, save_run_info
 from data import answer_space
 from data.aliases import question_template
 from data.blind_prior import answer_blindly, blind_prior
@@ -17,7 +18,8 @@ from data.rules import ordered_types
 from evaluation import tables, truth
 from evaluation.agreement import agreement
 from evaluation.compare import compare, comparison_table, conclusion, over_seeds, seeds_table
-from evaluation.metrics import aggregate, compare_rows, greedy_comparison, measure, template_of
+from evaluation.confidence import answer_set_table, answer_sets
+from evaluation.metrics import aggregate, calibration, compare_rows, greedy_comparison, measure, template_of
 from evaluation.predictions import check_asked, check_same_configuration, load_predictions, load_sidecar
 from evaluation.recipes import check_recipe, recipe_scores, recipe_table
 from evaluation.subgroups import subgroup_table, subgroups, with_fields
@@ -50,6 +52,15 @@ def load_all(cfg, paths, args):
     sidecars = [load_sidecar(path) for path in paths]
     space = truth.space_for(cfg, sidecars, paths)
     return [load(cfg, path, args, sidecar, *space) for path, sidecar in zip(paths, sidecars)]
+
+
+def load_sets(cfg, args):
+    """The predictions of --sets, by the data file that their sidecar names where it is there, else by their own word."""
+    path = resolve_path(args.sets, cfg.config_path.parent)
+    sidecar = load_sidecar(path)
+    source = cfg.find(sidecar.get("source"), path.parent)
+    settings = SimpleNamespace(**{**vars(args), "against": source, "predictions": [path]})
+    return load(cfg, path, settings, sidecar, *truth.space_for(cfg, [sidecar], [path]))
 
 
 def load(cfg, path, args, sidecar, space, space_from):
@@ -148,6 +159,8 @@ def evaluate(cfg, run, args):
     print("\n".join(about))
     if found["agreement"]:
         print("\n" + tables.agreement_table(found["agreement"]))
+    if found["answer_sets"]:
+        print("\n" + answer_set_table(found["answer_sets"], found["unit"]))
     for name, recipe in found["recipes"].items():
         print("\n" + recipe_table(name, recipe))
     for name, groups in found["by"].items():
@@ -156,7 +169,7 @@ def evaluate(cfg, run, args):
         print("\n" + tables.text_table(texts))
     more = [
         *tables.notes(scores, found["reachable"]),
-        *tables.more_scores(details, found["greedy"]),
+        *tables.more_scores(details, found["greedy"], found["calibrated"]),
         *tables.lowest_recalls(details),
     ]
     if args.verbose:
@@ -182,6 +195,7 @@ def measured(cfg, run, args):
     items = compare_rows(judged, conventions)
     details = measure(judged, items)
     beside_questions(details, judged, blind_rows)
+    target = ((run["sidecar"].get("config") or {}).get("predict") or {}).get("coverage")
     return {
         "blind_prior": aggregate(blind_rows) if blind_rows else None,
         "gains": compare([blind_rows], [judged]) if blind_rows else None,
@@ -190,12 +204,20 @@ def measured(cfg, run, args):
         "lenient": score_leniently(judged, run["space"]),
         "reachable": score_reachable(judged),
         "agreement": agreement(judged, cfg.eval, conventions),
+        "answer_sets": answer_sets(judged, cfg.eval, conventions, target),
+        "calibrated": calibrated(judged, items),
         "recipes": {name: recipe_scores(name, judged, blind_rows, cfg.eval, conventions) for name in dict.fromkeys(args.recipe)},
         "by": {name: subgroups(judged, items, name, blind_rows) for name in dict.fromkeys(args.by)},
         "unit": truth.unit_of(judged),
         "details": details,
         "greedy": greedy_comparison(judged, cfg.eval, conventions),
     }
+
+
+def calibrated(judged, items):
+    """The `metrics.calibration` of calibrated confidences, or None where prediction applied no temperature."""
+    pairs = [(item, row["confidence_calibrated"]) for item, row in zip(items, judged) if row.get("confidence_calibrated") is not None]
+    return calibration([item._replace(confidence=value) for item, value in pairs])
 
 
 def beside_questions(details, judged, blind_rows):
