@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from config import near
-from files import UserError, read_json
+from files import UserError, hash_of, read_json
 
 FILE = "calibration.json"
 TIES = ("adapter", "answer space", "model files")  # facts of predictions (`prediction.run.run_facts`) that a calibration holds for
@@ -25,11 +25,12 @@ class Section(BaseModel):
 
 class Sets(Section):
     """Of the images that answer sets are calibrated on: `truths` is [probability of the truth, weight], the likeliest first; the
-    weights of an image's rows add to 1. uncoverable: rows whose truth is no candidate."""
+    weights of an image's rows add to 1. uncoverable: rows whose truth is no candidate. images: what `mark` makes of their names."""
 
     clusters: Annotated[int, Field(ge=1)]
     rows: Annotated[int, Field(ge=1)]
     uncoverable: Annotated[int, Field(ge=0)]
+    images: list[str]
     truths: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
 
 
@@ -78,6 +79,11 @@ def other(one, another):
     names = [name for name in TIES if one.get(name) != another.get(name)]
     first, second = one.get("config") or {}, another.get("config") or {}
     return names + sorted(key for key in {*first, *second} if first.get(key) != second.get(key))
+
+
+def mark(row):
+    """What tells a row's image from others without naming it, which may name a patient."""
+    return hash_of(row.get("image") or row["id"])[:16]
 
 
 def rounded(probability):

@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 
 from config import PublicNames, near
 from data import calibration as kept
-from data.calibration import AGAIN, Calibration, Sets, cut, rounded, tempered, tied
+from data.calibration import AGAIN, Calibration, Sets, cut, mark, rounded, tempered, tied
 from data.image_names import images_of
 from data.matching import judge
 from data.rows import read_rows
@@ -116,7 +116,8 @@ def fit_sets(scored, temperature):
     known = np.where(scored.right, tempered(scored.shares, temperature), -1).max(axis=1)
     truths = sorted(zip(known.tolist(), (1 / sizes[scored.clusters]).tolist()), reverse=True)
     truths = [list(pair) for pair in truths if pair[0] >= 0]
-    return Sets(clusters=int((sizes > 0).sum()), rows=len(known), uncoverable=len(known) - len(truths), truths=truths)
+    facts = {"clusters": int((sizes > 0).sum()), "rows": len(known), "uncoverable": len(known) - len(truths)}
+    return Sets(**facts, images=sorted(set(map(mark, scored.rows))), truths=truths)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ def check_apart(cfg, run, sets_run):
         path = getattr(cfg.data, f"{split}_jsonl")
         seen |= dict.fromkeys(_places(read_rows(path, need_answer=False)) if path and path.is_file() else (), "the adapter")
     if both := sorted(_places(sets_run["judged"]) & seen.keys()):
-        what = f"{number(len(both), 'image or group')} of it, such as {both[0]}, chose {seen[both[0]]}"
+        what = f"{len(both):,} images or groups of it, such as {both[0]}, chose {seen[both[0]]}"
         raise UserError(f"{name}: {what}; give predictions about images that chose neither")
 
 

@@ -63,10 +63,11 @@ def auroc_of(items, clusters, chosen):
 # Answer sets
 
 
-def answer_sets(judged, tolerances, conventions, target):
+def answer_sets(judged, tolerances, conventions, target, calibrated_on=0):
     """How often answer sets (`answer_set` of rows) hold the truth, or None where no row has one.
 
-    target: the coverage that they were made for, if it is known. Returns {"target", "without", "overall", "per_type"}: each part has
+    target: the coverage that they were made for, if it is known. calibrated_on: rows about images that the sets were calibrated on.
+    Returns {"target", "calibrated_on", "without", "overall", "per_type"}: each part has
     count, coverage and interval by cluster, over_images (the mean of the images' coverages, which is what was promised), unfilled
     (coverage were empty sets left empty), filled (their number), sizes (mean, median and largest number of answers) and single (the
     share of sets of one answer). without: rows without a set, of which nothing was promised.
@@ -81,7 +82,8 @@ def answer_sets(judged, tolerances, conventions, target):
     kinds = np.array([row["qtype"] for row in rows])
     part = lambda name: _covered([row for row in rows if row["qtype"] == name], covered[kinds == name])
     parts = {name: part(name) for name in ordered_types(set(kinds.tolist()))}
-    return {"target": target, "without": len(judged) - len(rows), "overall": _covered(rows, covered), "per_type": parts}
+    facts = {"target": target, "calibrated_on": calibrated_on, "without": len(judged) - len(rows)}
+    return {**facts, "overall": _covered(rows, covered), "per_type": parts}
 
 
 def _covered(rows, covered):
@@ -118,5 +120,7 @@ def answer_set_notes(found, unit):
     overall = found["overall"]
     yield f"Mean coverage over {unit}: {overall['over_images']:.2%}. Empty sets filled with the likeliest answer: {overall['filled']:,}."
     yield "Promised is the average over images like those of the calibration: not each type, not another hospital or camera."
+    if found["calibrated_on"]:
+        yield f"WARNING: {found['calibrated_on']:,} rows are about images that calibrated these sets: their coverage proves nothing."
     if found["without"]:
         yield f"Without a set, and without a promise: {found['without']:,} rows (free answers, lists by beams)."

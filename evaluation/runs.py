@@ -204,7 +204,7 @@ def measured(cfg, run, args):
         "lenient": score_leniently(judged, run["space"]),
         "reachable": score_reachable(judged),
         "agreement": agreement(judged, cfg.eval, conventions),
-        "answer_sets": answer_sets(judged, cfg.eval, conventions, target),
+        "answer_sets": answer_sets(judged, cfg.eval, conventions, target, run["sidecar"].get("calibrated_on") or 0),
         "calibrated": calibrated(judged, items),
         "recipes": {name: recipe_scores(name, judged, blind_rows, cfg.eval, conventions) for name in dict.fromkeys(args.recipe)},
         "by": {name: subgroups(judged, items, name, blind_rows) for name in dict.fromkeys(args.by)},

@@ -98,6 +98,12 @@ def calibration_for(cfg, facts):
     return found
 
 
+def calibrated_on(rows, cfg, fitted):
+    """How many rows are about images that calibrated the answer sets which they are to get."""
+    known = set(fitted.sets.images) if cfg.predict.coverage is not None else ()
+    return sum(calibration.mark(row) in known for row in rows)
+
+
 def answer_split(cfg, args, adapter, space, max_new_tokens, model_config, processor, out):
     """Write the predictions of a split and their sidecar, unless they are there; True in the process that has the last word.
 
@@ -122,12 +128,15 @@ def answer_split(cfg, args, adapter, space, max_new_tokens, model_config, proces
         if state.is_main_process:
             say_what_is_thinned(rows, cfg)
             stream.start(args.overwrite)
+            if known := calibrated_on(rows, cfg, fitted):
+                print(f"note: {known:,} of these {len(rows):,} rows are about images that calibrated the answer sets, which proves nothing")
     command = shlex.join([*launcher(), *sys.argv])
     with stream.interruption_explained(len(rows), command), errors_explained(LOWER, out.parent):
         model, _ = load_model(cfg, adapter)
         predict(model, dataset, cfg, max_new_tokens, stream, state, fitted)
     if state.is_main_process:
         sidecar = sidecar_facts(cfg, args, rows, len(all_rows), adapter, space, max_new_tokens, facts)
+        sidecar |= {"calibrated_on": calibrated_on(rows, cfg, fitted)} if cfg.predict.coverage else {}
         vouch = lambda: save_run_info(out.with_suffix(".meta.json"), cfg, model.device, **sidecar, predictions_sha256=sha256(out))
         stream.finish(sidecar["ids"], vouch)
         print(describe([row for _, row in read_jsonl(out)], max_new_tokens))
