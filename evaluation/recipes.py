@@ -89,6 +89,8 @@ def check_recipe(name):
     for package in packages.get(name, ()):
         if find_spec(package.replace("-", "_")) is None:
             raise UserError(f"--recipe {name} needs {package}; run: pip install {package}")
+    if name == "surgvu26":
+        check_model(RECIPES[name]["model"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -218,18 +220,26 @@ def mean_bertscore(texts, known, table):
     return math.fsum(max(next(scores) for _ in own) for own in known) / len(known)
 
 
+def check_model(model):
+    """Raise UserError, which says how to get it, where a model is neither a folder nor in the hub's cache: 1.4 GB come only when asked for."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the package reads it: minutes of retries where there is no network
+    from huggingface_hub import try_to_load_from_cache
+
+    if not Path(model).is_dir() and not isinstance(try_to_load_from_cache(model, "config.json"), str):
+        get = f'hf download {model} --include "*.json" "*.txt" "*.safetensors"'
+        raise UserError(f"--recipe surgvu26 needs the model {model}, which isn't in the hub's cache; where there is a network, run: {get}")
+
+
 @cache
 def bert_scorer(model, layers, baseline):
     """bert-score's BERTScorer, loaded once. Raises UserError, which says how to get package or model, where one is missing."""
+    check_model(model)
     from bert_score import BERTScorer
 
-    settings = {"rescale_with_baseline": baseline is not False, "lang": "en"}
     try:
-        return BERTScorer(model, num_layers=layers, baseline_path=baseline or None, **settings)
+        return BERTScorer(model, num_layers=layers, baseline_path=baseline or None, rescale_with_baseline=baseline is not False, lang="en")
     except (OSError, KeyError, ValueError) as error:
-        reason = short(" ".join(str(error).split()), 120)
-        get = f"where there is a network, run once: hf download {model}"
-        raise UserError(f"--recipe surgvu26 needs the model {quoted(model)}, which can't be loaded ({reason}); {get}") from None
+        raise UserError(f"--recipe surgvu26: the model {model} can't be loaded ({short(' '.join(str(error).split()))})") from None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ LATE = {
     ("data.formats.spreadsheet", "openpyxl"),
     ("data.images", "qwen_vl_utils"),  # brings torchvision
     ("evaluation.recipes", "bert_score"),
+    ("evaluation.recipes", "huggingface_hub"),
     ("evaluation.recipes", "nltk"),
     ("evaluation.recipes", "rouge_score"),
     ("evaluation.recipes", "sacrebleu"),

@@ -146,10 +146,14 @@ def test_a_model_that_cannot_be_had_is_refused_with_the_way_to_it(pairs, monkeyp
 def test_missing_packages_and_unknown_recipes_are_one_line(monkeypatch):
     monkeypatch.setattr(recipes, "find_spec", lambda name: None if name == "bert_score" else name)
     check_recipe("medico")
+    monkeypatch.setitem(RECIPES, "surgvu26", {**RECIPES["surgvu26"], "model": "nobody/roberta-none"})
     with pytest.raises(UserError, match="--recipe surgvu26 needs bert-score; run: pip install bert-score"):
         check_recipe("surgvu26")
     with pytest.raises(UserError, match="no such recipe; give surgvu25, surgvu26, medico, vqla"):
         check_recipe("surgvu27")
+    monkeypatch.setattr(recipes, "find_spec", lambda name: name)
+    with pytest.raises(UserError, match="which isn't in the hub's cache; where there is a network, run: hf download nobody/roberta-none"):
+        check_recipe("surgvu26")
 
 
 @pytest.mark.parametrize("gold, said, expected", [("aabbcc", "aaccbb", 1.0), ("aabb", "aaaa", 1 / 3), ("aab", "aax", 1 / 3)])
