@@ -221,7 +221,7 @@ def mean_bertscore(texts, known, table):
 
 
 def check_model(model):
-    """Raise UserError, which says how to get it, where a model is neither a folder nor in the hub's cache: 1.4 GB come only when asked for."""
+    """Raise UserError, which says how to get it, where a model is no folder and not in the hub's cache: 1.4 GB come only when asked for."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the package reads it: minutes of retries where there is no network
     from huggingface_hub import try_to_load_from_cache
 

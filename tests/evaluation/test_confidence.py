@@ -48,6 +48,17 @@ def test_auroc_knows_clusters_and_what_it_cannot_tell():
     assert single[1] - single[0] < 0.6 * (once[1] - once[0])
 
 
+def test_auroc_is_surer_where_every_image_has_right_and_wrong_answers():
+    """What makes all of an image's confidences high or low is no error of their order."""
+    rng = np.random.default_rng(4)
+    level = rng.normal(size=60)
+    confidence = np.concatenate([level + 0.6 + 0.3 * rng.normal(size=60), level])
+    right, image = np.arange(120) < 60, np.tile(np.arange(60), 2)
+    low, high = auroc(confidence, right, image)["interval"][:2]
+    wide = auroc(confidence, right, np.arange(120))["interval"]
+    assert high - low < 0.75 * (wide[1] - wide[0])
+
+
 def test_auroc_s_intervals_hold():
     rng, held = np.random.default_rng(2), 0
     for _ in range(300):
