@@ -175,6 +175,9 @@ class PredictConfig(Section):
     beams: Count = 4
     numeric_grammar: bool = False
     min_confidence: Annotated[Float, Field(gt=0, le=1)] | None = None
+    candidates_kept: Count | Literal["all"] = 5
+    calibrated: bool = False
+    coverage: Annotated[Float, Field(gt=0, lt=1)] | None = None
     max_new_tokens: Count | Literal["auto"] = 4
     batch_size: Count = 4
     tokens_per_row: Count = 4096

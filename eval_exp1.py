@@ -6,6 +6,9 @@
     python eval_exp1.py --predictions A B C                  one configuration, several seeds: mean and deviation
     python eval_exp1.py --compare A B                        B against A, row by row, and what can be concluded
     python eval_exp1.py --compare A1 A2 A3 -- B1 B2 B3       the same over several seeds on both sides
+    python eval_exp1.py --by stage hospital                  the scores by these columns of the data file, too
+    python eval_exp1.py --recipe medico surgvu25             by the metrics of leaderboards: surgvu25, surgvu26, medico, vqla
+    python eval_exp1.py --calibrate                          fit a temperature and answer sets -> calibration.json, for prediction
     python eval_exp1.py --types rules                        grouped by data/schema.py's rules, as the user's table is
     python eval_exp1.py --summary outputs/metrics*.json      several evaluations in one table, also as CSV or LaTeX (--format)
 
@@ -41,19 +44,28 @@ def parse_arguments():
     parser.add_argument("--show", metavar="N", type=int, default=0, help="print the first N mismatches")
     types = "group by the file's types (predicted, the default) or by the literal rules of data/schema.py"
     parser.add_argument("--types", choices=["predicted", "rules"], default="predicted", help=types)
+    calibrate = "fit a temperature to these predictions (default: the validation split's), and answer sets to others of their images"
+    parser.add_argument("--calibrate", action="store_true", help=calibrate)
+    parser.add_argument("--sets", metavar="PATH", help="with --calibrate: predictions about the images that answer sets are fitted to")
+    parser.add_argument("--by", metavar="FIELD", nargs="+", default=[], help="the scores by a column of the data file, or several")
+    parser.add_argument("--recipe", metavar="NAME", nargs="+", default=[], help="add a leaderboard's metrics, with its own settings")
     parser.add_argument("--text-metrics", action="store_true", help="add BLEU and ROUGE-L")
     parser.add_argument("--report", metavar="PATH", help="where the HTML report goes, or none (default: output_dir/report.html)")
     parser.add_argument(
         "--no-images", action="store_true", help="a report without pictures, their names and ids; groups, questions and answers stay"
     )
-    sides = SIDES if any(text.startswith("--c") for text in sys.argv) else "--"
+    sides = SIDES if any(text.startswith("--co") for text in sys.argv) else "--"
     args = parser.parse_intermixed_args([sides if text == "--" else text for text in sys.argv[1:]])
-    for files in (args.predictions, args.compare, args.summary):  # which swallow an override that follows them
+    for files in (args.predictions, args.compare, args.summary, args.by, args.recipe):  # which swallow an override that follows them
         for text in [text for text in files or [] if OVERRIDE.match(text) and not Path(text).exists()]:
             files.remove(text)
             args.overrides.append(text)
     if args.compare:
         args.compare = two_sides(parser, args.compare)
+    if args.sets and not args.calibrate:
+        parser.error("--sets needs --calibrate")
+    if args.calibrate and (args.compare or args.summary or len(args.predictions or []) > 1):
+        parser.error("--calibrate takes one file of predictions, and --sets PATH")
     return args
 
 
@@ -105,12 +117,15 @@ def main():
         paths = files_to_read(cfg, args)
 
     # numpy and scipy take a second: what the user mistyped is said before
-    from evaluation.runs import evaluate, evaluate_pair, evaluate_seeds, load_all, shown
+    from evaluation.calibrate import calibrate
+    from evaluation.runs import evaluate, evaluate_pair, evaluate_seeds, load_all, load_sets, shown
     from evaluation.summary import summary_table
 
     if args.summary:
         return print(summary_table([resolve_path(path, cfg.config_path.parent) for path in args.summary], args.format))
     runs = load_all(cfg, paths, args)
+    if args.calibrate:
+        return calibrate(cfg, runs[0], load_sets(cfg, args) if args.sets else None)
     if args.compare:
         count = len(args.compare[0])
         run = evaluate_pair(cfg, (runs[:count], runs[count:]), args)

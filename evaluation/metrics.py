@@ -21,6 +21,7 @@ from data.aliases import question_template
 from data.matching import conventions_of, is_empty, judge, labels_of, languages_of, normalize_answer
 from data.quantities import parse_count, parse_quantity
 from data.rules import ordered_types
+from evaluation.confidence import auroc_of
 from evaluation.intervals import accuracy_interval, cluster_sums, effective_clusters, macro_interval
 from evaluation.presence import presence, rows_that_ask
 
@@ -342,6 +343,7 @@ def _with_interval(items, clusters, chosen):
     right = [items[index].correct for index in chosen]
     sums = cluster_sums(clusters[chosen], np.ones(len(chosen)), right)
     scores = group_scores([items[index] for index in chosen])
+    scores |= {"auroc": found} if (found := auroc_of(items, clusters, chosen)) else {}
     return scores | {"interval": accuracy_interval(sums), "clusters": len(sums), "effective_clusters": effective_clusters(sums)}
 
 

@@ -7,6 +7,7 @@ rows are about, a data file says: see truth.py.
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
+import math
 import sys
 from collections import Counter
 from pathlib import Path
@@ -24,6 +25,7 @@ TEXTS = ("gt", "qtype", "question", "image", "greedy", "prompt", "shown")  # sho
 # What is used of a row, and what it mostly is. Prediction writes more, which would only fill memory.
 USED = {"id": str, "pred": str, **dict.fromkeys(TEXTS, str), "group": str, "reachable": bool, "abstained": bool}
 USED |= {"confidence": float, "options": None, "answers": None, "images": None, "answers_by": None, "candidates_top": None}
+USED |= {"box": None, "pred_box": None, "answer_set": None, "answer_set_filled": bool, "confidence_calibrated": float}
 REPEATED = {"qtype", "question"}  # which json would copy for every row
 
 
@@ -95,18 +97,30 @@ def _check_kind(key, value, path, line):
         right, wanted = isinstance(value, str) or type(value) is int, "write text or a whole number"
     elif key == "group":
         right, wanted = isinstance(value, str) or type(value) is int, "write the patient's or video's name"
-    elif key in ("abstained", "reachable"):
+    elif key in ("abstained", "reachable", "answer_set_filled"):
         right, wanted = isinstance(value, bool), "write true or false"
-    elif key in ("options", "answers", "images"):
+    elif key == "confidence_calibrated":
+        right, wanted = _is_probability(value), "write a number from 0 to 1, or null"
+    elif key in ("options", "answers", "images", "answer_set"):
         right, wanted = _is_texts(value), "write a list of texts, or leave it out"
     elif key == "answers_by":
         right, wanted = is_by_rater(value), "write {rater: answer}, the answers as text"
+    elif key in ("box", "pred_box"):
+        right, wanted = is_box(value), "write left, top, right, bottom, as numbers"
     elif key == "candidates_top":
         right, wanted = _is_ranking(value), "write a list of [candidate, probability]"
     else:
         return
     if not right:
         raise UserError(f"{path}:{line}: {key} is {quoted(value)}; {wanted}")
+
+
+def is_box(value):
+    """Is it left, top, right, bottom of a box?"""
+    if not isinstance(value, list) or len(value) != 4:
+        return False
+    numbers = all(isinstance(side, int | float) and not isinstance(side, bool) and math.isfinite(side) for side in value)
+    return numbers and value[0] <= value[2] and value[1] <= value[3]
 
 
 def _is_texts(value):

@@ -18,10 +18,13 @@ from data.image_names import images_of
 from data.rules import ordered_types
 from data.thumbnails import Thumbnails
 from evaluation.compare import changed_rows, short_p
+from evaluation.confidence import answer_set_notes
 from evaluation.figures import draw_figures
 from evaluation.metrics import compare_rows, template_of
 from evaluation.presence import rows_that_ask
 from evaluation.provenance import date_of, run_facts, settings_of, title_of
+from evaluation.recipes import recipe_notes
+from evaluation.subgroups import subgroup_notes
 from evaluation.tables import headline, presence_lines
 from files import UserError, atomic_open, printable
 
@@ -59,6 +62,9 @@ def write_report(out, cfg, run, images=True):
         alarms=[public(line) for line in run["alarms"]],
         about=[public(line) for line in run["about"] if line not in said_elsewhere],
         figures=draw_figures(cfg, run),
+        recipe_notes=recipe_notes,
+        set_notes=[*answer_set_notes(run["answer_sets"], run["unit"])] if run["answer_sets"] else [],
+        by_notes={name: [*subgroup_notes(name, found, run["unit"])] for name, found in run["by"].items()},
         rows=[*headline(run["details"], run["lenient"], run["gains"], run["blind_prior"], run["reachable"])],
         more=[*further_scores(run["details"], run["greedy"])],
         missed=cards.missed(),

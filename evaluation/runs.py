@@ -4,8 +4,9 @@ if __name__ == "__main__":
     raise SystemExit("not a command; run: python eval_exp1.py")
 
 from collections import Counter
+from types import SimpleNamespace
 
-from config import PublicNames, near, save_run_info
+from config import PublicNames, near, resolve_path, save_run_info
 from data import answer_space
 from data.aliases import question_template
 from data.blind_prior import answer_blindly, blind_prior
@@ -17,8 +18,11 @@ from data.rules import ordered_types
 from evaluation import tables, truth
 from evaluation.agreement import agreement
 from evaluation.compare import compare, comparison_table, conclusion, over_seeds, seeds_table
-from evaluation.metrics import aggregate, compare_rows, greedy_comparison, measure, template_of
+from evaluation.confidence import answer_set_table, answer_sets
+from evaluation.metrics import aggregate, calibration, compare_rows, greedy_comparison, measure, template_of
 from evaluation.predictions import check_asked, check_same_configuration, load_predictions, load_sidecar
+from evaluation.recipes import check_recipe, recipe_scores, recipe_table
+from evaluation.subgroups import subgroup_table, subgroups, with_fields
 from evaluation.text_overlap import text_scores
 from files import UserError, printable, read_jsonl, short, write_json
 
@@ -43,9 +47,20 @@ def data_file(cfg, args, sidecar, path):
 
 def load_all(cfg, paths, args):
     """The predictions files, each as `load` gives it, by one answer space."""
+    for name in args.recipe:
+        check_recipe(name)
     sidecars = [load_sidecar(path) for path in paths]
     space = truth.space_for(cfg, sidecars, paths)
     return [load(cfg, path, args, sidecar, *space) for path, sidecar in zip(paths, sidecars)]
+
+
+def load_sets(cfg, args):
+    """The predictions of --sets, by the data file that their sidecar names where it is there, else by their own word."""
+    path = resolve_path(args.sets, cfg.config_path.parent)
+    sidecar = load_sidecar(path)
+    source = cfg.find(sidecar.get("source"), path.parent)
+    settings = SimpleNamespace(**{**vars(args), "against": source, "predictions": [path]})
+    return load(cfg, path, settings, sidecar, *truth.space_for(cfg, [sidecar], [path]))
 
 
 def load(cfg, path, args, sidecar, space, space_from):
@@ -56,7 +71,10 @@ def load(cfg, path, args, sidecar, space, space_from):
         training = bool(cfg.data.train_jsonl and cfg.data.train_jsonl.is_file() and source.samefile(cfg.data.train_jsonl))
         corrections = corrections_for(cfg.data, source)
         rows, in_data = truth.with_data(rows, path, source, space, sidecar.get("limit"), rules, training, corrections)
+        rows = with_fields(rows, source, args.by, corrections) if args.by else rows
     else:
+        if args.by:
+            raise UserError(f"--by {' '.join(args.by)}: fields are those of the data file; {truth.WAY_IN}")
         rows = truth.completed(rows, path, space)
     partial = check_asked(path, rows, sidecar)
     if source:
@@ -141,11 +159,17 @@ def evaluate(cfg, run, args):
     print("\n".join(about))
     if found["agreement"]:
         print("\n" + tables.agreement_table(found["agreement"]))
+    if found["answer_sets"]:
+        print("\n" + answer_set_table(found["answer_sets"], found["unit"]))
+    for name, recipe in found["recipes"].items():
+        print("\n" + recipe_table(name, recipe))
+    for name, groups in found["by"].items():
+        print("\n" + subgroup_table(name, groups, found["unit"]))
     if texts:
         print("\n" + tables.text_table(texts))
     more = [
         *tables.notes(scores, found["reachable"]),
-        *tables.more_scores(details, found["greedy"]),
+        *tables.more_scores(details, found["greedy"], found["calibrated"]),
         *tables.lowest_recalls(details),
     ]
     if args.verbose:
@@ -168,8 +192,10 @@ def measured(cfg, run, args):
         blind_rows, asked = answer_as_the_prior(cfg, judged, args.types, conventions)
     except UserError as error:
         no_prior = str(error)
-    details = measure(judged, compare_rows(judged, conventions))
+    items = compare_rows(judged, conventions)
+    details = measure(judged, items)
     beside_questions(details, judged, blind_rows)
+    target = ((run["sidecar"].get("config") or {}).get("predict") or {}).get("coverage")
     return {
         "blind_prior": aggregate(blind_rows) if blind_rows else None,
         "gains": compare([blind_rows], [judged]) if blind_rows else None,
@@ -178,10 +204,20 @@ def measured(cfg, run, args):
         "lenient": score_leniently(judged, run["space"]),
         "reachable": score_reachable(judged),
         "agreement": agreement(judged, cfg.eval, conventions),
+        "answer_sets": answer_sets(judged, cfg.eval, conventions, target, run["sidecar"].get("calibrated_on") or 0),
+        "calibrated": calibrated(judged, items),
+        "recipes": {name: recipe_scores(name, judged, blind_rows, cfg.eval, conventions) for name in dict.fromkeys(args.recipe)},
+        "by": {name: subgroups(judged, items, name, blind_rows) for name in dict.fromkeys(args.by)},
         "unit": truth.unit_of(judged),
         "details": details,
         "greedy": greedy_comparison(judged, cfg.eval, conventions),
     }
+
+
+def calibrated(judged, items):
+    """The `metrics.calibration` of calibrated confidences, or None where prediction applied no temperature."""
+    pairs = [(item, row["confidence_calibrated"]) for item, row in zip(items, judged) if row.get("confidence_calibrated") is not None]
+    return calibration([item._replace(confidence=value) for item, value in pairs])
 
 
 def beside_questions(details, judged, blind_rows):

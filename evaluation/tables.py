@@ -112,7 +112,7 @@ def agreement_table(found):
     return "\n".join(lines)
 
 
-def more_scores(details, greedy):
+def more_scores(details, greedy, calibrated=None):
     """One line for each kind of score that only some files have."""
     overall = details["overall"]
     if lists := overall.get("label_lists"):
@@ -128,6 +128,12 @@ def more_scores(details, greedy):
     if fit := overall.get("calibration"):
         values = f"ECE {fit['ece']:.4f} (15 bins), Brier {fit['brier']:.4f}, AURC {fit['aurc']:.4f}"
         yield f"calibration ({fit['count']} rows with a confidence): {values}"
+    if calibrated:
+        values = f"ECE {calibrated['ece']:.4f}, Brier {calibrated['brier']:.4f}"
+        yield f"calibrated by the temperature of calibration.json ({calibrated['count']} rows): {values}"
+    if told := overall.get("auroc"):
+        ends = "{:.4f} to {:.4f}".format(*told["interval"][:2])
+        yield f"AUROC of confidence for wrong answers: {told['value']:.4f} ({ends}; {told['wrong']:,} wrong, {told['right']:,} right)"
     if held := overall.get("abstention"):
         rest = "nothing answered" if held["accuracy_of_the_rest"] is None else f"accuracy of the rest {held['accuracy_of_the_rest']:.2%}"
         yield f"abstained: {held['abstained']} of {overall['count']}, coverage {held['coverage']:.2%}, {rest}"

@@ -26,7 +26,8 @@ from evaluation.predictions import listed
 from files import UserError, quoted, short
 
 RULES_ALONE = {"mode": "mined", "rows": 0, "questions": {}, "given": {}, "as_the_rules_say": {"questions": 0, "rows": 0}}
-KNOWN = ("question", "image", "images", "group", "options", "answers", "answers_by")  # of a data row, as it is there
+KNOWN = ("question", "image", "images", "group", "options", "answers", "answers_by", "box")  # of a data row, as it is there
+SETS = ("answer_set", "answer_set_filled", "confidence_calibrated")
 WAY_IN = "give the data file that it answers with --against DATA.jsonl"
 
 
@@ -75,7 +76,7 @@ def with_data(rows, path, source, space, limit=None, by_rules=False, training=Fa
     part = limit is not None and len(rows) <= limit and {row.get("id") for row in rows} == set(first)
     asked = {row_id: data[row_id] for row_id in first} if part else data
     check_against(rows, path, asked, source, by_rules, answer_space.conventions(space))
-    believed = ("id", "pred", "greedy", "confidence", "candidates_top", "abstained")
+    believed = ("id", "pred", "greedy", "confidence", "candidates_top", "abstained", "pred_box", *SETS)
     return [{**{key: row[key] for key in believed if key in row}, **data[row["id"]]} for row in rows], len(data)
 
 

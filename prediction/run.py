@@ -12,13 +12,13 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from config import environment_facts, launcher, near, save_run_info
-from data import answer_space
+from config import PredictConfig, environment_facts, launcher, near, save_run_info
+from data import answer_space, calibration
 from data.contents import CACHE, model_hashes
 from data.preprocess import ensure_enriched
 from data.rules import ordered_types
 from dataset import encode_answer, load_dataset, say_what_is_thinned
-from files import hash_of, read_json, read_jsonl, sha256
+from files import UserError, hash_of, read_json, read_jsonl, sha256
 from model.adapter import EXPERIMENT_FILE
 from model.load import device, errors_explained, load_model
 from prediction.decode import answer_questions, image_batches, split_long_trees
@@ -29,7 +29,6 @@ LOWER = (
     "lower predict.batch_size or predict.tokens_per_row and start again, finished batches are kept; if neither is enough, lower "
     "image.max_pixels and train anew"
 )
-TOP = 5  # candidates whose probability a row carries
 DECIMALS = 6
 
 
@@ -42,8 +41,10 @@ def free_limit(cfg, tokenizer, adapter=None):
     return max(len(encode_answer(tokenizer, row["answer"], cfg.answer_prefix)) for row in ensure_enriched(cfg, "train"))
 
 
-def prediction_row(row, answer, min_confidence=None):
+def prediction_row(row, answer, min_confidence=None, predict=PredictConfig(), fitted=None):
     """One line of the predictions file. `gt` is the original answer; of a multiple-choice letter, the option it stands for.
+
+    predict: the configuration's section, of candidates_kept, calibrated and coverage. fitted: the Calibration that these ask for.
 
     confidence and runner_up_confidence are probabilities among the row's candidates, logprob and valid_mass those of the
     unconstrained model (`decode.Answer`); null where they aren't known.
@@ -58,14 +59,49 @@ def prediction_row(row, answer, min_confidence=None):
     values |= {"runner_up": runner_up, "runner_up_confidence": runner_up_confidence}
     values |= {"valid_mass": mass if mass is None else round(mass, DECIMALS), "decoding": answer.decoding}
     if found:
-        values |= {"candidates_top": found[:TOP], "greedy": answer.greedy}
+        everything = [[text, calibration.rounded(value)] for text, value in answer.probabilities()]
+        top = everything if predict.candidates_kept == "all" else found[: predict.candidates_kept]
+        values |= {"candidates_top": top, "greedy": answer.greedy}
+    if fitted:
+        values |= calibrated_values(answer.probabilities(), predict, fitted)
     if answer.decoding == "free":
         values["cut"] = answer.cut  # by max_new_tokens
     if min_confidence is not None:
-        values["abstained"] = confidence is not None and confidence < min_confidence
+        sure = values["confidence_calibrated"] if fitted and predict.calibrated else confidence
+        values["abstained"] = sure is not None and sure < min_confidence
     values["reachable"] = answer_space.reachable(row) if gt is not None else None  # what the row's constraint allows, used or not
     # what evaluation asks of a row: its options, by whose letters an answer may name one, its patient, its references, its images
     return values | {key: row[key] for key in ("options", "group", "answers", "images") if row.get(key) is not None}
+
+
+def calibrated_values(ranking, predict, fitted):
+    """What calibration adds to a row: null where its candidates weren't all scored. ranking: [text, probability], likeliest first."""
+    values = {}
+    if predict.calibrated:
+        shares = calibration.tempered([calibration.rounded(value) for _, value in ranking], fitted.temperature) if ranking else []
+        values["confidence_calibrated"] = round(float(shares[0]), DECIMALS) if ranking else None
+    if predict.coverage is not None:
+        least = calibration.cut(fitted.sets, predict.coverage)
+        texts, filled = calibration.answer_set(ranking, fitted.temperature, least) if ranking else (None, False)
+        values |= {"answer_set": texts, "answer_set_filled": filled}
+    return values
+
+
+def calibration_for(cfg, facts):
+    """The Calibration that predict.calibrated and predict.coverage ask for, None where they don't. facts: of `run_facts`."""
+    if not cfg.predict.calibrated and cfg.predict.coverage is None:
+        return None
+    path = cfg.output_dir / calibration.FILE
+    found = calibration.load(path, facts)
+    if cfg.predict.coverage is not None and found.sets is None:
+        raise UserError(f"predict.coverage: {near(path)} has no answer sets; run eval_exp1.py --calibrate with --sets PATH")
+    return found
+
+
+def calibrated_on(rows, cfg, fitted):
+    """How many rows are about images that calibrated the answer sets which they are to get."""
+    known = set(fitted.sets.images) if cfg.predict.coverage is not None else ()
+    return sum(calibration.mark(row) in known for row in rows)
 
 
 def answer_split(cfg, args, adapter, space, max_new_tokens, model_config, processor, out):
@@ -77,6 +113,8 @@ def answer_split(cfg, args, adapter, space, max_new_tokens, model_config, proces
     state = processes()
     with state.main_process_first():  # one process hashes what is not in the cache
         facts = run_facts(cfg, args, adapter, space, max_new_tokens, model_config)
+        fitted = calibration_for(cfg, facts)
+        facts |= {"calibration": sha256(cfg.output_dir / calibration.FILE)} if fitted else {}
     stream = PredictionStream(out, facts, state.process_index)
     if stream.is_finished(args.overwrite):
         if state.is_main_process:
@@ -90,12 +128,15 @@ def answer_split(cfg, args, adapter, space, max_new_tokens, model_config, proces
         if state.is_main_process:
             say_what_is_thinned(rows, cfg)
             stream.start(args.overwrite)
+            if known := calibrated_on(rows, cfg, fitted):
+                print(f"note: {known:,} of these {len(rows):,} rows are about images that calibrated the answer sets, which proves nothing")
     command = shlex.join([*launcher(), *sys.argv])
     with stream.interruption_explained(len(rows), command), errors_explained(LOWER, out.parent):
         model, _ = load_model(cfg, adapter)
-        predict(model, dataset, cfg, max_new_tokens, stream, state)
+        predict(model, dataset, cfg, max_new_tokens, stream, state, fitted)
     if state.is_main_process:
         sidecar = sidecar_facts(cfg, args, rows, len(all_rows), adapter, space, max_new_tokens, facts)
+        sidecar |= {"calibrated_on": calibrated_on(rows, cfg, fitted)} if cfg.predict.coverage else {}
         vouch = lambda: save_run_info(out.with_suffix(".meta.json"), cfg, model.device, **sidecar, predictions_sha256=sha256(out))
         stream.finish(sidecar["ids"], vouch)
         print(describe([row for _, row in read_jsonl(out)], max_new_tokens))
@@ -103,7 +144,7 @@ def answer_split(cfg, args, adapter, space, max_new_tokens, model_config, proces
     return state.is_main_process
 
 
-def predict(model, dataset, cfg, max_new_tokens, stream, state):
+def predict(model, dataset, cfg, max_new_tokens, stream, state, fitted=None):
     """Answer all batches that `stream` lacks, shared by the processes of `state`, each appended to the stream as it finishes."""
     batches, finished = image_batches(dataset, cfg), stream.finished()
     ids_of = lambda batch: [row["id"] for index in batch for row in dataset.groups[index]]
@@ -115,7 +156,7 @@ def predict(model, dataset, cfg, max_new_tokens, stream, state):
     total = sum(len(ids_of(batch)) for batch in mine)
     with tqdm(total=total, desc="predicting", unit="row", disable=None if state.is_main_process else True) as progress:
         for answers in answer_questions(model, dataset, cfg, cfg.predict.decoding, max_new_tokens, mine):
-            stream.append([prediction_row(row, answer, cfg.predict.min_confidence) for row, answer in answers])
+            stream.append([prediction_row(row, answer, cfg.predict.min_confidence, cfg.predict, fitted) for row, answer in answers])
             progress.update(len(answers))
     state.wait_for_everyone()
 

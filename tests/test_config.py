@@ -41,6 +41,7 @@ DEFAULTS = {
     "data.corrections": None, "data.answer_space": "mined", "data.max_unseen": 0.01, "data.count_margin": 5, "data.max_listed": 20,
     "data.max_frames": None,
     "predict.decoding": "exact", "predict.max_new_tokens": 4, "predict.batch_size": 4,
+    "predict.candidates_kept": 5, "predict.calibrated": False, "predict.coverage": None,
     "eval.numeric_rel_tol": 0.05, "eval.numeric_abs_tol": 0.0, "eval.count_abs_tol": 0,
 }  # fmt: skip
 HISTORICAL = {

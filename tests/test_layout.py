@@ -28,6 +28,11 @@ LATE = {
     ("data.formats.source_files", "pyarrow"),
     ("data.spreadsheet", "openpyxl"),
     ("data.images", "qwen_vl_utils"),  # brings torchvision
+    ("evaluation.recipes", "bert_score"),
+    ("evaluation.recipes", "huggingface_hub"),
+    ("evaluation.recipes", "nltk"),
+    ("evaluation.recipes", "rouge_score"),
+    ("evaluation.recipes", "sacrebleu"),
     ("evaluation.text_overlap", "rouge_score"),
     ("evaluation.text_overlap", "sacrebleu"),
     ("training.callbacks", "matplotlib"),

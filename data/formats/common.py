@@ -16,7 +16,8 @@ from data.rows import junk_reason
 from data.values import with_texts
 from files import UserError, quoted
 
-ROW_KEYS = ("question", "answer", "options", "answers", "group", "box", "stage")  # kept of a JSON of rows
+FIELDS = ("stage", "source", "complexity", "question_class", "hospital", "answer_type", "procedure", "patient")  # to group scores by
+ROW_KEYS = ("question", "answer", "options", "answers", "group", "box", *FIELDS)  # kept of a JSON of rows
 
 
 @dataclass

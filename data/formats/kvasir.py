@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from data.formats import source_files as source
-from data.formats.common import ROW_KEYS, known_split, require_file, slashes
+from data.formats.common import FIELDS, ROW_KEYS, known_split, require_file, slashes
 from data.formats.conversations import conversation_rows
 from files import UserError, short
 
@@ -42,7 +42,7 @@ def read_kvasir_vqa(request):
 def _kvasir_parquet(paths, request):
     embedded = source.EmbeddedImages(request.dst)
     for path in paths:
-        for where, record in source.parquet_records(path, ("image", "question", "answer", "img_id"), ("source",)):
+        for where, record in source.parquet_records(path, ("image", "question", "answer", "img_id"), FIELDS):
             img_id, image = record.pop("img_id"), record.pop("image")
             if request.wants(where, record):
                 record["image"] = embedded.name(source.image_id(img_id, where), source.image_bytes(image, where), where)
@@ -58,7 +58,7 @@ def _csv_rows(table, folder, request):
         if path.suffix.lower() in Image.registered_extensions():
             names[path.stem] = names[path.name] = path.relative_to(folder).as_posix()
     for where, record in source.csv_records(table, ("question", "answer"), IMAGE_COLUMNS, request.say):
-        row = {key: record[key] for key in ("question", "answer", "source") if record.get(key) is not None}
+        row = {key: record[key] for key in ("question", "answer", *FIELDS) if record.get(key) is not None}
         if request.wants(where, record):
             name = next((record[column] for column in IMAGE_COLUMNS if record.get(column)), None)
             if name is None:
@@ -124,7 +124,7 @@ def read_kvasir_vqa_x1(request):
 
 
 def _x1_parquet(paths, request, root):
-    required, optional = ("img_id", "question", "answer"), ("complexity", "question_class", "image")
+    required, optional = ("img_id", "question", "answer"), (*FIELDS, "image")
     embedded = source.EmbeddedImages(request.dst)
     first = next(source.parquet_records(paths[0], required, optional), ("", {}))[1]
     has_images = first.get("image") is not None

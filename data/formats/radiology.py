@@ -39,6 +39,7 @@ def _vqa_rad_json(path, root):
         row |= {"question": record.get("question"), "answer": answer}
         row |= {"split": known_split(record.get("split", phrase_split), where)}
         facts = {"answer_type": record.get("answer_type"), "source_id": record.get("id", record.get("qid"))}
+        facts |= {"question_class": record.get("question_type"), "organ": record.get("image_organ")}
         yield where, row | facts
 
 
@@ -67,6 +68,7 @@ def _slake_rows(paths, root, language):
                 raise UserError(f"{where}: q_lang is {quoted(spoken)}, not en or zh; correct it")
             row = {"image": source.find_image(root, f"imgs/{name}", name), "split": source.split_in_name(path)}
             row |= {"question": record.get("question"), "answer": record.get("answer"), "language": spoken}
-            row |= {"answer_type": record.get("answer_type"), "source_id": record.get("qid")}
+            row |= {"answer_type": record.get("answer_type"), "source_id": record.get("qid"), "question_class": record.get("content_type")}
+            row |= {"organ": record.get("location"), "modality": record.get("modality")}
             row |= {"drop": f"in {spoken}"} if language not in (spoken, "all") else {}
             yield where, row

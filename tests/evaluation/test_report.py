@@ -90,6 +90,7 @@ def evaluate(folder, *arguments):
 
 
 ONE_FILE = SimpleNamespace(against=None, predictions=True, compare=None, types="predicted", text_metrics=False, verbose=False, show=0)
+ONE_FILE.by, ONE_FILE.recipe = [], []
 
 
 def report_of(folder, rows, *overrides, images=True):

@@ -1,0 +1,231 @@
+"""Confidence: AUROC with its interval, a temperature, answer sets; by hand, against scikit-learn, and by simulation.
+
+python -m pytest tests/evaluation/test_confidence.py -v
+"""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from config import EvalConfig, PredictConfig, load_config
+from data import calibration
+from data.calibration import Calibration, Sets, answer_set, cut, rounded, tempered
+from evaluation import calibrate
+from evaluation.confidence import answer_set_table, answer_sets, auroc
+from files import UserError, write_jsonl
+from prediction.decode import Answer
+from prediction.run import calibrated_values, calibration_for, prediction_row
+
+# ---------------------------------------------------------------------------------------------------------------------
+# AUROC
+
+
+def test_auroc_is_scikit_learn_s_ties_included():
+    rng = np.random.default_rng(0)
+    confidence, right = rng.integers(0, 8, 300) / 8, rng.random(300) < 0.7
+    found = auroc(confidence, right, [str(n // 5) for n in range(300)])
+    assert found["value"] == pytest.approx(roc_auc_score(right, confidence)) and (found["right"], found["wrong"]) == (
+        right.sum(),
+        300 - right.sum(),
+    )
+    assert auroc(confidence, right, np.arange(300))["interval"][:2] == pytest.approx(
+        auroc(1 - confidence, ~right, np.arange(300))["interval"][:2]
+    ), "the same question, asked of the other kind"
+
+
+def test_auroc_knows_clusters_and_what_it_cannot_tell():
+    assert auroc([0.5, 0.6], [True, True], ["a", "b"]) is None
+    perfect = auroc([0.9, 0.8, 0.1], [True, True, False], ["a", "b", "c"])
+    assert perfect["value"] == 1 and perfect["interval"][0] < 0.3, "one wrong answer tells little"
+    rng = np.random.default_rng(1)
+    confidence, right = rng.random(60), rng.random(60) < 0.6
+    single = auroc(np.repeat(confidence, 5), np.repeat(right, 5), np.arange(300))["interval"]
+    clustered = auroc(np.repeat(confidence, 5), np.repeat(right, 5), np.repeat(np.arange(60), 5))["interval"]
+    once = auroc(confidence, right, np.arange(60))["interval"]
+    assert clustered[:2] == pytest.approx(once[:2], abs=1e-9), "five copies of an image's row tell no more than one"
+    assert single[1] - single[0] < 0.6 * (once[1] - once[0])
+
+
+def test_auroc_is_surer_where_every_image_has_right_and_wrong_answers():
+    """What makes all of an image's confidences high or low is no error of their order."""
+    rng = np.random.default_rng(4)
+    level = rng.normal(size=60)
+    confidence = np.concatenate([level + 0.6 + 0.3 * rng.normal(size=60), level])
+    right, image = np.arange(120) < 60, np.tile(np.arange(60), 2)
+    low, high = auroc(confidence, right, image)["interval"][:2]
+    wide = auroc(confidence, right, np.arange(120))["interval"]
+    assert high - low < 0.75 * (wide[1] - wide[0])
+
+
+def test_auroc_s_intervals_hold():
+    rng, held = np.random.default_rng(2), 0
+    for _ in range(300):
+        image = np.repeat(np.arange(40), 6)
+        hard = rng.normal(size=40)[image]
+        right = rng.normal(size=240) + 0.7 * hard < 0.7
+        confidence = right + rng.normal(size=240) - 0.7 * hard
+        low, high, _ = auroc(confidence, right, image)["interval"]
+        held += low <= TRUE_AUROC <= high
+    assert 0.92 <= held / 300 <= 0.985
+
+
+def _true_auroc():
+    rng = np.random.default_rng(3)
+    hard = rng.normal(size=400_000)
+    right = rng.normal(size=400_000) + 0.7 * hard < 0.7
+    return roc_auc_score(right, right + rng.normal(size=400_000) - 0.7 * hard)
+
+
+TRUE_AUROC = _true_auroc()
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Temperature and sets
+
+
+def test_tempered_by_hand():
+    assert tempered([0.8, 0.2], 1.0) == pytest.approx([0.8, 0.2])
+    assert tempered([0.8, 0.2], 2.0) == pytest.approx([2 / 3, 1 / 3])  # square roots, 2 to 1
+    assert tempered([1.0, 0.0], 0.5) == pytest.approx([1, 0])
+    assert tempered([[0.8, 0.2, 0], [0.5, 0.25, 0.25]], 2.0)[0] == pytest.approx([2 / 3, 1 / 3, 0])
+
+
+def sets_of(truths, uncoverable=0):
+    """Sets of images; truths: one list of probabilities an image."""
+    pairs = sorted(([value, 1 / len(own)] for own in truths for value in own), reverse=True)
+    rows = sum(map(len, truths)) + uncoverable
+    return Sets(clusters=len(truths), rows=rows, uncoverable=uncoverable, images=[], truths=pairs)
+
+
+def test_cut_is_the_quantile_of_images_with_one_to_come():
+    """Of nine images and the one to come, the least probability of all nine covers nine of ten."""
+    nine = [[value / 10] for value in range(1, 10)]
+    assert cut(sets_of(nine), 0.9) == 0.1 and cut(sets_of(nine), 0.8) == 0.2 and cut(sets_of(nine), 0.89) == 0.1
+    assert cut(sets_of(nine), 0.91) == 0.0, "nine images can't promise more: all candidates"
+    # an image of eight rows weighs as much as one of one
+    assert cut(sets_of([[0.9] * 8, [0.5], [0.4]]), 0.5) == 0.5
+    assert cut(sets_of([[0.9] * 8, [0.5], [0.4]]), 0.25) == 0.9
+
+
+def test_answer_set_holds_what_is_likely_enough_and_never_nothing():
+    ranking = [["a", 0.6], ["b", 0.3], ["c", 0.1]]
+    assert answer_set(ranking, 1.0, 0.3) == (["a", "b"], False)
+    assert answer_set(ranking, 1.0, 0.7) == (["a"], True)
+    assert answer_set(ranking, 1.0, 0.0) == (["a", "b", "c"], False)
+    assert answer_set(ranking, 2.0, 0.3) == (["a", "b"], False)
+
+
+def judged(rng, images, temperature, questions=4):
+    """Judged rows whose truth is drawn from their candidates' probabilities to the power 1 / temperature."""
+    rows = []
+    for image in range(images):
+        for question in range(questions):
+            shares = [rounded(value) for value in sorted(rng.dirichlet([0.5] * 4), reverse=True)]
+            truth = "abcd"[rng.choice(4, p=tempered(shares, temperature))]
+            row = {"id": f"{image}-{question}", "qtype": "mcq", "question": "Which?", "gt": truth, "pred": "a", "correct": truth == "a"}
+            row |= {"image": f"{image}.png", "cluster": f"image {image}.png", "confidence": shares[0]}
+            rows.append(row | {"candidates_top": [list(pair) for pair in zip("abcd", shares)]})
+    return rows
+
+
+FACTS = {"adapter": "A", "answer space": "S", "model files": "M", "config": {"prompt_style": "plain", "predict.coverage": None}}
+SIDECAR = {"made_from": FACTS, "config": {"predict": {"candidates_kept": "all"}}}
+
+
+def run_of(rows, path, sidecar=SIDECAR):
+    return {"judged": rows, "path": path, "sidecar": sidecar, "conventions": None}
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    (tmp_path / "c.yaml").write_text("output_dir: out\ntrain: {eval_images: 150}\n")
+    return load_config(tmp_path / "c.yaml")
+
+
+def test_the_temperature_that_made_the_truths_is_found_and_held_out_scores_improve(cfg, tmp_path):
+    rows = judged(np.random.default_rng(0), 400, 2.5)
+    scored = calibrate.scored_rows(run_of(rows, tmp_path), EvalConfig())
+    assert calibrate.fit_temperature(scored) == pytest.approx(2.5, rel=0.1)
+    temperatures, folds = calibrate.cross_fit(scored)
+    assert len(folds) == 5 and len(set(temperatures.tolist())) == 5
+    for cluster in range(5):
+        assert len(set(temperatures[scored.clusters == cluster].tolist())) == 1, "an image is in one fold"
+    before, after = (calibrate.reliability_of(scored, values) for values in (np.ones(len(rows)), temperatures))
+    assert all(after[key] < before[key] for key in ("nll", "ece", "brier"))
+
+
+def test_the_stage_writes_what_prediction_applies(cfg, tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    calibrate.calibrate(cfg, run_of(judged(rng, 400, 1.5), tmp_path / "p.jsonl"))
+    out = capsys.readouterr().out
+    assert "of 600 rows of 150 images" in out and "1,000 rows of 250 images that chose neither adapter nor temperature" in out
+    told = cfg.model_copy(update={"predict": PredictConfig(calibrated=True, coverage=0.9)})
+    fitted = calibration_for(told, FACTS)
+    new = judged(rng, 400, 1.5)
+    for row in new:
+        row |= calibrated_values(row["candidates_top"], told.predict, fitted)
+    found = answer_sets(new, EvalConfig(), None, 0.9)
+    assert found["overall"]["over_images"] == pytest.approx(0.9, abs=0.03) and found["without"] == 0
+    assert found["overall"]["unfilled"] <= found["overall"]["coverage"] and 1 < found["overall"]["sizes"]["mean"] < 4
+    assert new[0]["confidence_calibrated"] == pytest.approx(
+        tempered([s for _, s in new[0]["candidates_top"]], fitted.temperature)[0], abs=1e-6
+    )
+    table = answer_set_table(found, "images")
+    assert "made for 90%" in table and "not another hospital" in table
+    assert calibration_for(cfg, FACTS) is None, "nothing is applied unasked"
+
+
+def test_where_a_calibration_does_not_hold_is_one_line(cfg, tmp_path):
+    told = cfg.model_copy(update={"predict": PredictConfig(coverage=0.9)})
+    with pytest.raises(UserError, match=r"calibration.json: there is none; .* run eval_exp1.py --calibrate"):
+        calibration_for(told, FACTS)
+    run = run_of(judged(np.random.default_rng(2), 20, 1.0), tmp_path / "p.jsonl")
+    calibrate.calibrate(cfg, run)
+    with pytest.raises(UserError, match="has no answer sets; run eval_exp1.py --calibrate with --sets PATH"):
+        calibration_for(told, FACTS)
+    for changed, said in (({"adapter": "B"}, "adapter"), ({"config": {**FACTS["config"], "prompt_style": "chat"}}, "prompt_style")):
+        with pytest.raises(UserError, match=f"was fitted with other {said}"):
+            calibration_for(told, {**FACTS, **changed})
+    path = cfg.output_dir / calibration.FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), "temperature": -1}))
+    with pytest.raises(UserError, match="temperature is not as it was written"):
+        calibration_for(told, FACTS)
+    for sidecar, said in (({}, "no sidecar"), ({**SIDECAR, "config": {"predict": {"candidates_kept": 5}}}, "likeliest candidates alone")):
+        with pytest.raises(UserError, match=said):
+            calibrate.calibrate(cfg, run_of(run["judged"], tmp_path / "p.jsonl", sidecar))
+
+
+def test_images_that_chose_something_calibrate_no_sets(cfg, tmp_path):
+    rng = np.random.default_rng(3)
+    run, same = (run_of(judged(rng, 30, 1.0), tmp_path / name) for name in ("p.jsonl", "q.jsonl"))
+    with pytest.raises(UserError, match="30 images or groups of it, such as image 0.png, chose the temperature"):
+        calibrate.calibrate(cfg, run, same)
+    others = judged(rng, 30, 1.0)
+    for row in others:
+        row |= {"image": f"o{row['image']}", "cluster": f"image o{row['image']}"}
+    write_jsonl(tmp_path / "train.jsonl", [{"question": "Which?", "answer": "a", "image": "o7.png"}])
+    trained = cfg.model_copy(update={"data": cfg.data.model_copy(update={"train_jsonl": tmp_path / "train.jsonl"})})
+    with pytest.raises(UserError, match="1 images or groups of it, such as image o7.png, chose the adapter"):
+        calibrate.calibrate(trained, run, run_of(others, tmp_path / "q.jsonl"))
+    calibrate.calibrate(cfg, run, run_of(others, tmp_path / "q.jsonl"))
+    assert Calibration(**json.loads((cfg.output_dir / calibration.FILE).read_text())).sets.clusters == 30
+
+
+def test_a_prediction_row_has_the_new_fields_only_when_told():
+    answer = Answer("a", "exact", -0.2, scored=(("a", -0.2), ("b", -2.0), ("c", -20.0)), greedy="a")
+    row = {"id": "0", "question": "Which?", "answer": "a", "answer_raw": "a", "image": "0.png", "question_type": "mcq"}
+    row |= {"answer_candidates": ["a", "b", "c"], "multi_label": False}
+    plain = prediction_row(row, answer)
+    assert not {"answer_set", "confidence_calibrated"} & plain.keys() and plain["candidates_top"][2] == ["c", 0.0]
+    everything = prediction_row(row, answer, predict=PredictConfig(candidates_kept="all"))
+    assert everything["candidates_top"][2][1] == pytest.approx(2.16e-9, rel=0.01), "of a small probability its digits are kept"
+    assert len(prediction_row(row, answer, predict=PredictConfig(candidates_kept=2))["candidates_top"]) == 2
+    facts = {"rows": 2, "clusters": 2, "unit": "images", "folds": [2.0], "before": {}, "after": {}, "predictions": "p", "made_from": {}}
+    fitted = Calibration(temperature=2.0, sets=sets_of([[0.5], [0.3], [0.3], [0.3]]), predictions_of_sets="p", **facts)
+    told = PredictConfig(calibrated=True, coverage=0.8)
+    found = prediction_row(row, answer, 0.8, told, fitted)
+    assert found["confidence"] == plain["confidence"] > 0.8 > found["confidence_calibrated"] and found["abstained"]
+    assert found["answer_set"] == ["a"] and not found["answer_set_filled"] and prediction_row(row, answer, 0.8)["abstained"] is False
+    free = prediction_row({**row, "answer_candidates": None}, Answer("well", "free", -1.0), 0.8, told, fitted)
+    assert free["answer_set"] is None and free["confidence_calibrated"] is None and free["abstained"] is False
