@@ -22,6 +22,7 @@ from evaluation.figures import draw_figures
 from evaluation.metrics import compare_rows, template_of
 from evaluation.presence import rows_that_ask
 from evaluation.provenance import date_of, run_facts, settings_of, title_of
+from evaluation.robustness import about_samples
 from evaluation.tables import headline, presence_lines
 from files import UserError, atomic_open, printable
 
@@ -65,6 +66,7 @@ def write_report(out, cfg, run, images=True):
         examples=cards.examples(),
         changed=cards.changed(),
         sides=sides(run, names),
+        about_samples=about_samples(run["robustness"]["samples"]) if run["robustness"] and run["robustness"]["samples"] else None,
         listed=LISTED,
         first=FIRST,
         facts=run_facts(cfg, run, names),

@@ -19,6 +19,7 @@ from evaluation.agreement import agreement
 from evaluation.compare import compare, comparison_table, conclusion, over_seeds, seeds_table
 from evaluation.metrics import aggregate, compare_rows, greedy_comparison, measure, template_of
 from evaluation.predictions import check_asked, check_same_configuration, load_predictions, load_sidecar
+from evaluation.robustness import robustness, robustness_tables
 from evaluation.text_overlap import text_scores
 from files import UserError, printable, read_jsonl, short, write_json
 
@@ -55,7 +56,8 @@ def load(cfg, path, args, sidecar, space, space_from):
     if source:
         training = bool(cfg.data.train_jsonl and cfg.data.train_jsonl.is_file() and source.samefile(cfg.data.train_jsonl))
         corrections = corrections_for(cfg.data, source)
-        rows, in_data = truth.with_data(rows, path, source, space, sidecar.get("limit"), rules, training, corrections)
+        limit, any_wording = sidecar.get("limit"), args.pair == "wording"
+        rows, in_data = truth.with_data(rows, path, source, space, limit, rules, any_wording, training, corrections)
     else:
         rows = truth.completed(rows, path, space)
     partial = check_asked(path, rows, sidecar)
@@ -143,6 +145,8 @@ def evaluate(cfg, run, args):
         print("\n" + tables.agreement_table(found["agreement"]))
     if texts:
         print("\n" + tables.text_table(texts))
+    if found["robustness"]:
+        print("\n" + robustness_tables(found["robustness"], args.verbose))
     more = [
         *tables.notes(scores, found["reachable"]),
         *tables.more_scores(details, found["greedy"]),
@@ -181,6 +185,7 @@ def measured(cfg, run, args):
         "unit": truth.unit_of(judged),
         "details": details,
         "greedy": greedy_comparison(judged, cfg.eval, conventions),
+        "robustness": robustness(cfg, run, blind_rows) if args.robustness else None,
     }
 
 
@@ -237,7 +242,7 @@ def evaluate_seeds(cfg, runs, args):
 
 def evaluate_pair(cfg, sides, args):
     """Print A's table, evaluate B, and print and write how they compare row by row. sides: (A, B), each one run or several seeds."""
-    truth.check_same_rows([*sides[0], *sides[1]])
+    truth.check_same_rows([*sides[0], *sides[1]], any_wording=args.pair == "wording")
     for runs in sides:
         check_same_configuration(runs)
     first, second = sides[0][0], sides[1][0]
