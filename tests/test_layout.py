@@ -193,6 +193,7 @@ COMMANDS = {
     "data.frames",
     "data.preprocess",
     "data.readers",
+    "data.reword",
     "data.split",
     "data.demo.scenes",
     PRETRAINING,

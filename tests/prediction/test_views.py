@@ -186,7 +186,7 @@ def test_another_strength_is_another_prediction(cfg, rows, setup, tmp_path, monk
     answer = Pass(cfg, rows, tmp_path, setup, monkeypatch)
     answer("jpeg")
     monkeypatch.setitem(perturbations(), "jpeg", {"quality": 50})
-    with pytest.raises(UserError, match="p_jpeg.jsonl: is there, made with other perturbation strength; give"):
+    with pytest.raises(UserError, match="p_jpeg.jsonl: is there, made with other perturbation strength quality; give"):
         answer("jpeg")
     answer("jpeg", overwrite=True)
     assert read_json(tmp_path / "p_jpeg.meta.json")["perturbation"] == {"name": "jpeg", "strength": {"quality": 50}, "seed": 42}
