@@ -49,7 +49,8 @@ def parse_arguments():
     args.perturb = [name for name in args.perturb if not OVERRIDE.match(name)]
     if unknown := [name for name in args.perturb if name not in {*perturbations(), "all"}]:
         parser.error(f"--perturb {unknown[0]}: give some of {', '.join(perturbations())}, or all")
-    args.perturb = [name for name in perturbations() if name in args.perturb or "all" in args.perturb]
+    args.perturb_all = "all" in args.perturb
+    args.perturb = [name for name in perturbations() if args.perturb_all or name in args.perturb]
     if args.limit is not None and args.limit < 1:
         parser.error("--limit must be at least 1")
     if args.question and not args.image:

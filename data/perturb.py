@@ -28,6 +28,10 @@ GAMMA = 2.2  # of a screen: what is linear in light is a power of a pixel's valu
 WARM_WHITE = (255, 252, 246)
 
 
+class NotPossible(UserError):
+    """A perturbation that these rows don't allow, through no fault of theirs."""
+
+
 def random_of(*names):
     """A generator that follows from the names alone, on every machine."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256(" ".join(map(str, names)).encode()).digest()[:8]))
@@ -133,7 +137,7 @@ class Shown:
 def other_pictures(rows, seed, copies=()):
     """{pictures of a row: pictures of another}, tuples of names, drawn among all that share neither patient or video nor a file.
 
-    rows: all of a split. copies: pairs of names of the same picture. Raises UserError where all are of one.
+    rows: all of a split. copies: pairs of names of the same picture. Raises NotPossible where all are of one.
     """
     keys = {tuple(images_of(row)): None for row in rows}
     links = [(f"image {key[0]}", f"image {name}") for key in keys for name in key]
@@ -143,7 +147,9 @@ def other_pictures(rows, seed, copies=()):
     ordered = sorted(keys, key=lambda key: (owners[f"image {key[0]}"], key))
     blocks = [list(some) for _, some in groupby(ordered, key=lambda key: owners[f"image {key[0]}"])]
     if len(blocks) < 2:
-        raise UserError(f"other_image: the {len(ordered):,} pictures of this split are of one patient or video; there is no other to show")
+        raise NotPossible(
+            f"other_image: the {len(ordered):,} pictures of this split are of one patient or video; there is no other to show"
+        )
     donors, start = {}, 0
     for block in blocks:
         for key in block:

@@ -79,10 +79,11 @@ def _turns(languages):
 def turned(text, languages, back=False):
     """A label or a list of labels (`a; b`) after a turn by 90° counter-clockwise (back: before it); None where other text names a place."""
     to, source, places = _turns(languages)
-    moved = [(source if back else to).get(label.strip().lower(), label.strip()) for label in text.split(";")]
-    if any(places.search(label) and label.strip().lower() not in to for label in text.split(";")):
+    labels = [label.strip() for label in text.split(";")]
+    if any(places.search(label) and label.lower() not in to for label in labels):
         return None
-    return "; ".join(moved) if ";" in text or moved[0] != text.strip() else text
+    moved = [(source if back else to).get(label.lower(), label) for label in labels]
+    return text if moved == labels else "; ".join(moved)
 
 
 def move(name, text, languages, back=False):

@@ -126,8 +126,8 @@ def paired(judged, rows, conventions):
         | {
             "plain": item["a"],
             "perturbed": item["b"],
-            "drop": -item["difference"],
-            "interval": [-item["interval"][1], -item["interval"][0], item["interval"][2]],
+            "drop": 0.0 - item["difference"],
+            "interval": [0.0 - item["interval"][1], 0.0 - item["interval"][0], item["interval"][2]],
         }
     )
     return {

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from config import environment_facts, launcher, near, save_run_info
 from data import answer_space
 from data.contents import CACHE, model_hashes
+from data.perturb import NotPossible
 from data.preprocess import ensure_enriched
 from data.rules import ordered_types
 from dataset import encode_answer, load_dataset, say_what_is_thinned
@@ -75,8 +76,8 @@ def answer_split(cfg, args, adapter, space, max_new_tokens, model_config, proces
     """Write the predictions of a split, and those of `args.perturb` beside them, with their sidecars, unless they are there; True in
     the process that has the last word.
 
-    args: the script's arguments `split`, `limit`, `overwrite` and `perturb`. Raises UserError where `out` holds predictions that were
-    made from something else.
+    args: the script's arguments `split`, `limit`, `overwrite`, `perturb`, and `perturb_all`, with which a perturbation that these rows
+    don't allow is a note. Raises UserError where `out` holds predictions that were made from something else.
     """
     state = processes()
     with state.main_process_first():  # one process hashes what is not in the cache
@@ -89,9 +90,16 @@ def answer_split(cfg, args, adapter, space, max_new_tokens, model_config, proces
     elif state.is_main_process:
         print(f"{near(out)} is there already, made from just this; --overwrite makes it anew")
     for name in args.perturb or ():
-        with state.main_process_first():
-            view = perturbed(name, cfg, job.all_rows, args.limit)
-        answer_view(job, view, out)
+        try:
+            with state.main_process_first():
+                view = perturbed(name, cfg, job.all_rows, args.limit)
+        except NotPossible as error:
+            if not args.perturb_all:  # asked for by its name
+                raise
+            if state.is_main_process:
+                print(f"note: {error}")
+        else:
+            answer_view(job, view, out)
     return state.is_main_process
 
 

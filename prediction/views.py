@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from data.contents import CACHE, picture_hashes
-from data.perturb import Shown, other_pictures, perturbations
+from data.perturb import NotPossible, Shown, other_pictures, perturbations
 from data.reword import wordings_of
 from data.sides import MOVES, SIDES_FILE, moved_back, moved_row
-from files import UserError, hash_of, sha256
+from files import hash_of, sha256
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def plain(rows):
 
 
 def perturbed(name, cfg, all_rows, limit=None):
-    """The View of a perturbation. all_rows: of the split, enriched; limit: so many are asked. Raises UserError where none can be."""
+    """The View of a perturbation. all_rows: of the split, enriched; limit: so many are asked. Raises NotPossible where none can be."""
     rows, seed = all_rows[:limit], cfg.train.seed
     facts = {"name": name, "strength": perturbations()[name], "seed": seed}
     facts |= {"sides": sha256(SIDES_FILE)} if name in MOVES else {}
@@ -68,7 +68,7 @@ def perturbed(name, cfg, all_rows, limit=None):
     asked = [(moved_row(name, row, languages) if name in MOVES else row, row) for row in rows]
     asked = [(row, own) for row, own in asked if row is not None]
     if not asked:
-        raise UserError(f"{name}: every row asks for a side or a place that data/sides.yaml can't move; there is nothing to predict")
+        raise NotPossible(f"{name}: every row asks for a side or a place that data/sides.yaml can't move; there is nothing to predict")
     note = left_out(len(rows) - len(asked), rows, "their sides or places can't be moved with the picture (data/sides.yaml)")
     places = {row["id"]: (0, own) for row, own in asked}
     return View([name], [row for row, _ in asked], places, shown, facts, note, languages)
@@ -78,7 +78,7 @@ def _reworded(rows, facts):
     """All other wordings of the rows, one file for each first, second, … wording. Rows without any are left out."""
     most = max((len(wordings_of(row)) for row in rows), default=0)
     if not most:
-        raise UserError("reworded: no question of this split has other wordings; add them to data/rewordings.yaml, or to the rows")
+        raise NotPossible("reworded: no question of this split has other wordings; add them to data/rewordings.yaml, or to the rows")
     asked, places = [], {}
     for row in rows:
         for number, wording in enumerate(wordings_of(row)):

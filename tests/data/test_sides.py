@@ -65,6 +65,8 @@ def test_a_turn_moves_whole_labels():
         assert (place[new_row], place[new_column]) == (2 - column, row), label
         assert turned(found, EN, back=True) == label
     assert turned("top", EN) == "left" and turned("Bottom-Left", EN) == "bottom-right" and turned("3", EN) == "3"
+    for text in ("Which color? If more than one separate with ;", "red;pink"):
+        assert turned(text, EN) == text, "nothing moves"
     assert turned("upper-left; center", EN) == "lower-left; center"
     assert turned("somewhere at the top", EN) is None and turned("Is it above the clip?", EN) is None
 

@@ -4,6 +4,7 @@ python -m pytest tests/prediction/test_views.py -v
 """
 
 import json
+import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import make_experiment, random_model
 
+import predict_exp1
 from data.perturb import perturbations
 from data.preprocess import ensure_enriched
 from data.reword import wordings_of
@@ -123,6 +125,29 @@ def test_what_cant_be_asked_is_an_error(cfg, rows):
             perturbed(name, cfg, some)
 
 
+@pytest.mark.parametrize(
+    "arguments, names",
+    [
+        (["--perturb", "flip", "black", "predict.batch_size=2"], ["black", "flip"]),
+        (["--perturb", "jpeg", "all"], list(perturbations())),
+        ([], []),
+    ],
+)
+def test_perturbations_are_named_and_overrides_may_follow(arguments, names, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["predict_exp1.py", *arguments])
+    args = predict_exp1.parse_arguments()
+    assert (args.perturb, args.perturb_all) == (names, "all" in arguments)
+    assert args.overrides == [text for text in arguments if "=" in text]
+
+
+@pytest.mark.parametrize("arguments", [["--perturb", "blurr"], ["--perturb", "black", "--image", "a.jpg", "--question", "Why?"]])
+def test_what_cant_be_perturbed_is_refused_at_once(arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["predict_exp1.py", *arguments])
+    with pytest.raises(SystemExit):
+        predict_exp1.parse_arguments()
+    assert "--perturb" in capsys.readouterr().err.splitlines()[-1]
+
+
 # --- one pass, several files
 
 
@@ -180,6 +205,21 @@ def test_one_pass_fills_a_file_for_each_wording_and_goes_on_after_a_kill(cfg, ro
     (tmp_path / "p_reworded_2.jsonl").unlink()
     assert again("reworded") == expected and len(again.computed) == 4
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_of_all_perturbations_one_that_the_rows_dont_allow_is_a_note(cfg, rows, setup, tmp_path, monkeypatch, capsys):
+    """Asked for by its name, it is an error; what came before it is there."""
+    answer = Pass(cfg, [{**row, "group": "P1"} for row in rows], tmp_path, setup, monkeypatch)
+    monkeypatch.setattr(run, "run_facts", lambda *args: {"adapter": "a"})
+    monkeypatch.setattr(run, "ensure_enriched", lambda *args: answer.rows)
+    monkeypatch.setattr(run, "processes", lambda: ONE)
+    args = SimpleNamespace(split="train", limit=None, overwrite=False, perturb=["other_image", "black"], perturb_all=True)
+    assert run.answer_split(cfg, args, None, {}, 4, setup[2], setup[0], answer.out)
+    assert "note: other_image: the 4 pictures of this split are of one patient" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.glob("*.jsonl")} == {"p.jsonl", "p_black.jsonl"}
+    args.perturb, args.perturb_all = ["other_image"], False
+    with pytest.raises(UserError, match="^other_image: the 4 pictures"):
+        run.answer_split(cfg, args, None, {}, 4, setup[2], setup[0], answer.out)
 
 
 def test_another_strength_is_another_prediction(cfg, rows, setup, tmp_path, monkeypatch, capsys):
