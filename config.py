@@ -45,7 +45,13 @@ CODE = {
     "evaluate": ("data/*.py", "data/*.yaml", "data/languages/*.yaml", "evaluation/*.*", "eval_exp1.py"),
 }
 # What decides nothing that a stage writes.
-TELLS = ("model/merge.py", "model/on_disk.py", *(f"training/{name}.py" for name in ("cost", "dry_run", "fits", "report_to", "sanity")))
+_TABLES = ("perturbations", "rewordings", "sides")  # what they decide stands in the record of the predictions that they perturb
+TELLS = (
+    "model/merge.py",
+    "model/on_disk.py",
+    *(f"data/{name}.yaml" for name in _TABLES),
+    *(f"training/{name}.py" for name in ("cost", "dry_run", "fits", "report_to", "sanity")),
+)
 
 
 def _not_bool(value):

@@ -8,7 +8,7 @@ answer's tokens and EOS elsewhere.
 
 import random
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, combinations, groupby
 
 from files import UserError, quoted, run_script, short, use_color  # first: from here on a missing package is one line
@@ -148,13 +148,24 @@ class VQADataset(Dataset):
 
     first_draw: the draw that the first epoch takes; default: of all epochs' the one with the heaviest micro-batch, so that the
     first step of a training needs the most memory. drawn_bs: the train.train_bs by whose micro-batches that was chosen. A run that is
-    resumed keeps its own of both.
+    resumed keeps its own of both. shown: a `perturb.Shown` that puts something else in the pictures' place.
     """
 
     def __init__(
-        self, rows, processor, cfg, sizes, model_config, supervised=True, training=False, world_size=1, first_draw=None, drawn_bs=None
+        self,
+        rows,
+        processor,
+        cfg,
+        sizes,
+        model_config,
+        supervised=True,
+        training=False,
+        world_size=1,
+        first_draw=None,
+        drawn_bs=None,
+        shown=None,
     ):
-        self.processor, self.cfg, self.supervised, self.training = processor, cfg, supervised, training
+        self.processor, self.cfg, self.supervised, self.training, self.shown = processor, cfg, supervised, training, shown
         self.shared, self.attention_par = why_rows_stay_plain(model_config) is None, attention_par(model_config)
         self.images_per_step = cfg.train.train_bs * cfg.train.grad_accum * world_size
         self.image_root = cfg.image_folder()
@@ -196,7 +207,7 @@ class VQADataset(Dataset):
 
     def images(self, row):
         """Names of the images that are read for a row."""
-        return images_of(row, self.cfg.data.max_frames)
+        return images_of(self.shown.instead(row) if self.shown else row, self.cfg.data.max_frames)
 
     def prefix_length(self, row):
         names = self.images(row)
@@ -214,6 +225,7 @@ class VQADataset(Dataset):
 
     def _count_tokens(self, name, size):
         try:
+            size = self.shown.size(size) if self.shown else size
             return image_token_count(size, self.cfg.image, *patch_sizes(self.processor))
         except UserError as error:
             raise UserError(f"image {short(name)}: {error}") from None
@@ -275,7 +287,8 @@ class VQADataset(Dataset):
         """One image, or list of k: its rows, tree, and the processor's `pixel_values` (patches, 1176) and `image_grid_thw` (k, 3)."""
         rows = self.groups[index]
         names, (patch_size, merge_size) = self.images(rows[0]), patch_sizes(self.processor)
-        loaded = [load_image(image_path(self.image_root, name), self.cfg.image, patch_size) for name in names]
+        change = lambda name: self.shown and partial(self.shown.change, name)
+        loaded = [load_image(image_path(self.image_root, name), self.cfg.image, patch_size, change(name)) for name in names]
         pixels = self.processor.image_processor(images=loaded, do_resize=False, return_tensors="pt")
         tree, leaves = self.tree(rows)
         input_ids, labels = tree.input_ids, tree.labels
@@ -329,7 +342,9 @@ def _images_once(items):
 
 def load_dataset(rows, processor, cfg, model_config=None, **kwargs):
     """A VQADataset of enriched rows, after every image has been checked; by default for the configured model. kwargs go to VQADataset."""
-    sizes = check_images(rows, cfg.image_folder(), cfg.output_dir / "data" / "images.json", cfg.data.max_frames)
+    shown = kwargs.get("shown")
+    seen = [shown.instead(row) for row in rows] if shown else rows
+    sizes = check_images(seen, cfg.image_folder(), cfg.output_dir / "data" / "images.json", cfg.data.max_frames)
     return VQADataset(rows, processor, cfg, sizes, model_config or load_model_config(cfg), **kwargs)
 
 

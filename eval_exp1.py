@@ -9,6 +9,8 @@
     python eval_exp1.py --by stage hospital                  the scores by these columns of the data file, too
     python eval_exp1.py --recipe medico surgvu25             by the metrics of leaderboards: surgvu25, surgvu26, medico, vqla
     python eval_exp1.py --calibrate                          fit a temperature and answer sets -> calibration.json, for prediction
+    python eval_exp1.py --compare A B --pair wording         the same, where B asks the questions in other words
+    python eval_exp1.py --robustness                         beside what predict_exp1.py --perturb made of the same rows
     python eval_exp1.py --types rules                        grouped by data/schema.py's rules, as the user's table is
     python eval_exp1.py --summary outputs/metrics*.json      several evaluations in one table, also as CSV or LaTeX (--format)
 
@@ -38,6 +40,9 @@ def parse_arguments():
     files.add_argument("--predictions", metavar="PATH", nargs="+", help=f"evaluate this, or several seeds {default}")
     files.add_argument("--compare", metavar="FILE", nargs="+", help="A B: evaluate B, and compare it with A row by row; seeds: A… -- B…")
     files.add_argument("--summary", metavar="METRICS", nargs="+", help="compare metrics files instead")
+    parser.add_argument("--pair", choices=["wording"], help="--compare: rows of one id are pairs though their questions differ")
+    perturbed = "add what other pictures and other words change: predictions of --perturb, which lie beside"
+    parser.add_argument("--robustness", action="store_true", help=perturbed)
     parser.add_argument("--format", choices=["text", "csv", "latex"], default="text", help="how --summary is printed")
     parser.add_argument("--against", metavar="DATA", help="the data file that the predictions answer: what it says is believed")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every score, not the accuracies only")
@@ -60,6 +65,10 @@ def parse_arguments():
         for text in [text for text in files or [] if OVERRIDE.match(text) and not Path(text).exists()]:
             files.remove(text)
             args.overrides.append(text)
+    if args.pair and not args.compare:
+        parser.error("--pair wording belongs to --compare A B")
+    if args.robustness and (args.compare or args.summary or len(args.predictions or ()) > 1):
+        parser.error("--robustness is about one predictions file, and what lies beside it")
     if args.compare:
         args.compare = two_sides(parser, args.compare)
     if args.sets and not args.calibrate:

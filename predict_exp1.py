@@ -5,11 +5,13 @@
     torchrun --nproc_per_node=4 predict_exp1.py                      four processes share the images
     python predict_exp1.py --image FILE --question "Is there a polyp?"              one question; --interactive for more; a clip's
                                                                                     frames: --image FILE FILE …
+    python predict_exp1.py --perturb all                             also with other, black and spoilt pictures and in other words
 
 Reads the rows of data.<split>_jsonl and output_dir/adapter; writes output_dir/predictions.jsonl (another split or adapter:
 predictions_<split>_<adapter>.jsonl) and, beside it, a .meta.json with the ids it was asked for, how it answered and from what. A run
 that was killed goes on where it was when it is started again; predictions that are there are not made twice, and others made from
-something else are replaced with --overwrite only.
+something else are replaced with --overwrite only. What --perturb NAME makes lies beside the plain predictions, as <their name>_NAME,
+for eval_exp1.py --robustness; strengths are in data/perturbations.yaml.
 """
 
 import re
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from config import SPLITS, argument_parser, check_environment, load_config, near
 from data.contents import CACHE, weights_hash
+from data.perturb import perturbations
 from files import run_script
 from model.on_disk import check_adapter_folder, check_model_folder, refuse_other_base
 from prediction.setup import adapter_folder, image_file, output_path, space_of
@@ -33,6 +36,7 @@ def parse_arguments():
     parser.add_argument(
         "--overwrite", action="store_true", help="replace predictions that were made from something else, or make them anew"
     )
+    parser.add_argument("--perturb", nargs="+", default=[], metavar="NAME", help=f"also: {', '.join(perturbations())}; or all")
     parser.add_argument("--image", nargs="+", metavar="FILE", help="ask about this image, or these in order, instead of a split")
     parser.add_argument("--question", metavar="TEXT", help="the question about it")
     parser.add_argument("--candidates", metavar="A,B,C", help="its valid answers, by commas (default: what the answer space knows)")
@@ -41,6 +45,12 @@ def parse_arguments():
     keys = [name for name in args.image or () if OVERRIDE.match(name) and not Path(name).is_file()]
     if keys:  # after a list of files overrides look like more of them
         args.image, args.overrides = [name for name in args.image if name not in keys], [*keys, *args.overrides]
+    args.overrides += [text for text in args.perturb if OVERRIDE.match(text)]
+    args.perturb = [name for name in args.perturb if not OVERRIDE.match(name)]
+    if unknown := [name for name in args.perturb if name not in {*perturbations(), "all"}]:
+        parser.error(f"--perturb {unknown[0]}: give some of {', '.join(perturbations())}, or all")
+    args.perturb_all = "all" in args.perturb
+    args.perturb = [name for name in perturbations() if args.perturb_all or name in args.perturb]
     if args.limit is not None and args.limit < 1:
         parser.error("--limit must be at least 1")
     if args.question and not args.image:
@@ -49,6 +59,8 @@ def parse_arguments():
         parser.error("--image needs --question TEXT or --interactive")
     if args.candidates and not (args.question or args.interactive):
         parser.error("--candidates needs --question TEXT or --interactive")
+    if args.perturb and args.image:
+        parser.error("--perturb is about a split; leave --image out")
     return args
 
 
@@ -103,7 +115,8 @@ def main():
         with errors_explained("lower image.max_pixels"):
             return ask(load_model(cfg, adapter)[0], processor, cfg, space, args, limit)
     if answer_split(cfg, args, adapter, space, limit, model_config, processor, out):  # in one process of several
-        print(f"next: {cfg.command('eval_exp1.py', '--predictions', near(out), '--against', near(cfg.split_path(args.split)))}")
+        options = ["--predictions", near(out), "--against", near(cfg.split_path(args.split)), *["--robustness"] * bool(args.perturb)]
+        print(f"next: {cfg.command('eval_exp1.py', *options)}")
 
 
 if __name__ == "__main__":

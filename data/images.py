@@ -266,8 +266,11 @@ def image_token_count(size, image_cfg, patch_size=14, merge_size=2):
     return new_height * new_width // factor**2
 
 
-def load_image(path, image_cfg, patch_size=14):
-    """Open an image as RGB, resized to the configured pixel limits. Returns a PIL image with sides divisible by 28."""
+def load_image(path, image_cfg, patch_size=14, change=None):
+    """Open an image as RGB, resized to the configured pixel limits. Returns a PIL image with sides divisible by 28.
+
+    change: what is done to the RGB picture before that (`perturb.Shown.change`).
+    """
     from qwen_vl_utils.vision_process import fetch_image
 
     try:
@@ -276,5 +279,6 @@ def load_image(path, image_cfg, patch_size=14):
         raise UserError(f"image {path} can't be read any more ({error.strerror}); put it back and start again") from None
     except BadImage as error:
         raise UserError(f"image {path} {error.clause}") from None
+    image = change(image) if change else image
     limits = {"min_pixels": image_cfg.min_pixels, "max_pixels": image_cfg.max_pixels}
     return fetch_image({"image": image, **limits}, image_patch_size=patch_size)

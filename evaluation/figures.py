@@ -40,6 +40,7 @@ def draw_figures(cfg, run):
             "calibration": _svg(reliability(fit)) if fit else None,
             "coverage": _svg(risk_coverage_curve(fit)) if fit else None,
             "loss": _svg(loss_curve(state)) if state else None,
+            "robustness": _svg(drops(run["robustness"], run["blind_prior"])) if run["robustness"] else None,
         }
 
 
@@ -59,6 +60,26 @@ def accuracy_bars(bars):
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside upper right", ncols=2, frameon=False)
     axes.set(yticks=centers, yticklabels=labels, xlim=(0, 1.02), ylim=(sum(heights), 0))
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(axis="x", color="#e3e7eb")
+    return figure
+
+
+def drops(found, blind):
+    """Accuracy of the same rows as they are and perturbed, joined by a line; whiskers: the drop's interval around the perturbed one."""
+    items = [(name, item["overall"]) for name, item in found["perturbations"].items()]
+    figure, axes = _axes(5.6, 0.34 * len(items) + 1.3)
+    places = range(len(items))
+    for place, (_, item) in zip(places, items):
+        ends = sorted(item["plain"] - end for end in item["interval"][:2])
+        axes.plot([item["plain"], item["perturbed"]], [place, place], color=GREY, linewidth=1, zorder=1)
+        axes.plot(ends, [place, place], color=BLUE, linewidth=3, alpha=0.4, solid_capstyle="butt", zorder=2)
+    axes.scatter([item["plain"] for _, item in items], places, marker="|", s=120, color="#1a202c", label="as it is", zorder=3)
+    axes.scatter([item["perturbed"] for _, item in items], places, s=28, color=BLUE, label="perturbed", zorder=4)
+    if blind:
+        axes.axvline(blind["micro"], color=RED, linewidth=1.2, linestyle="--", label="blind prior")
+    figure.legend(loc="outside upper right", ncols=3, frameon=False)
+    axes.set(yticks=places, yticklabels=[name.replace("_", " ") for name, _ in items], xlim=(0, 1.02), ylim=(len(items) - 0.5, -0.5))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(axis="x", color="#e3e7eb")
     return figure

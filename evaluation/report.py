@@ -24,6 +24,7 @@ from evaluation.metrics import compare_rows, template_of
 from evaluation.presence import rows_that_ask
 from evaluation.provenance import date_of, run_facts, settings_of, title_of
 from evaluation.recipes import recipe_notes
+from evaluation.robustness import about_samples
 from evaluation.subgroups import subgroup_notes
 from evaluation.tables import headline, presence_lines
 from files import UserError, atomic_open, printable
@@ -71,6 +72,7 @@ def write_report(out, cfg, run, images=True):
         examples=cards.examples(),
         changed=cards.changed(),
         sides=sides(run, names),
+        about_samples=about_samples(run["robustness"]["samples"]) if run["robustness"] and run["robustness"]["samples"] else None,
         listed=LISTED,
         first=FIRST,
         facts=run_facts(cfg, run, names),

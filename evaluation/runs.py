@@ -22,6 +22,7 @@ from evaluation.confidence import answer_set_table, answer_sets
 from evaluation.metrics import aggregate, calibration, compare_rows, greedy_comparison, measure, template_of
 from evaluation.predictions import check_asked, check_same_configuration, load_predictions, load_sidecar
 from evaluation.recipes import check_recipe, recipe_scores, recipe_table
+from evaluation.robustness import robustness, robustness_tables
 from evaluation.subgroups import subgroup_table, subgroups, with_fields
 from evaluation.text_overlap import text_scores
 from files import UserError, printable, read_jsonl, short, write_json
@@ -70,7 +71,8 @@ def load(cfg, path, args, sidecar, space, space_from):
     if source:
         training = bool(cfg.data.train_jsonl and cfg.data.train_jsonl.is_file() and source.samefile(cfg.data.train_jsonl))
         corrections = corrections_for(cfg.data, source)
-        rows, in_data = truth.with_data(rows, path, source, space, sidecar.get("limit"), rules, training, corrections)
+        limit, any_wording = sidecar.get("limit"), args.pair == "wording"
+        rows, in_data = truth.with_data(rows, path, source, space, limit, rules, any_wording, training, corrections)
         rows = with_fields(rows, source, args.by, corrections) if args.by else rows
     else:
         if args.by:
@@ -167,6 +169,8 @@ def evaluate(cfg, run, args):
         print("\n" + subgroup_table(name, groups, found["unit"]))
     if texts:
         print("\n" + tables.text_table(texts))
+    if found["robustness"]:
+        print("\n" + robustness_tables(found["robustness"], args.verbose))
     more = [
         *tables.notes(scores, found["reachable"]),
         *tables.more_scores(details, found["greedy"], found["calibrated"]),
@@ -211,6 +215,7 @@ def measured(cfg, run, args):
         "unit": truth.unit_of(judged),
         "details": details,
         "greedy": greedy_comparison(judged, cfg.eval, conventions),
+        "robustness": robustness(cfg, run, blind_rows) if args.robustness else None,
     }
 
 
@@ -273,7 +278,7 @@ def evaluate_seeds(cfg, runs, args):
 
 def evaluate_pair(cfg, sides, args):
     """Print A's table, evaluate B, and print and write how they compare row by row. sides: (A, B), each one run or several seeds."""
-    truth.check_same_rows([*sides[0], *sides[1]])
+    truth.check_same_rows([*sides[0], *sides[1]], any_wording=args.pair == "wording")
     for runs in sides:
         check_same_configuration(runs)
     first, second = sides[0][0], sides[1][0]

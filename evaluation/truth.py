@@ -58,13 +58,13 @@ def space_for(cfg, sidecars, paths=()):
 # With a data file
 
 
-def with_data(rows, path, source, space, limit=None, by_rules=False, training=False, corrections=None):
+def with_data(rows, path, source, space, limit=None, by_rules=False, any_wording=False, training=False, corrections=None):
     """(rows of a predictions file with all that the data file knows of them, number of rows in the data), in the file's order.
 
     rows: of `predictions.load_predictions`. Where none has an id they are taken in the data's order. limit: so many of the
     data's first rows were asked for; None: all. by_rules: types are the literal rules', so the file's own are not compared.
-    training: these are the training rows, some of which enrichment leaves out.
-    Raises UserError that counts and lists what differs.
+    any_wording: their questions, and what goes by these, may differ from the data's. training: these are the training rows, some of
+    which enrichment leaves out. Raises UserError that counts and lists what differs.
     """
     data = read_truths(source, space, training, corrections)
     if not any("id" in row for row in rows):
@@ -75,7 +75,8 @@ def with_data(rows, path, source, space, limit=None, by_rules=False, training=Fa
     first = list(data)[: len(rows)]
     part = limit is not None and len(rows) <= limit and {row.get("id") for row in rows} == set(first)
     asked = {row_id: data[row_id] for row_id in first} if part else data
-    check_against(rows, path, asked, source, by_rules, answer_space.conventions(space))
+    loose = {"type"} if by_rules else set()
+    check_against(rows, path, asked, source, {"type", "question", "ceiling"} if any_wording else loose, answer_space.conventions(space))
     believed = ("id", "pred", "greedy", "confidence", "candidates_top", "abstained", "pred_box", *SETS)
     return [{**{key: row[key] for key in believed if key in row}, **data[row["id"]]} for row in rows], len(data)
 
@@ -108,10 +109,10 @@ def _verdict(row, space):
     return verdict
 
 
-def check_against(rows, path, data, source, by_rules, conventions):
+def check_against(rows, path, data, source, loose, conventions):
     """Check that predictions are about these rows of a data file (`read_truths`), all of them, and claim nothing else of them.
 
-    Predictions of another split have the same row numbers, and are told by their questions and answers.
+    Predictions of another split have the same row numbers, and are told by their questions and answers. loose: names of what may differ.
     """
     if without := [place for place, row in enumerate(rows) if "id" not in row]:
         raise UserError(f"{path}: {len(without)} of {len(rows)} rows have no id, first row {without[0]}; give ids to all rows or to none")
@@ -123,8 +124,9 @@ def check_against(rows, path, data, source, by_rules, conventions):
         elif "gt" not in known:
             faults["no answer in the data"].append(row_id)
         else:
-            for name in differences(found[row_id], known, by_rules, conventions):
-                faults[f"another {name}"].append(row_id)
+            for name in differences(found[row_id], known, conventions):
+                if name not in loose:
+                    faults[f"another {name}"].append(row_id)
     faults = {name: sorted(ids) for name, ids in faults.items() if ids}
     if faults:
         said = "; ".join(f"{name}: {listed(ids)}" for name, ids in faults.items())
@@ -134,7 +136,7 @@ def check_against(rows, path, data, source, by_rules, conventions):
         raise UserError(f"{path} does not fit {source}: {said}; {remedy}")
 
 
-def differences(row, known, by_rules, conventions):
+def differences(row, known, conventions):
     """Names of what a prediction's row says otherwise than the data: where it says nothing, nothing differs."""
     if "gt" in row and row["gt"] != known["gt"] and _labels(row["gt"], known, conventions) != _labels(known["gt"], known, conventions):
         yield "answer"
@@ -154,7 +156,7 @@ def differences(row, known, by_rules, conventions):
     for key in ("options", "answers"):
         if key in row and sorted(map(normalize_answer, row[key])) != sorted(map(normalize_answer, known.get(key) or [])):
             yield key
-    if "qtype" in row and row["qtype"] != known["qtype"] and not by_rules:
+    if "qtype" in row and row["qtype"] != known["qtype"]:
         yield "type"
     if "reachable" in row and row["reachable"] != known["reachable"]:
         yield "ceiling"
@@ -254,8 +256,11 @@ def by_rules(rows, key):
     return [{**row, key: infer_question_type(row["question"], row.get("options"))} for row in rows]
 
 
-def check_same_rows(runs):
-    """Raise UserError unless all loaded runs have the ids of the first, each about the same question, image, truth and type."""
+def check_same_rows(runs, any_wording=False):
+    """Raise UserError unless all loaded runs have the ids of the first, each about the same question, image, truth and type.
+
+    any_wording: questions may differ, and with them the types, which are then those of the first.
+    """
     first = runs[0]
     known = {row["id"]: row for row in first["judged"]}
     for run in runs[1:]:
@@ -265,10 +270,18 @@ def check_same_rows(runs):
         both = [(known[row_id], found[row_id]) for row_id in known if row_id in found]
         told = [_labels(a["gt"], a, first["conventions"]) != _labels(b["gt"], b, first["conventions"]) for a, b in both]
         faults["another ground truth"] = [a["id"] for (a, _), other in zip(both, told) if other]
-        for name, keys in (("type", ["qtype"]), ("question or image", ["question", "image", "images"]), ("group", ["cluster"])):
+        same = (
+            [("image", ["image", "images"])]
+            if any_wording
+            else [("type", ["qtype"]), ("question or image", ["question", "image", "images"])]
+        )
+        for name, keys in [*same, ("group", ["cluster"])]:
             faults[f"another {name}"] = [a["id"] for a, b in both if any(a.get(key) != b.get(key) for key in keys)]
         for key in ("options", "answers"):
             faults[f"other {key}"] = [a["id"] for a, b in both if a.get(key) != b.get(key)]
         said = "; ".join(f"{name}: {listed(ids)}" for name, ids in faults.items() if ids)
         if said:
-            raise UserError(f"{run['path']} is not about the rows of {first['path']}: {said}; predict the same rows with both")
+            remedy = "predict the same rows with both"
+            if faults.get("another question or image") and all(a.get("image") == b.get("image") for a, b in both):
+                remedy += ", or pair two wordings of the questions with --pair wording"
+            raise UserError(f"{run['path']} is not about the rows of {first['path']}: {said}; {remedy}")

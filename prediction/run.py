@@ -6,7 +6,9 @@ if __name__ == "__main__":
 import shlex
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import torch
 from accelerate import PartialState
@@ -15,6 +17,7 @@ from tqdm import tqdm
 from config import PredictConfig, environment_facts, launcher, near, save_run_info
 from data import answer_space, calibration
 from data.contents import CACHE, model_hashes
+from data.perturb import NotPossible
 from data.preprocess import ensure_enriched
 from data.rules import ordered_types
 from dataset import encode_answer, load_dataset, say_what_is_thinned
@@ -24,6 +27,7 @@ from model.load import device, errors_explained, load_model
 from prediction.decode import answer_questions, image_batches, split_long_trees
 from prediction.setup import facts_of_files
 from prediction.streaming import PredictionStream
+from prediction.views import Streams, perturbed, plain
 
 LOWER = (
     "lower predict.batch_size or predict.tokens_per_row and start again, finished batches are kept; if neither is enough, lower "
@@ -105,58 +109,125 @@ def calibrated_on(rows, cfg, fitted):
 
 
 def answer_split(cfg, args, adapter, space, max_new_tokens, model_config, processor, out):
-    """Write the predictions of a split and their sidecar, unless they are there; True in the process that has the last word.
+    """Write the predictions of a split, and those of `args.perturb` beside them, with their sidecars, unless they are there; True in
+    the process that has the last word.
 
-    args: the script's arguments `split`, `limit` and `overwrite`. Raises UserError where `out` holds predictions that were made
-    from something else.
+    args: the script's arguments `split`, `limit`, `overwrite`, `perturb`, and `perturb_all`, with which a perturbation that these rows
+    don't allow is a note. Raises UserError where `out` holds predictions that were made from something else.
     """
     state = processes()
     with state.main_process_first():  # one process hashes what is not in the cache
         facts = run_facts(cfg, args, adapter, space, max_new_tokens, model_config)
         fitted = calibration_for(cfg, facts)
         facts |= {"calibration": sha256(cfg.output_dir / calibration.FILE)} if fitted else {}
-    stream = PredictionStream(out, facts, state.process_index)
-    if stream.is_finished(args.overwrite):
-        if state.is_main_process:
-            print(f"{near(out)} is there already, made from just this; --overwrite makes it anew")
-        return state.is_main_process
-    with state.main_process_first():  # one process enriches, checks images and repairs the stream, the others read
-        all_rows = ensure_enriched(cfg, args.split, space)
-        rows = all_rows[: args.limit]
-        dataset = load_dataset(rows, processor, cfg, model_config, supervised=False)
-        split_long_trees(dataset, cfg.predict.tokens_per_row)
-        if state.is_main_process:
-            say_what_is_thinned(rows, cfg)
-            stream.start(args.overwrite)
-            if known := calibrated_on(rows, cfg, fitted):
-                print(f"note: {known:,} of these {len(rows):,} rows are about images that calibrated the answer sets, which proves nothing")
-    command = shlex.join([*launcher(), *sys.argv])
-    with stream.interruption_explained(len(rows), command), errors_explained(LOWER, out.parent):
-        model, _ = load_model(cfg, adapter)
-        predict(model, dataset, cfg, max_new_tokens, stream, state, fitted)
-    if state.is_main_process:
-        sidecar = sidecar_facts(cfg, args, rows, len(all_rows), adapter, space, max_new_tokens, facts)
-        sidecar |= {"calibrated_on": calibrated_on(rows, cfg, fitted)} if cfg.predict.coverage else {}
-        vouch = lambda: save_run_info(out.with_suffix(".meta.json"), cfg, model.device, **sidecar, predictions_sha256=sha256(out))
-        stream.finish(sidecar["ids"], vouch)
-        print(describe([row for _, row in read_jsonl(out)], max_new_tokens))
-        print(f"wrote {len(rows):,} predictions to {near(out)}")
+    job = Job(cfg, args, adapter, space, max_new_tokens, model_config, processor, state, facts, fitted)
+    if not PredictionStream(out, facts).is_finished(args.overwrite):
+        with state.main_process_first():  # one process enriches, the others read
+            view = plain(job.all_rows[: args.limit])
+        answer_view(job, view, out)
+    elif state.is_main_process:
+        print(f"{near(out)} is there already, made from just this; --overwrite makes it anew")
+    for name in args.perturb or ():
+        try:
+            with state.main_process_first():
+                view = perturbed(name, cfg, job.all_rows, args.limit)
+        except NotPossible as error:
+            if not args.perturb_all:  # asked for by its name
+                raise
+            if state.is_main_process:
+                print(f"note: {error}")
+        else:
+            answer_view(job, view, out)
     return state.is_main_process
 
 
-def predict(model, dataset, cfg, max_new_tokens, stream, state, fitted=None):
-    """Answer all batches that `stream` lacks, shared by the processes of `state`, each appended to the stream as it finishes."""
-    batches, finished = image_batches(dataset, cfg), stream.finished()
+@dataclass(frozen=True)
+class Job:
+    """What the passes over a split have in common. facts: `run_facts`, all that decides the plain predictions. fitted: Calibration."""
+
+    cfg: object
+    args: object
+    adapter: object
+    space: dict
+    max_new_tokens: int
+    model_config: object
+    processor: object
+    state: PartialState
+    facts: dict
+    fitted: object = None
+
+    @cached_property
+    def all_rows(self):
+        return ensure_enriched(self.cfg, self.args.split, self.space)
+
+    @cached_property
+    def model(self):
+        return load_model(self.cfg, self.adapter)[0]
+
+
+def answer_view(job, view, out):
+    """Answer what a view asks and write its files, the plain one to `out` and `<out>_NAME.jsonl` for another, and their sidecars."""
+    cfg, args, state = job.cfg, job.args, job.state
+    facts = job.facts | ({"perturbation": view.facts} if view.facts else {})
+    outs = [out if name is None else out.with_stem(f"{out.stem}_{name}") for name in view.names]
+    streams = Streams([PredictionStream(path, facts, state.process_index) for path in outs], view, args.overwrite)
+    if state.is_main_process:
+        for number, path in enumerate(outs):
+            if number not in streams.open:
+                print(f"{near(path)} is there already, made from just this; --overwrite makes it anew")
+        if view.left_out:
+            print(f"{view.facts['name']}: {view.left_out}")
+    if not streams.open:
+        return
+    with state.main_process_first():  # one process checks images and repairs the stream, the others read
+        dataset = load_dataset(view.rows, job.processor, cfg, job.model_config, supervised=False, shown=view.shown)
+        split_long_trees(dataset, cfg.predict.tokens_per_row)
+        if state.is_main_process:
+            say_what_is_thinned(view.rows, cfg)
+            streams.start(args.overwrite)
+            if known := calibrated_on(view.rows, cfg, job.fitted):
+                of_all = f"{known:,} of these {len(view.rows):,} rows"
+                print(f"note: {of_all} are about images that calibrated the answer sets, which proves nothing")
+    command = shlex.join([*launcher(), *sys.argv])
+    with streams.interruption_explained(len(view.rows), command), errors_explained(LOWER, out.parent):
+        predict(job.model, dataset, cfg, job.max_new_tokens, streams, state, job.fitted, view)
+    if state.is_main_process:
+        for number in streams.open:
+            save(job, view, number, streams.streams[number], facts)
+
+
+def save(job, view, number, stream, facts):
+    """Put one file of a view in its place, its sidecar beside it, and say so."""
+    ids, out = view.ids(number), stream.out
+    sidecar = sidecar_facts(job.cfg, job.args, ids, len(job.all_rows), job.adapter, job.space, job.max_new_tokens, facts)
+    sidecar |= {"perturbation": view.facts} if view.facts else {}
+    sidecar |= {"calibrated_on": calibrated_on(view.rows, job.cfg, job.fitted)} if job.cfg.predict.coverage else {}
+    vouch = lambda: save_run_info(out.with_suffix(".meta.json"), job.cfg, job.model.device, **sidecar, predictions_sha256=sha256(out))
+    stream.finish(ids, vouch)
+    print(describe([row for _, row in read_jsonl(out)], job.max_new_tokens))
+    print(f"wrote {len(ids):,} predictions to {near(out)}")
+
+
+def predict(model, dataset, cfg, max_new_tokens, stream, state, fitted=None, view=None):
+    """Answer all batches that `stream` lacks, shared by the processes of `state`, each appended to the stream as it finishes.
+
+    view: what the rows of the dataset stand for, where they aren't the split's own.
+    """
+    batches, finished = image_batches(dataset, cfg), set(stream.finished())
     ids_of = lambda batch: [row["id"] for index in batch for row in dataset.groups[index]]
-    missing = [batch for batch in batches if not finished.keys() >= set(ids_of(batch))]
+    missing = [batch for batch in batches if not finished >= set(ids_of(batch))]
     state.wait_for_everyone()  # nobody may write before all have seen what is there
     if len(missing) < len(batches) and state.is_main_process:
         print(f"continuing: {len(batches) - len(missing)} of {len(batches)} batches are there already")
     mine = missing[state.process_index :: state.num_processes]
     total = sum(len(ids_of(batch)) for batch in mine)
-    with tqdm(total=total, desc="predicting", unit="row", disable=None if state.is_main_process else True) as progress:
+    own = view.own if view else lambda row, answer: (row, answer, {})
+    names = " ".join(filter(None, view.names)) if view else ""
+    with tqdm(total=total, desc=f"predicting {names}".strip(), unit="row", disable=None if state.is_main_process else True) as progress:
         for answers in answer_questions(model, dataset, cfg, cfg.predict.decoding, max_new_tokens, mine):
-            stream.append([prediction_row(row, answer, cfg.predict.min_confidence, cfg.predict, fitted) for row, answer in answers])
+            asked = [own(row, answer) for row, answer in answers]
+            values = lambda row, answer: prediction_row(row, answer, cfg.predict.min_confidence, cfg.predict, fitted)
+            stream.append([values(row, answer) | more for row, answer, more in asked])
             progress.update(len(answers))
     state.wait_for_everyone()
 
@@ -182,13 +253,13 @@ def processes():
     return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7))
 
 
-def sidecar_facts(cfg, args, rows, rows_in_split, adapter, space, max_new_tokens, made_from):
+def sidecar_facts(cfg, args, ids, rows_in_split, adapter, space, max_new_tokens, made_from):
     """What the predictions' .meta.json says of them: the ids that were asked for, of what, how they were answered, and from what
     they were made (`run_facts`)."""
     source = cfg.split_path(args.split)
     facts = {"date": datetime.now().astimezone().isoformat(timespec="seconds"), "split": args.split, "limit": args.limit}
     facts |= {"source": str(source), "source_sha256": sha256(source)}
-    facts |= {"rows_in_split": rows_in_split, "ids": [row["id"] for row in rows], "adapter": str(adapter or "none")}
+    facts |= {"rows_in_split": rows_in_split, "ids": ids, "adapter": str(adapter or "none")}
     facts |= {"trained_on": read_json(adapter / EXPERIMENT_FILE).get("trained_on")} if adapter else {}
     facts |= {"decoding": cfg.predict.decoding, "max_new_tokens": max_new_tokens, "command": sys.argv}
     return facts | {"conventions": answer_space.conventions(space), "made_from": made_from}

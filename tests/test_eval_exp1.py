@@ -435,6 +435,54 @@ def test_summary(folder, evaluate):
     assert evaluate("--summary", *files[:2])[1].count("commonest training answer") == 1
 
 
+def test_robustness_stands_in_table_metrics_and_report(folder, evaluate):
+    """With a truth that the black pictures leave right in half of the rows."""
+    for name in ("black", "reworded_1"):
+        write_jsonl(folder / "out" / f"predictions_{name}.jsonl", [{**row, "pred": "no"} for row in PREDICTIONS])
+    code, out, _ = evaluate("--robustness", "--report", folder / "out" / "report.html")
+    assert code == 0 and out.startswith(TABLE)
+    assert re.search(r"^black +4 +75\.00% +25\.00% +\+50\.00  ", out, re.MULTILINE)
+    assert re.search(r"^black +OVERALL \(micro\) +4 +25\.00% +50\.00% +-25\.00  ", out, re.MULTILINE)
+    found = metrics_of(folder)["robustness"]
+    assert found["perturbations"]["black"]["per_type"]["yes_no"]["perturbed"] == pytest.approx(1 / 3)
+    assert {kind: item["count"] for kind, item in found["samples"]["kinds"].items()} == {
+        "ideal": 0,
+        "fragile": 2,
+        "dangerous": 2,
+        "worst": 0,
+    }
+    page = (folder / "out" / "report.html").read_text()
+    assert '<h2 id="robustness">' in page and "Accuracy as it is and perturbed" in page and ">reworded 1<" in page
+    assert metrics_of(folder)["robustness"] and evaluate()[0] == 0 and metrics_of(folder)["robustness"] is None
+
+
+def test_robustness_names_what_it_lacks(folder, evaluate):
+    code, _, err = evaluate("--robustness")
+    assert code == 1 and re.search(
+        r"error: --robustness: no perturbed predictions lie beside .*; make them first: predict_exp1.py --perturb all", err
+    )
+    assert evaluate("--robustness", "--compare", "a", "b")[0] == 2 and evaluate("--pair", "wording")[0] == 2
+
+
+def test_two_wordings_are_compared_when_told_so(folder, evaluate):
+    """By pairs of ids, though another question has another type; images, truths and ids still have to be the same."""
+    reworded = [{**PREDICTIONS[0], "question": "Which polyp?", "qtype": "open_ended", "pred": "no"}, *PREDICTIONS[1:]]
+    write_jsonl(folder / "out" / "predictions_b.jsonl", reworded)
+    compare = ("--compare", "out/predictions.jsonl", "out/predictions_b.jsonl")
+    code, _, err = evaluate(*compare)
+    assert code == 1 and "another question or image: 1 id (0)" in err and err.rstrip().endswith("with --pair wording")
+    code, out, _ = evaluate(*compare, "--pair", "wording")
+    assert code == 0 and re.search(r"^yes_no +3 +66\.67% +33\.33% +-33\.33 ", out, re.MULTILINE)
+    assert re.search(r"^OVERALL \(micro\) +4 +75\.00% +50\.00% ", out, re.MULTILINE)
+    data = folder / "data.jsonl"
+    write_jsonl(data, [{"id": row["id"], "question": row["question"], "answer": row["gt"], "image": row["image"]} for row in PREDICTIONS])
+    assert evaluate(*compare, "--against", data)[0] == 1
+    assert evaluate(*compare, "--against", data, "--pair", "wording")[0] == 0
+    write_jsonl(folder / "out" / "predictions_b.jsonl", [{**reworded[0], "image": "e.png"}, *reworded[1:]])
+    code, _, err = evaluate(*compare, "--pair", "wording")
+    assert code == 1 and "another image: 1 id (0)" in err and "--pair" not in err
+
+
 def test_reachable_answers_stand_beside_the_scores(folder, evaluate):
     """Three of four rows have an answer that their constraint allows; a file without the field shows no such line."""
     rows = [{**row, "reachable": row["id"] != PREDICTIONS[0]["id"]} for row in PREDICTIONS]

@@ -198,6 +198,7 @@ COMMANDS = {
     "data.frames",
     "data.preprocess",
     "data.readers",
+    "data.reword",
     "data.split",
     "data.demo.scenes",
     PRETRAINING,

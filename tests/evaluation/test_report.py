@@ -89,7 +89,9 @@ def evaluate(folder, *arguments):
     return result.stdout
 
 
-ONE_FILE = SimpleNamespace(against=None, predictions=True, compare=None, types="predicted", text_metrics=False, verbose=False, show=0)
+ONE_FILE = SimpleNamespace(
+    pair=None, robustness=False, against=None, predictions=True, compare=None, types="predicted", text_metrics=False, verbose=False, show=0
+)
 ONE_FILE.by, ONE_FILE.recipe = [], []
 
 

@@ -49,7 +49,8 @@ def cfg(tmp_path):
     ("added", "stages"),
     [
         ("data/added.py", {"enrich", "predict", "eval"}),  # enrichment counts in training by the rows that it writes
-        ("data/rewordings.yaml", {"enrich", "eval"}),  # a table that only scores or rewords
+        ("data/personal.yaml", {"enrich", "eval"}),  # a table that only scores or looks
+        ("data/rewordings.yaml", set()),  # of perturbations, whose records name it
         ("data/formats/added.py", set()),
         ("model/added.py", {"train", "predict", "eval"}),
         ("training/added.py", {"train", "predict", "eval"}),

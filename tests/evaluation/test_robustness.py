@@ -1,0 +1,152 @@
+"""Predictions beside those about perturbed pictures and reworded questions.
+
+python -m pytest tests/evaluation/test_robustness.py -v
+"""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from config import EvalConfig
+from data.matching import judge
+from evaluation.intervals import accuracy_interval, difference_interval
+from evaluation.robustness import perturbed_files, robustness, robustness_tables, samples
+from evaluation.truth import with_clusters
+from files import UserError, write_jsonl
+
+CFG = SimpleNamespace(eval=EvalConfig())
+# (question type, question, truth, plain, black, first wording, second wording); two rows an image
+ROWS = [
+    ("yes_no", "Is there text?", "yes", "yes", "no", "yes", "Yes."),  # ideal
+    ("color", "What color is it?", "pink; red", "red; pink", "red", "pink; red", "red; pink"),  # ideal: order is nothing
+    ("yes_no", "Is there text?", "yes", "yes", "no", "yes", "no"),  # fragile
+    ("color", "What color is it?", "red", "red", "red", "red", "red"),  # dangerous, and right
+    ("yes_no", "Is there text?", "yes", "no", "no", "no", "no"),  # dangerous
+    ("color", "What color is it?", "pink", "red", "red", "red", "pink"),  # worst
+]
+COLUMNS = {"": 3, "_black": 4, "_reworded_1": 5, "_reworded_2": 6}
+
+
+def written(column, rows=ROWS, **more):
+    base = lambda number, row: {"id": str(number), "pred": row[column], "gt": row[2], "qtype": row[0], "question": row[1]}
+    return [{**base(number, row), "image": f"{number // 2}.png", **more} for number, row in enumerate(rows)]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The loaded plain run, its perturbed files beside it."""
+    for suffix, column in COLUMNS.items():
+        write_jsonl(tmp_path / f"predictions{suffix}.jsonl", written(column))
+    return loaded(tmp_path)
+
+
+def loaded(folder, **sidecar):
+    judged = judge(with_clusters(written(3), "rows"), EvalConfig(), {})
+    return {"path": folder / "predictions.jsonl", "judged": judged, "sidecar": sidecar, "conventions": {}}
+
+
+def test_accuracies_and_drops_are_paired_row_by_row(run):
+    black = robustness(CFG, run, None)["perturbations"]["black"]
+    item = black["overall"]
+    assert (item["count"], item["clusters"], item["plain"], item["perturbed"]) == (6, 3, 4 / 6, 1 / 6)
+    assert item["drop"] == pytest.approx(0.5) and item["rows_left_out"] == 0
+    low, high = difference_interval(np.array([[2, -2], [2, -1], [2, 0]]))[:2]
+    assert item["interval"][:2] == pytest.approx([-high, -low])
+    assert black["per_type"]["yes_no"]["drop"] == pytest.approx(2 / 3) and black["per_type"]["color"]["drop"] == pytest.approx(1 / 3)
+    assert black["changed"]["count"] == 3 and black["changed"]["interval"] == accuracy_interval(np.array([[2, 2], [2, 1], [2, 0]]))
+
+
+def test_p_values_are_corrected_for_the_number_of_perturbations(run):
+    found = robustness(CFG, run, None)["perturbations"]
+    ps = sorted(item["overall"]["p"] for item in found.values())
+    assert min(item["overall"]["p_holm"] for item in found.values()) == pytest.approx(min(1, 3 * ps[0]))
+
+
+def test_each_answer_is_ideal_fragile_dangerous_or_worst(run):
+    found = robustness(CFG, run, None)["samples"]
+    assert (found["rows"], found["by"], found["wordings"]) == (6, "black", ["reworded_1", "reworded_2"])
+    assert {kind: (item["count"], item["accuracy"]) for kind, item in found["kinds"].items()} == {
+        "ideal": (2, 1.0),
+        "fragile": (1, 1.0),
+        "dangerous": (2, 0.5),
+        "worst": (1, 0.0),
+    }
+    assert found["consistent"]["share"] == 4 / 6 and found["reliant"]["share"] == 3 / 6
+    assert [(item["question"], item["count"], item["kinds"]["fragile"]) for item in found["per_question"]] == [
+        ("Is there text?", 3, pytest.approx(1 / 3)),
+        ("What color is it?", 3, 0),
+    ]
+    text = robustness_tables(robustness(CFG, run, None))
+    assert "Of 6 answers, 66.67% are the same in every wording (2 others); 50.00% change with a black picture" in text
+    assert "not there, so not told: other_image, jpeg, blur, overexposure, glare, rotation, flip" in text
+
+
+def test_without_other_wordings_or_pictures_half_of_it_is_told(run):
+    answers = {"other_image": {row["id"]: {**row, "pred": "no"} for row in run["judged"]}}
+    found = samples(run["judged"], answers, {})
+    assert found["by"] == "other_image" and found["consistent"] is None and "kinds" not in found
+    assert samples(run["judged"], {"jpeg": {}}, {}) is None
+    only_words = samples(run["judged"], {"reworded_1": answers["other_image"]}, {})
+    assert only_words["reliant"] is None and only_words["consistent"]["count"] == 1
+
+
+def test_black_pictures_beside_the_blind_prior(run):
+    blind = [{**row, "pred": "yes", "correct": row["gt"] == "yes"} for row in run["judged"]]
+    item = robustness(CFG, run, blind)["beside_blind"]["black"]
+    assert (item["overall"]["accuracy"], item["overall"]["blind"]) == (1 / 6, 0.5)
+    assert item["per_type"]["color"]["difference"] == pytest.approx(1 / 3)
+
+
+def test_rows_that_a_file_lacks_are_left_out_of_its_pairs(run):
+    write_jsonl(run["path"].with_name("predictions_flip.jsonl"), written(3)[:4])
+    item = robustness(CFG, run, None)["perturbations"]["flip"]["overall"]
+    assert (item["count"], item["plain"], item["drop"], item["rows_left_out"]) == (4, 1.0, 0.0, 2)
+
+
+def test_files_are_found_by_the_table_of_perturbations(run):
+    folder = run["path"].parent
+    for name in ("predictions_reworded_10", "predictions_reworded_x", "predictions_blurred", "predictions_other_black"):
+        write_jsonl(folder / f"{name}.jsonl", written(3))
+    found, missing = perturbed_files(run["path"])
+    assert sorted(found) == ["black", "reworded_1", "reworded_10", "reworded_2"] and "blur" in missing and "reworded" not in missing
+    with pytest.raises(
+        UserError, match="no perturbed predictions lie beside .*nothing.jsonl; make them first: predict_exp1.py --perturb all"
+    ):
+        robustness(CFG, {**run, "path": folder / "nothing.jsonl"}, None)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda rows: [{**rows[0], "image": "9.png"}, *rows[1:]], r"another image in: 1 id \(0\); predict the same rows with both"),
+        (lambda rows: [{**rows[0], "question": "Is it?"}, *rows[1:]], r"another question in: 1 id \(0\)"),
+        (lambda rows: [*rows, {**rows[0], "id": "77"}], r"rows that it lacks: 1 id \(77\)"),
+        (lambda rows: [{key: row[key] for key in ("pred", "gt")} for row in rows], "has rows without an id"),
+    ],
+)
+def test_a_file_about_other_rows_is_refused(run, change, said):
+    path = run["path"].with_name("predictions_black.jsonl")
+    write_jsonl(path, change(written(4)))
+    with pytest.raises(UserError, match=f"predictions_black.jsonl: .*{said}"):
+        robustness(CFG, run, None)
+
+
+def test_a_file_of_another_model_is_refused(run):
+    """Predicted before the adapter was trained again."""
+    made = {"adapter": "a", "config": {"predict.beams": 4}, "device": "cpu", "arguments": {"--limit": None}}
+    path = run["path"].with_name("predictions_black.meta.json")
+    sidecar = lambda **changes: path.write_text(json.dumps({"ids": list("012345"), "made_from": {**made, **changes}}))
+    sidecar(device="cuda", perturbation={"name": "black"})
+    assert robustness(CFG, loaded(path.parent, made_from=made), None)["perturbations"]
+    sidecar(adapter="b", arguments={"--limit": 3})
+    message = "predictions_black.jsonl: was made with other adapter, arguments than predictions.jsonl; predict it again: --perturb black"
+    with pytest.raises(UserError, match=message):
+        robustness(CFG, loaded(path.parent, made_from=made), None)
+
+
+def test_rows_whose_truth_is_junk_are_left_out_of_both(run):
+    path = run["path"].with_name("predictions_black.jsonl")
+    write_jsonl(path, [*written(4), {**written(4)[0], "id": "9", "gt": "nan"}])
+    assert robustness(CFG, run, None)["perturbations"]["black"]["overall"]["count"] == 6
