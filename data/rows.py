@@ -46,6 +46,8 @@ def read_rows(path, need_answer=True, corrections=None, lines=None, placeholders
         row = with_pictures(row, where)
         if need_answer or row.get("answer") is not None:
             _check_text(row, "answer", where, "write the answer as text")
+        else:
+            row.pop("answer_raw", None)  # what enrichment calls an answer as it was given: a row without one has none
         if row.get("options") is not None:
             _check_options(row["options"], where)
         if row.get("answers") is not None:

@@ -104,7 +104,9 @@ def check_fit(config, adapter):
         model = AutoModelForImageTextToText.from_config(config)
         try:
             load_adapter(model, adapter)
-        except (ValueError, TypeError, KeyError, RuntimeError) as error:  # what peft raises for settings that it can't take
+        except UserError:
+            raise
+        except Exception as error:  # what peft raises for settings that it can't take, which is anything
             raise UserError(f"adapter {adapter} can't be loaded ({first_line(error)}); train it anew, or give another") from None
 
 
