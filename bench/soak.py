@@ -67,18 +67,18 @@ def judge(name, samples, seconds):
     """The figures of a part, printed as a line of JSON; True where nothing grew beyond LIMITS."""
     grown = growth(samples)
     found = {"part": name, "done": int(samples[-1][0]), "seconds": round(seconds), "samples": len(samples)}
-    found |= {"MB at warm-up and end": [round(samples[int(len(samples) * share)][1]) for share in (WARM_UP, 0.999)]}
-    found |= {"files at warm-up and end": [samples[int(len(samples) * share)][2] for share in (WARM_UP, 0.999)]}
+    fifths = [part.mean(axis=0) for part in np.array_split(np.array(samples, dtype=float), 5)]
+    found |= {"MB by fifths": [round(mean[1]) for mean in fifths], "files by fifths": [round(mean[2]) for mean in fifths]}
     flat = all(grown[key] <= limit for key, limit in LIMITS.items())
     print(json.dumps({**found, "grown": {key: round(value, 2) for key, value in grown.items()}, "flat": flat}), flush=True)
     return flat
 
 
-def soak(name, command, progress, log):
+def soak(name, command, progress, log, every=0.25):
     """Run a command whose output goes to the file `log`, and judge what it used. Raises CalledProcessError where it fails."""
     start = time.perf_counter()
     with open(log, "w", encoding="utf-8") as file, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT) as process:
-        samples = watch(process, progress)
+        samples = watch(process, progress, every)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, Path(log).read_text()[-2000:])
     return judge(name, samples, time.perf_counter() - start)

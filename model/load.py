@@ -149,7 +149,7 @@ def compute_dtype(cfg):
 def from_pretrained(auto_class, model_name, **kwargs):
     """What an Auto class of transformers loads. Raises UserError where it can't, whatever the reason: files, network, a package."""
     try:
-        return auto_class.from_pretrained(model_name, **kwargs)
+        return auto_class.from_pretrained(model_name, trust_remote_code=False, **kwargs)  # else a terminal is asked whether it may run
     except Exception as error:  # of many kinds: OSError, ValueError, ImportError, SafetensorError, RuntimeError, …
         if (lacking := what_is_lacking(error)) == "memory":
             raise  # whoever called knows what to lower
