@@ -15,7 +15,15 @@ from pathlib import Path
 from config import ImageConfig, argument_parser, check_transformers, load_config, near, resolve_path
 from data.contents import weights_hash
 from files import UserError, run_script
-from model.on_disk import CONFIG_FILE, EXPERIMENT_FILE, adapter_facts, check_adapter_folder, check_model_folder, read_object, refuse_other_base
+from model.on_disk import (
+    CONFIG_FILE,
+    EXPERIMENT_FILE,
+    adapter_facts,
+    check_adapter_folder,
+    check_model_folder,
+    read_object,
+    refuse_other_base,
+)
 from prediction.setup import adapter_folder
 
 

@@ -11,6 +11,7 @@ depend on part, seed and number alone. Exit code 1 with a finding.
 """
 
 import argparse
+import copy
 import io
 import json
 import multiprocessing
@@ -86,21 +87,21 @@ def spoil_bytes(rng, data):
 
 ODD = [None, True, False, 0, -1, 3, 10**400, -(2**63), 1e308, 0.5, float("nan"), float("inf"), -float("inf"), "", " ", "\0", "\ud800"]
 ODD += ["\ufeff", "\u202e", "x" * 100_000, "<script>alert(1)</script>", "../../etc/passwd", "/etc/passwd", "data:image/png;base64,AAAA"]
-ODD += ["nan", "None", "<image>", "<|im_end|>", "1e999", "9" * 5000, "٣", "A\u0301" * 50, [], {}, [[]], [None], {"": None}, {"a": {"b": []}}]
+ODD += ["nan", "None", "<image>", "<|im_end|>", "1e999", "9" * 5000, "٣", [], {}, [[]], [None], {"": None}, {"a": {"b": []}}]
 ODD += [["yes", "yes"], [1, "a"], ["yes", ["no"]], [{"role": "user"}], [{"bytes": "x"}], {"path": "good.png"}]
 
 
 def spoil_value(rng, value):
     """A JSON value with some of its parts exchanged for odd ones, taken away, doubled or renamed."""
-    value = json.loads(json.dumps(value))
+    value = copy.deepcopy(value)
     for _ in range(rng.choice((1, 1, 2, 3))):
         places = list(_places(value))
         if not places:
-            return rng.choice(ODD)
+            return copy.deepcopy(rng.choice(ODD))
         holder, key = rng.choice(places)
         how = rng.choice(("odd", "odd", "odd", "wrap", "nest", "delete", "rename", "swap"))
         if how == "odd":
-            holder[key] = rng.choice(ODD)
+            holder[key] = copy.deepcopy(rng.choice(ODD))
         elif how == "wrap":
             holder[key] = rng.choice(([holder[key]], {"a": holder[key]}, str(holder[key]), [holder[key]] * 3))
         elif how == "nest":
@@ -188,7 +189,7 @@ def read_as_rows(path, ready):
     list(read_rows(path.with_name("enriched.jsonl"), need_answer=False))
 
 
-def read_as_training_rows(path, ready):
+def mine_from(path, ready):
     mine_space(path, DataConfig(), say=lambda line: None)
 
 
@@ -286,11 +287,13 @@ def read_picture(path, ready):
 # ---------------------------------------------------------------------------------------------------------------------
 # Configurations
 
-SNIPPETS = ["a: !!python/object/apply:os.system ['echo no']\n", "a: &a [*a]\n", "train: &t {lr: *t}\n", "\t lr: 1\n", "? [1]\n: 2\n", "%YAML 9.9\n"]
-SNIPPETS += ["a: &a {x: 1, y: 2}\n" + "".join(f"{n}: &{n} {{p: *{p}, q: *{p}}}\n" for p, n in zip("abcdefghijklmnopqrstu", "bcdefghijklmnopqrstuv"))]
-SNIPPETS += ["<<: *none\n", "---\nb: 1\n", "...\n", "a: !!binary x\n", "1: 2\n", "null: 1\n", "train: {lr: 1, lr: 2}\n", "a: 2001-13-40\n", "\0", "\x85"]
-SNIPPETS += ["extends: config.yaml\n", "extends: [1]\n", "extends: ../../x.yaml\n", "a: 1e999\n", "[" * 5000, "a: " + "{b: " * 3000, "a: 0x" + "f" * 5000]
-SNIPPETS += ["- " * 5000 + "x\n", "lora: {target_modules: !!set {q_proj}}\n", "'a': \"\\ud800\"\n", "data: !!omap [a: 1]\n", "output_dir: \"a\\0b\"\n"]
+LETTERS = "abcdefghijklmnopqrstuv"
+ALIASES = "a: &a {x: 1}\n" + "".join(f"{new}: &{new} {{p: *{old}, q: *{old}}}\n" for old, new in zip(LETTERS, LETTERS[1:]))
+SNIPPETS = [ALIASES, "[" * 5000, "a: " + "{b: " * 3000, "a: 0x" + "f" * 5000, "- " * 5000 + "x\n", "\0", "\x85", "\t lr: 1\n"]
+SNIPPETS += ["a: !!python/object/apply:os.system ['echo no']\n", "a: &a [*a]\n", "train: &t {lr: *t}\n", "? [1]\n: 2\n", "%YAML 9.9\n"]
+SNIPPETS += ["---\nb: 1\n", "...\n", "a: !!binary x\n", "1: 2\n", "null: 1\n", "train: {lr: 1, lr: 2}\n", "a: 2001-13-40\n", "a: 1e999\n"]
+SNIPPETS += ["extends: config.yaml\n", "extends: [1]\n", "extends: ../../x.yaml\n", "lora: {target_modules: !!set {q_proj}}\n"]
+SNIPPETS += ["<<: *none\n", "'a': \"\\ud800\"\n", "data: !!omap [a: 1]\n", 'output_dir: "a\\0b"\n']
 
 
 def spoilt_yaml(rng, folder):
@@ -318,14 +321,14 @@ def read_config(path, ready):
 
 
 def good_adapter(folder):
-    """(configuration, config of the model, {file name: bytes} of an adapter that fits it)."""
-    from model.adapter import attach_lora, experiment_facts, write_adapter
-    from model.load import load_model_config
+    """(configuration, the tiny model with LoRA, {file name: bytes} of an adapter that fits it)."""
     from transformers import AutoModelForImageTextToText
 
+    from model.adapter import attach_lora, experiment_facts, write_adapter
+    from model.load import load_model_config
+
     cfg = load_config(DEFAULT_CONFIG, [f"model_name={TINY}", f"output_dir={folder / 'outputs'}"])
-    config = load_model_config(cfg)
-    model = attach_lora(AutoModelForImageTextToText.from_config(config), cfg.lora)
+    model = attach_lora(AutoModelForImageTextToText.from_config(load_model_config(cfg)), cfg.lora)
     model.name_or_path = TINY.name
     target, space = folder / "good", good_space(folder)
     target.mkdir()
@@ -334,7 +337,7 @@ def good_adapter(folder):
     write_adapter(model, target, {**experiment_facts(cfg, {}), "longest_answer": 3, "trained_on": ["a"], "best": {"step": 1}}, beside)
     files = {path.name: path.read_bytes() for path in target.iterdir()}
     shutil.rmtree(target)
-    return cfg, config, files
+    return cfg, model, files
 
 
 def spoilt_weights(rng, folder, files):
@@ -379,15 +382,15 @@ def _put(folder, files):
 
 
 def read_adapter(path, ready):
-    from model.load import check_fit
+    from model.adapter import start_from
 
-    check_fit(ready[1], path)
+    start_from(ready[1], path)
 
 
 def read_adapter_and_records(path, ready):
     from model.adapter import check_adapter, experiment_facts
 
-    (cfg, config, files), refused = ready, []
+    (cfg, *_), refused = ready, []
     outputs = path.parent / "outputs"
     cfg = cfg.model_copy(update={"output_dir": outputs, "train": cfg.train.model_copy(update={"init_adapter": path})})
     newest_whole(outputs)
@@ -398,7 +401,7 @@ def read_adapter_and_records(path, ready):
         lambda: answer_space.load(path / answer_space.SPACE_FILE),
         lambda: asked.rules_verdict(asked.load(path)),
         lambda: adapter_facts(path).get("trained_on"),
-        *([lambda: read_adapter(path, ready)] if (path / CONFIG_FILE).read_bytes() != files[CONFIG_FILE] else []),  # which takes a second
+        lambda: read_adapter(path, ready),
     ):
         try:
             read()
@@ -424,7 +427,7 @@ class Part(NamedTuple):
 
 PARTS = {
     "rows": Part(6000, good_space, lambda rng, folder, ready: spoilt_lines(rng, folder, ROWS, "rows.jsonl"), read_as_rows),
-    "training rows": Part(2000, good_space, lambda rng, folder, ready: spoilt_lines(rng, folder, ROWS, "rows.jsonl"), read_as_training_rows),
+    "training rows": Part(2000, good_space, lambda rng, folder, ready: spoilt_lines(rng, folder, ROWS, "t.jsonl"), mine_from),
     "predictions": Part(2000, to_score, lambda rng, folder, ready: spoilt_lines(rng, folder, ANSWERS, "predictions.jsonl"), score),
     "images": Part(2000, warm_up, lambda rng, folder, ready: spoilt_picture(rng, folder), read_picture),
     "yaml": Part(500, lambda folder: None, lambda rng, folder, ready: spoilt_yaml(rng, folder), read_config),
@@ -434,7 +437,7 @@ PARTS = {
 
 
 def outcome(part, path, ready):
-    """"accepted", "refused", or what is wrong (str) with how a spoilt file was read."""
+    """How a spoilt file was read: "accepted", "refused", or what is wrong with it (str)."""
     try:
         with redirect_stdout(io.StringIO()):
             part.read(path, ready)
@@ -509,7 +512,7 @@ def keep_cases(name, seed, numbers, keep):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Spoilt files, by the thousand.", epilog=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(epilog=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--part", choices=PARTS, nargs="+", default=list(PARTS), help="default: all")
     parser.add_argument("--cases", type=int, help="of each part (default: its own number)")
     parser.add_argument("--first", type=int, default=0, help="number of the first case (default 0)")
@@ -522,7 +525,8 @@ def main():
         counts, wrong = fuzz(name, args.seed, range(args.first, args.first + cases), args.keep)
         keep_cases(name, args.seed, wrong, args.keep)
         seconds = time.perf_counter() - start
-        print(f"{name}: {cases} cases, {counts['refused']} refused, {counts['accepted']} accepted, {len(wrong)} wrong, {seconds:.0f} s", flush=True)
+        ends = f"{counts['refused']} refused, {counts['accepted']} accepted, {len(wrong)} wrong"
+        print(f"{name}: {cases} cases, {ends}, {seconds:.0f} s", flush=True)
         for text, times in Counter(wrong.values()).most_common(20):
             print(f"  {times} x {text} (first case {next(number for number in wrong if wrong[number] == text)})")
         found += len(wrong)

@@ -122,7 +122,8 @@ def main():
     cfg = load_config(args.config, args.overrides)
     out = cfg.output_dir / "soak"
     out.mkdir(parents=True, exist_ok=True)
-    return 0 if all([PARTS[name](cfg, args, out) for name in args.part]) else 1
+    flat = [PARTS[name](cfg, args, out) for name in args.part]
+    return 0 if all(flat) else 1
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from files import UserError, short, write_json, write_text
 from model.folders import whole_folder, write_sums
-from model.on_disk import COPY, EXPERIMENT_FILE, WEIGHTS_FILE, adapter_facts, check_adapter_folder
+from model.on_disk import CONFIG_FILE, COPY, EXPERIMENT_FILE, WEIGHTS_FILE, adapter_facts, check_adapter_folder
 
 # peft 0.21 reads an attribute that transformers 5.23 has renamed; nothing a user could do about it
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
@@ -85,7 +85,10 @@ def start_from(model, folder):
 
 def _lora_config(folder):
     check_adapter_folder(folder)
-    return LoraConfig.from_pretrained(str(folder))
+    try:
+        return LoraConfig.from_pretrained(str(folder))
+    except Exception as error:  # of many kinds, for settings that it can't take
+        raise UserError(f"{folder / CONFIG_FILE}: can't be read ({type(error).__name__}: {short(str(error), 200)}); {COPY}") from None
 
 
 def _load_tensors(model, folder):

@@ -202,6 +202,14 @@ ENVIRONMENT = {
 }
 
 
+def test_a_configuration_whose_aliases_multiply_is_refused_at_once(tmp_path):
+    """Each of 40 sections names the one before twice: a trillion keys for who follows all of them."""
+    lines = ["s0: &s0 {x: 1}"] + [f"s{n}: &s{n} {{p: *s{n - 1}, q: *s{n - 1}}}" for n in range(1, 40)]
+    (tmp_path / "c.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match="unknown key s0"):
+        load_config(tmp_path / "c.yaml")
+
+
 def mistake(script, folder, monkeypatch, lines, *arguments):
     """Run a script's main on a training file of these lines; return the one line the user would read."""
     write_lines(folder / "train.jsonl", lines)

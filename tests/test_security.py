@@ -1,9 +1,9 @@
 """What SECURITY.md says.    python -m pytest tests/test_security.py -v"""
 
-import ast
 import json
 import os
 import pickle
+import re
 import shutil
 import socket
 from types import SimpleNamespace
@@ -14,10 +14,10 @@ import yaml
 from conftest import ROOT, TINY_MODEL
 from huggingface_hub import constants
 from PIL import Image
-from test_layout import modules
 from transformers import dynamic_module_utils
 
-from config import load_config
+from config import _OneOfEachKey, load_config
+from data.formats.table import TextLoader
 from data.image_names import image_path
 from data.images import check_image
 from files import UserError
@@ -25,31 +25,23 @@ from model.load import load_model_config, load_processor
 from training.run import checkpoints_explained
 from training.trainer import TreeTrainer
 
-SAFE_LOADERS = {"_OneOfEachKey", "TextLoader"}  # of config.py and data/formats/table.py: subclasses of PyYAML's safe and base loaders
 
-
-def calls(tree):
-    """(line, dotted name, call) of every call."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            yield node.lineno, ast.unparse(node.func), node
+FORBIDDEN = re.compile(
+    r"(?<![\w.])(?:eval|exec)\(|\b(?:torch|pickle|np|numpy)\.loads?\(|yaml\.(?:unsafe|full)_load|yaml\.load\((?!.*(?:_OneOfEachKey|TextLoader)\))"
+    r"|trust_remote_code=(?!False)|shell=True|os\.system"
+)
 
 
 def test_no_code_runs_what_it_reads():
     """No pickle, no eval or exec, no YAML but by a safe loader, no shell, no model's own code."""
-    banned = {"eval", "exec", "torch.load", "pickle.load", "pickle.loads", "np.load", "numpy.load", "yaml.unsafe_load", "yaml.full_load"}
-    for name, tree in modules().items():
-        for line, called, call in calls(tree):
-            assert called not in banned, f"{name}:{line} calls {called}"
-            keys = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-            assert keys.get("trust_remote_code", "False") == "False" and keys.get("shell", "False") == "False", f"{name}:{line}"
-            if called == "yaml.load":
-                assert keys.get("Loader") in SAFE_LOADERS or ast.unparse(call.args[1]) in SAFE_LOADERS, f"{name}:{line}"
-    from config import _OneOfEachKey
-    from data.formats.table import TextLoader
-
+    folders = ("data", "model", "training", "prediction", "evaluation", "tools")
+    paths = [*ROOT.glob("*.py"), *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))]
+    lines = [(path.name, line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(paths) > 80 and [found for found in lines if FORBIDDEN.search(found[1])] == []
     assert issubclass(_OneOfEachKey, (yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     assert issubclass(TextLoader, yaml.BaseLoader)
+    for line in ("torch.load(x)", "eval(x)", "yaml.load(x, Loader=yaml.Loader)", "f(trust_remote_code=True)", "run(x, shell=True)"):
+        assert FORBIDDEN.search(line)
 
 
 class Evil:
@@ -81,7 +73,7 @@ def test_a_models_own_code_does_not_run(tmp_path, monkeypatch, model_type):
     """One of a known kind is loaded without; one of another kind is refused, and nobody is asked."""
     folder = shutil.copytree(TINY_MODEL, tmp_path / "model")
     settings = json.loads((folder / "config.json").read_text())
-    auto_map = {name: "mine.Mine" for name in ("AutoConfig", "AutoModelForImageTextToText", "AutoProcessor", "AutoTokenizer")}
+    auto_map = dict.fromkeys(("AutoConfig", "AutoModelForImageTextToText", "AutoProcessor", "AutoTokenizer"), "mine.Mine")
     for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
         facts = json.loads((folder / name).read_text())
         (folder / name).write_text(json.dumps({**facts, "auto_map": auto_map}))
