@@ -25,7 +25,6 @@ from model.load import load_model_config, load_processor
 from training.run import checkpoints_explained
 from training.trainer import TreeTrainer
 
-
 FORBIDDEN = re.compile(
     r"(?<![\w.])(?:eval|exec)\(|\b(?:torch|pickle|np|numpy)\.loads?\(|yaml\.(?:unsafe|full)_load|yaml\.load\((?!.*(?:_OneOfEachKey|TextLoader)\))"
     r"|trust_remote_code=(?!False)|shell=True|os\.system"
