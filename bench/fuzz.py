@@ -32,6 +32,7 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 from PIL import Image
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -453,50 +454,52 @@ def outcome(part, path, ready):
 
 
 def run_cases(name, seed, numbers, folder, pipe):
-    """What a child process does: `("ready",)`, then `(number, outcome)` of each case, into `pipe`."""
-    sys.stderr.flush()
+    """What a child process does: `ready`, then the outcome of each case, into `pipe`."""
     part = PARTS[name]
     ready = part.start(folder)
-    pipe.send(("ready", None))
+    pipe.send("ready")
     for number in numbers:
-        case = folder / "case"
-        shutil.rmtree(case, ignore_errors=True)
-        case.mkdir()
-        path = part.spoil(random.Random(f"{name} {seed} {number}"), case, ready)
-        pipe.send((number, outcome(part, path, ready)))
+        shutil.rmtree(folder / "case", ignore_errors=True)
+        (folder / "case").mkdir()
+        path = part.spoil(random.Random(f"{name} {seed} {number}"), folder / "case", ready)
+        pipe.send(outcome(part, path, ready))
+
+
+def outcomes(name, seed, numbers, limit):
+    """Yield (number, outcome) of cases that a child process reads; the last of them may have ended it, or taken so long that it was."""
+    here, there = multiprocessing.Pipe(duplex=False)
+    with tempfile.TemporaryDirectory() as place:
+        child = multiprocessing.get_context("fork").Process(target=run_cases, args=(name, seed, numbers, Path(place), there))
+        child.start()
+        there.close()
+        try:
+            here.recv()
+            for number in numbers:
+                if not here.poll(limit):
+                    return (yield number, f"takes longer than {limit} s")
+                try:
+                    yield number, here.recv()
+                except EOFError:
+                    child.join()
+                    return (yield number, f"the process ended ({child.exitcode})")
+        finally:
+            child.kill()
+            child.join()
 
 
 def fuzz(name, seed, numbers, keep, limit=LIMIT):
-    """({outcome: count}, {number: what is wrong}) of a part's cases, read in a process of their own so that one that hangs can be ended."""
-    counts, wrong, numbers = Counter(), {}, list(numbers)
-    while numbers:
-        with tempfile.TemporaryDirectory() as place:
-            here, there = multiprocessing.Pipe(duplex=False)
-            child = multiprocessing.get_context("fork").Process(target=run_cases, args=(name, seed, numbers, Path(place), there))
-            child.start()
-            there.close()
-            begun = False
-            while numbers:
-                try:
-                    found = here.recv() if here.poll(limit if begun else 300) else (numbers[0], f"takes longer than {limit} s")
-                except EOFError:
-                    child.join()
-                    found = numbers[0], f"the process ended ({child.exitcode})"
-                    if not begun:
-                        raise RuntimeError(f"{name}: its good files could not be made") from None
-                if not begun and found[0] == "ready":
-                    begun = True
-                    continue
-                numbers.pop(0)
-                counts[found[1] if found[1] in ("accepted", "refused") else "wrong"] += 1
-                if found[1] not in ("accepted", "refused"):
-                    wrong[found[0]] = found[1]
-                    kept = keep / f"{name}-{seed}-{found[0]}".replace(" ", "-")
-                    if "longer" in found[1] or "ended" in found[1]:
-                        shutil.copytree(Path(place) / "case", kept, dirs_exist_ok=True)
-                        break
-            child.kill()
-            child.join()
+    """({outcome: count}, {number: what is wrong}) of a part's cases, the files of what is wrong kept in folders of `keep`."""
+    counts, wrong, left = Counter(), {}, list(numbers)
+    with tqdm(total=len(left), desc=name, leave=False, disable=None) as progress:
+        while left:
+            for number, found in outcomes(name, seed, list(left), limit):
+                left.remove(number)
+                if found not in ("accepted", "refused"):
+                    wrong[number], found = found, "wrong"
+                counts[found] += 1
+                progress.update()
+    if wrong:
+        keep_cases(name, seed, wrong, keep)
     return counts, wrong
 
 
@@ -523,7 +526,6 @@ def main():
     for name in args.part:
         start, cases = time.perf_counter(), args.cases or PARTS[name].cases
         counts, wrong = fuzz(name, args.seed, range(args.first, args.first + cases), args.keep)
-        keep_cases(name, args.seed, wrong, args.keep)
         seconds = time.perf_counter() - start
         ends = f"{counts['refused']} refused, {counts['accepted']} accepted, {len(wrong)} wrong"
         print(f"{name}: {cases} cases, {ends}, {seconds:.0f} s", flush=True)

@@ -587,11 +587,8 @@ def test_a_row_without_an_answer_has_none_as_it_was_given_either(tmp_path):
     """Its own column `answer_raw` would become the true answer of its prediction, and ended a training with a traceback."""
     asked = {key: value for key, value in row(answer_raw="no").items() if key != "answer"}
     write_jsonl(tmp_path / "rows.jsonl", [row(), asked])
-    enrich_jsonl(tmp_path / "rows.jsonl", tmp_path / "enriched.jsonl", tmp_path / "rows.jsonl", space=enriched_space(tmp_path), training=True)
+    write_jsonl(tmp_path / "train.jsonl", [row()])
+    space = preprocess.mine_space(tmp_path / "train.jsonl", RULES, say=lambda line: None)
+    enrich_jsonl(tmp_path / "rows.jsonl", tmp_path / "enriched.jsonl", space=space, training=True)
     found = read(tmp_path / "enriched.jsonl")
     assert [item.get("answer_raw") for item in found] == ["yes", None] and "answer" not in found[1]
-
-
-def enriched_space(folder):
-    write_jsonl(folder / "train.jsonl", [row()])
-    return preprocess.mine_space(folder / "train.jsonl", RULES, say=lambda line: None)
