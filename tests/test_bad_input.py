@@ -165,7 +165,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize(("script", "case"), cases())
+@pytest.mark.parametrize(("script", "case"), list(cases()))
 def test_a_mistake_is_one_line_and_loses_nothing(folder, adapter_files, monkeypatch, capsys, script, case):
     if case.get("row", {}).get("question") == "long":
         case = {**case, "row": {"question": "why? " * 2000}}
