@@ -88,7 +88,8 @@ def _lora_config(folder):
     try:
         return LoraConfig.from_pretrained(str(folder))
     except Exception as error:  # of many kinds, for settings that it can't take
-        raise UserError(f"{folder / CONFIG_FILE}: can't be read ({type(error).__name__}: {short(str(error), 200)}); {COPY}") from None
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"adapter {folder} can't be loaded ({CONFIG_FILE}: {short(why, 200)}); {COPY}") from None
 
 
 def _load_tensors(model, folder):
