@@ -369,8 +369,9 @@ def _read_chain(path, below=()):
 
 def _keep_image_root(values, chain):
     """Without data.image_root, images lie beside the file that names the training rows, also where another extends it."""
-    owner = next((path for path, own in reversed(chain) if (own.get("data") or {}).get("train_jsonl")), chain[-1][0])
-    if owner != chain[-1][0] and values["data"].get("image_root") is None:
+    data = lambda own: own["data"] if isinstance(own.get("data"), dict) else {}
+    owner = next((path for path, own in reversed(chain) if data(own).get("train_jsonl")), chain[-1][0])
+    if owner != chain[-1][0] and isinstance(values["data"], dict) and values["data"].get("image_root") is None:
         values["data"]["image_root"] = str(owner.resolve().parent)
 
 
@@ -481,9 +482,14 @@ def _read_yaml(path):
 
 
 def _keys(values):
-    for key, value in values.items():
-        yield key
-        yield from _keys(value) if isinstance(value, dict) else ()
+    """Every key of nested sections. One that YAML's aliases name again and again, or inside itself, is looked at once."""
+    found, waiting = {}, [values]
+    while waiting:
+        section = waiting.pop(0)
+        if isinstance(section, dict) and id(section) not in found:
+            found[id(section)] = section
+            waiting += section.values()
+    return [key for section in found.values() for key in section]
 
 
 def _change(values, dotted_key, change):

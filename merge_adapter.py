@@ -15,7 +15,15 @@ from pathlib import Path
 from config import ImageConfig, PromptConfig, argument_parser, check_transformers, load_config, near, resolve_path
 from data.contents import weights_hash
 from files import UserError, run_script
-from model.on_disk import CONFIG_FILE, adapter_facts, check_adapter_folder, check_model_folder, read_object, refuse_other_base
+from model.on_disk import (
+    CONFIG_FILE,
+    EXPERIMENT_FILE,
+    adapter_facts,
+    check_adapter_folder,
+    check_model_folder,
+    read_object,
+    refuse_other_base,
+)
 from prediction.setup import adapter_folder
 
 
@@ -24,7 +32,9 @@ def as_trained(cfg, adapter):
 
     Raises UserError where that is another model, or none lies there.
     """
-    saved, base = adapter_facts(adapter), read_object(adapter / CONFIG_FILE).get("base_model_name_or_path") or ""
+    saved, base = adapter_facts(adapter), str(read_object(adapter / CONFIG_FILE).get("base_model_name_or_path") or "")
+    if lacking := [key for key in ("model_name", "image") if key not in saved]:
+        raise UserError(f"adapter {near(adapter)}: its {EXPERIMENT_FILE} does not say {lacking[0]}; copy the adapter again")
     given = any(override.startswith("model_name=") for override in cfg.overrides)
     there = cfg.find(base, adapter.parent)
     a_path = Path(base).is_absolute() or Path(base).parts == (saved["model_name"],)  # not a hub id

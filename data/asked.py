@@ -13,7 +13,7 @@ from data.aliases import question_template, strip_prefix
 from data.image_copies import join_by_rows, unit
 from data.personal import may_be_named
 from data.rules import rule_candidates, rule_type
-from files import hash_of, read_json
+from files import UserError, hash_of, read_json
 
 QUESTIONS_FILE = "questions.json"  # beside an adapter
 MOST = 10_000  # questions kept; a data set that asks more wordings than this has none that matters alone
@@ -54,4 +54,11 @@ def _say(text, has_options):
 def load(adapter):
     """The questions that lie beside an adapter; none where it was made by older code."""
     path = adapter / QUESTIONS_FILE
-    return read_json(path) if path.is_file() else []
+    asked = read_json(path) if path.is_file() else []
+    if not (isinstance(asked, list) and all(_is_question(question) for question in asked)):
+        raise UserError(f"{path}: is not the list of questions that training wrote; copy the adapter again, or train it anew")
+    return asked
+
+
+def _is_question(value):
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], bool)

@@ -46,6 +46,8 @@ def read_rows(path, need_answer=True, corrections=None, lines=None, placeholders
         row = with_pictures(row, where)
         if need_answer or row.get("answer") is not None:
             _check_text(row, "answer", where, "write the answer as text")
+        else:
+            row.pop("answer_raw", None)  # what enrichment calls an answer as it was given: a row without one has none
         check_further(row, where)
         if row["id"] in seen:
             raise UserError(f"{where}: id {quoted(row['id'])} is already that of line {seen[row['id']]}; give every row its own id")

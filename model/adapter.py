@@ -12,10 +12,11 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
+from safetensors import SafetensorError
 
 from files import UserError, short, write_json, write_text
 from model.folders import whole_folder, write_sums
-from model.on_disk import EXPERIMENT_FILE, WEIGHTS_FILE, adapter_facts, check_adapter_folder
+from model.on_disk import CONFIG_FILE, COPY, EXPERIMENT_FILE, WEIGHTS_FILE, adapter_facts, check_adapter_folder
 
 # peft 0.21 reads an attribute that transformers 5.23 has renamed; nothing a user could do about it
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
@@ -85,17 +86,28 @@ def start_from(model, folder):
 
 def _lora_config(folder):
     check_adapter_folder(folder)
-    return LoraConfig.from_pretrained(str(folder))
+    try:
+        return LoraConfig.from_pretrained(str(folder))
+    except Exception as error:  # of many kinds, for settings that it can't take
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"adapter {folder} can't be loaded ({CONFIG_FILE}: {short(why, 200)}); {COPY}") from None
 
 
 def _load_tensors(model, folder):
-    expected, found = get_peft_model_state_dict(model, save_embedding_layers=False), load_peft_weights(str(folder), device="cpu")
+    expected, found = get_peft_model_state_dict(model, save_embedding_layers=False), _read_tensors(folder)
     wrong = sorted(set(expected) ^ set(found))
     wrong += [name for name in set(expected) & set(found) if expected[name].shape != found[name].shape]
     if wrong:
         raise UserError(f"adapter {folder} does not fit the model: {len(wrong)} tensors missing or alien, first {wrong[0]}")
     refuse_not_finite(found, folder / WEIGHTS_FILE, "that training diverged; train anew with a lower train.lr")
     set_peft_model_state_dict(model, found)
+
+
+def _read_tensors(folder):
+    try:
+        return load_peft_weights(str(folder), device="cpu")
+    except SafetensorError as error:  # shapes and offsets that contradict each other, a type that there isn't
+        raise UserError(f"{folder / WEIGHTS_FILE}: is no safetensors file ({short(error, 200)}); {COPY}") from None
 
 
 def refuse_not_finite(tensors, where, remedy):
@@ -174,4 +186,4 @@ def _same_rules(was, now):
         return False
     if "words" in was and "words" in now and was["words"] != now["words"]:
         return False
-    return was["rules"] == now["rules"] or was.get("schema", was["rules"]) == now.get("schema", now["rules"])
+    return was.get("rules") == now["rules"] or was.get("schema", was.get("rules")) == now.get("schema", now["rules"])

@@ -116,7 +116,9 @@ def check_fit(config, adapter):
         model = AutoModelForImageTextToText.from_config(config)
         try:
             load_adapter(model, adapter)
-        except (ValueError, TypeError, KeyError, RuntimeError) as error:  # what peft raises for settings that it can't take
+        except UserError:
+            raise
+        except Exception as error:  # what peft raises for settings that it can't take, which is anything
             raise UserError(f"adapter {adapter} can't be loaded ({first_line(error)}); train it anew, or give another") from None
 
 
@@ -196,7 +198,7 @@ def precision_note(cfg):
 def from_pretrained(auto_class, model_name, **kwargs):
     """What an Auto class of transformers loads. Raises UserError where it can't, whatever the reason: files, network, a package."""
     try:
-        return auto_class.from_pretrained(model_name, **kwargs)
+        return auto_class.from_pretrained(model_name, trust_remote_code=False, **kwargs)  # else a terminal is asked whether it may run
     except Exception as error:  # of many kinds: OSError, ValueError, ImportError, SafetensorError, RuntimeError, …
         if (lacking := what_is_lacking(error)) == "memory":
             raise  # whoever called knows what to lower

@@ -6,13 +6,18 @@ if __name__ == "__main__":
 import json
 from pathlib import Path
 
-from config import PromptConfig
-from files import UserError, read_json, refuse_pointer
+from pydantic import ValidationError
 
-DOWNLOAD = "download it again"
+from config import ImageConfig, PromptConfig
+from files import UserError, quoted, read_json, refuse_pointer
+
+DOWNLOAD, COPY = "download it again", "copy the adapter again, or train it anew"
 CONFIG_FILE, WEIGHTS_FILE, EXPERIMENT_FILE = "adapter_config.json", "adapter_model.safetensors", "experiment.json"  # of an adapter
 # What adapters were trained with that don't say.
 EARLIER = {"prompt": PromptConfig().model_dump(), "max_frames": None, "quantization": "none"}
+# The kinds of what is read of an adapter's EXPERIMENT_FILE, where it says it.
+FACTS = {"model_name": str, "image": dict, "answer_rules": dict | None, "base_weights": str | None}
+FACTS |= {"longest_answer": int, "trained_on": list, "best": dict}
 # What a model's folder needs: of each line, all files of one of the alternatives.
 PROCESSOR_FILES = (
     (("config.json",),),
@@ -45,11 +50,11 @@ def check_adapter_folder(folder):
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise UserError(f"adapter {folder} has no {name}; train one with train_exp1.py or give --adapter none")
-    _refuse_damaged(folder, "copy the adapter again, or train it anew")
+    _refuse_damaged(folder, COPY)
     read_object(folder / CONFIG_FILE)
 
 
-def read_object(path, remedy="copy the adapter again, or train it anew"):
+def read_object(path, remedy=COPY):
     """The dict that a JSON file holds. Raises UserError where it holds something else."""
     value = read_json(path)
     if not isinstance(value, dict):
@@ -62,7 +67,15 @@ def adapter_facts(folder):
     path = Path(folder) / EXPERIMENT_FILE
     if not path.is_file():
         raise UserError(f"adapter {folder} has no {EXPERIMENT_FILE}; train it with train_exp1.py")
-    return {**EARLIER, **read_object(path)}
+    facts = read_object(path)
+    for key, kind in FACTS.items():
+        if key in facts and not isinstance(facts[key], kind):
+            raise UserError(f"{path}: {key} is {quoted(facts[key])}, which no training wrote; {COPY}")
+    try:
+        ImageConfig(**facts.get("image", {}))
+    except (ValidationError, TypeError):
+        raise UserError(f"{path}: image is {quoted(facts['image'])}, which no training wrote; {COPY}") from None
+    return {**EARLIER, **facts}
 
 
 def refuse_other_base(folder, model_name, weights):
@@ -91,8 +104,16 @@ def refuse_other_base(folder, model_name, weights):
 def _weight_files(folder):
     """Names of the files that hold a model's weights: the shards of an index, what is there, or what is wanted."""
     for index in sorted(folder.glob("*.index.json")):
-        return sorted(set(read_json(index)["weight_map"].values()))
+        return shards(index)
     return [path.name for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern)] or ["model.safetensors"]
+
+
+def shards(index):
+    """Names of the files that a model's `*.index.json` tells of, sorted. Raises UserError where it tells of none."""
+    names = read_object(index, DOWNLOAD).get("weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) and Path(name).name == name for name in names.values()):
+        raise UserError(f"{index}: has no weight_map, which names the files of the weights; {DOWNLOAD}")
+    return sorted(set(names.values()))
 
 
 def _refuse_damaged(folder, remedy):
@@ -115,7 +136,7 @@ def safetensors_header(path, remedy=DOWNLOAD):
             header = json.loads(file.read(length)) if 8 + length <= size else {}
             header.pop("__metadata__", None)
             whole = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             raise UserError(f"{path}: is no safetensors file; {remedy}") from None
     if size != whole:
         raise UserError(f"{path}: is not whole, {size:,} bytes of {whole:,}; {remedy}")

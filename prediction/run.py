@@ -21,9 +21,9 @@ from data.perturb import NotPossible
 from data.preprocess import ensure_enriched
 from data.rules import ordered_types
 from dataset import encode_answer, load_dataset, say_what_is_thinned
-from files import UserError, hash_of, read_json, read_jsonl, sha256
-from model.adapter import EXPERIMENT_FILE
+from files import UserError, hash_of, read_jsonl, sha256
 from model.load import device, errors_explained, load_model
+from model.on_disk import adapter_facts
 from prediction.decode import answer_questions, image_batches, split_long_trees
 from prediction.setup import facts_of_files
 from prediction.streaming import PredictionStream
@@ -41,7 +41,9 @@ def free_limit(cfg, tokenizer, adapter=None):
     if cfg.predict.max_new_tokens != "auto":
         return cfg.predict.max_new_tokens
     if adapter is not None:
-        return read_json(adapter / EXPERIMENT_FILE)["longest_answer"]
+        if (longest := adapter_facts(adapter).get("longest_answer")) is None:
+            raise UserError(f"adapter {near(adapter)} does not say what its longest training answer is; set predict.max_new_tokens=N")
+        return longest
     return max(len(encode_answer(tokenizer, row["answer"], cfg.answer_prefix)) for row in ensure_enriched(cfg, "train"))
 
 
@@ -260,7 +262,7 @@ def sidecar_facts(cfg, args, ids, rows_in_split, adapter, space, max_new_tokens,
     facts = {"date": datetime.now().astimezone().isoformat(timespec="seconds"), "split": args.split, "limit": args.limit}
     facts |= {"source": str(source), "source_sha256": sha256(source)}
     facts |= {"rows_in_split": rows_in_split, "ids": ids, "adapter": str(adapter or "none")}
-    facts |= {"trained_on": read_json(adapter / EXPERIMENT_FILE).get("trained_on")} if adapter else {}
+    facts |= {"trained_on": adapter_facts(adapter).get("trained_on")} if adapter else {}
     facts |= {"decoding": cfg.predict.decoding, "max_new_tokens": max_new_tokens, "command": sys.argv}
     return facts | {"conventions": answer_space.conventions(space), "made_from": made_from}
 

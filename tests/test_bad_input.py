@@ -1,48 +1,218 @@
-"""What users get wrong: one line that names the place and the remedy, exit code 1, before the model loads.
+"""What users get wrong: one line that names the place and the remedy, exit code 1, before the model loads, and nothing lost.
 
 python -m pytest tests/test_bad_input.py -v
 """
 
+import errno
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
+import torch
+import yaml
 from conftest import ROOT, TINY_MODEL
 from PIL import Image
 
+import config
+import eval_exp1
+import files
+import merge_adapter
 import predict_exp1
 import prediction.run
 import train_exp1
 import training.run
-from config import load_config
+from bench.fuzz import good_adapter
+from config import load_config, save_run_info
 from data.images import check_images
 from data.rows import read_rows
 from data.split import grouped_rows
 from evaluation.predictions import load_predictions
-from files import UserError, write_jsonl
+from files import UserError, run_script, write_jsonl
 from model import load
+from model.folders import write_sums
 from training.resume import LOCK
 
+CASES = yaml.safe_load(Path(__file__).with_name("bad_input.yaml").read_text(encoding="utf-8"))
+SCRIPTS = {"train": train_exp1, "predict": predict_exp1, "eval": eval_exp1, "merge": merge_adapter}
 GOOD = {"question": "Is there text?", "answer": "yes", "image": "good.png"}
+ANSWERED = {"id": "0", "pred": "yes", "gt": "yes", "qtype": "yes_no", "question": "Is there text?"}
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 123456789\n"
+
+
+@pytest.fixture(scope="session")
+def adapter_files(tmp_path_factory):
+    """{file name: bytes} of an adapter that fits the tiny model."""
+    return good_adapter(tmp_path_factory.mktemp("adapter"))[2]
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with one good image; any script that loads the model fails."""
+    """A folder with good and bad images, in which any script that loads the model fails."""
     Image.effect_noise((64, 64), 50).convert("RGB").save(tmp_path / "good.png")
-    (tmp_path / "text.png").write_text("not an image")
-    (tmp_path / "pointer.png").write_text(POINTER)
-    (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:-500])
     for module in (load, prediction.run, training.run):
         monkeypatch.setattr(module, "load_model", lambda *args, **kwargs: pytest.fail("the model was loaded"))
     return tmp_path
 
 
+def cases():
+    """(kind, script, case) of the table, each script's for itself, with a readable name."""
+    for kind, entries in CASES.items():
+        for entry in entries:
+            for script in [entry.get("script", "train")] if isinstance(entry.get("script", "train"), str) else entry["script"]:
+                yield pytest.param(script, entry, id=f"{kind}: {script}: {entry['says'][:50]}")
+
+
+def test_the_table_is_large_and_of_every_kind():
+    counts = Counter(case.id.split(":")[0] for case in cases())
+    kinds = {"configuration", "rows", "images", "models", "adapters", "checkpoints", "predictions", "environment"}
+    assert counts.total() >= 120 and counts.keys() == kinds and min(counts.values()) >= 3
+
+
+def make(folder, case, adapter_files):
+    """Lay a case's files into a folder with an earlier run's outputs; return the arguments that make a script read them."""
+    text = json.dumps(case)
+    if "model/" in text:
+        shutil.copytree(TINY_MODEL, folder / "model")
+    (folder / "adapter").mkdir()
+    for name, data in adapter_files.items():
+        (folder / "adapter" / name).write_bytes(data)
+    rows = [GOOD, with_changes(GOOD, case["row"])] if "row" in case else [GOOD]
+    write_lines(folder / "train.jsonl", case.get("lines", rows))
+    write_lines(folder / "p.jsonl", case.get("predictions", [ANSWERED]))
+    (folder / "out").mkdir()
+    for name in ("predictions.jsonl", "metrics.json", "report.html", "predictions_val_none.jsonl"):
+        (folder / "out" / name).write_text('{"id": "0"}\n')
+    make_images(folder, text)
+    settings = [f"model_name={folder / 'model' if 'model/' in text else TINY_MODEL}", f"data.train_jsonl={folder / 'train.jsonl'}"]
+    settings += [f"data.val_jsonl={folder / 'train.jsonl'}", f"data.image_root={folder}", f"output_dir={folder / 'out'}"]
+    if "checkpoint" in case:
+        make_run(folder, settings)
+    spoil(folder, case)
+    fixed = ["--config", str(folder / case["config"])] if "config" in case else settings
+    return [*fixed, *(text.replace("{folder}", str(folder)) for text in case.get("args", []))]
+
+
+def with_changes(row, changes):
+    """The row with these keys; null takes one away."""
+    return {key: value for key, value in {**row, **changes}.items() if value is not None}
+
+
+def write_lines(path, lines):
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+
+
+def make_images(folder, text):
+    """The bad pictures that a case names."""
+    good = (folder / "good.png").read_bytes()
+    huge = Image.new("1", (10_000, 10_000))
+    line = Image.new("RGB", (3, 900))
+    (folder / "text.png").write_text("not an image")
+    (folder / "cut.png").write_bytes(good[:-500])
+    for name, image in (("huge.png", huge), ("line.png", line)):
+        if name in text:
+            image.save(folder / name)
+    (folder / "latin.jsonl").write_bytes('{"question": "Où?"}\n'.encode("latin-1"))
+    (folder / "pointer.png").write_text(POINTER)
+
+
+def make_run(folder, settings):
+    """An earlier training in out/, with one whole checkpoint."""
+    cfg = load_config(None, settings)
+    save_run_info(folder / "out" / "train_run.json", cfg, world_size=1)
+    checkpoint = shutil.copytree(folder / "adapter", folder / "out" / "checkpoint-2")
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 2, "log_history": []}')
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        torch.save({}, checkpoint / name)
+    write_sums(checkpoint)
+
+
+def spoil(folder, case):
+    """What a case says that is done to the files."""
+    for name, text in case.get("files", {}).items():
+        (folder / name).write_text(text)
+    for name, changes in case.get("json", {}).items():
+        (folder / name).write_text(json.dumps({**json.loads((folder / name).read_text()), **changes}))
+    if "remove" in case:
+        (folder / case["remove"]).unlink()
+    if "cut" in case:
+        (folder / case["cut"]).write_bytes((folder / case["cut"]).read_bytes()[:-1])
+    if "pointer" in case:
+        (folder / case["pointer"]).write_text(POINTER)
+
+
+def refusal(monkeypatch, capsys, script, arguments):
+    """The line with which a script ends; SystemExit with a text is what gives exit code 1."""
+    if script == "merge" and "--out" not in arguments:
+        arguments = ["--out", "merged", *arguments]
+    if script == "eval" and not {"--predictions", "--summary"} & set(arguments):  # the case's own
+        arguments = ["--predictions", "p.jsonl", *arguments]
+    if script in ("merge", "predict") and "--adapter" not in arguments and "output_dir=empty" not in arguments:
+        arguments = ["--adapter", "adapter", *arguments]
+    monkeypatch.setattr(sys, "argv", ["script.py", *arguments])
+    with pytest.raises(SystemExit) as end:
+        run_script(SCRIPTS[script].main)
+    assert isinstance(end.value.code, str), capsys.readouterr().err
+    assert end.value.code.startswith("error: ") and "\n" not in end.value.code
+    return end.value.code.removeprefix("error: ")
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("script", "case"), list(cases()))
+def test_a_mistake_is_one_line_and_loses_nothing(folder, adapter_files, monkeypatch, capsys, script, case):
+    if case.get("row", {}).get("question") == "long":
+        case = {**case, "row": {"question": "why? " * 2000}}
+    arguments = make(folder, case, adapter_files)
+    before = contents(folder)
+    monkeypatch.chdir(folder)
+    for name in case.get("env", []):
+        ENVIRONMENT[name](monkeypatch)
+    said = refusal(monkeypatch, capsys, script, arguments)
+    pattern = ".*".join(map(re.escape, case["says"].split("…")))
+    assert re.search(pattern, said), said
+    after = contents(folder)
+    assert {path: after.get(path) for path in before} == before
+    assert not (folder / "out" / "adapter").exists() and not list(folder.rglob(".*.new"))
+
+
+def _full(monkeypatch):
+    monkeypatch.setattr(files.os, "fsync", lambda handle: raise_(OSError(errno.ENOSPC, "No space left on device")))
+
+
+def _read_only(monkeypatch):
+    error = OSError(errno.EROFS, "Read-only file system", "out/x")
+    monkeypatch.setattr(files.tempfile, "mkstemp", lambda **_: raise_(error))
+
+
+def raise_(error):
+    raise error
+
+
+ENVIRONMENT = {
+    "transformers": lambda monkeypatch: monkeypatch.setattr(config, "version", lambda package: "4.57.1"),
+    "full": _full,
+    "read-only": _read_only,
+}
+
+
+def test_a_configuration_whose_aliases_multiply_is_refused_at_once(tmp_path):
+    """Each of 40 sections names the one before twice: a trillion keys for who follows all of them."""
+    lines = ["s0: &s0 {x: 1}"] + [f"s{n}: &s{n} {{p: *s{n - 1}, q: *s{n - 1}}}" for n in range(1, 40)]
+    (tmp_path / "c.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match="unknown key s0"):
+        load_config(tmp_path / "c.yaml")
+
+
 def mistake(script, folder, monkeypatch, lines, *arguments):
     """Run a script's main on a training file of these lines; return the one line the user would read."""
-    (folder / "train.jsonl").write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    write_lines(folder / "train.jsonl", lines)
     settings = [f"model_name={TINY_MODEL}", f"data.train_jsonl={folder / 'train.jsonl'}", f"data.val_jsonl={folder / 'train.jsonl'}"]
     settings += [f"data.image_root={folder}", f"output_dir={folder / 'out'}"]
     monkeypatch.setattr(sys, "argv", ["script.py", *settings, *arguments])
@@ -50,117 +220,6 @@ def mistake(script, folder, monkeypatch, lines, *arguments):
         script.main()
     assert "\n" not in str(error.value)
     return str(error.value)
-
-
-POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 123456789\n"
-CASES = [
-    ([GOOD, '{"question": '], "train.jsonl:2: not valid JSON"),
-    ([json.dumps([GOOD])], "train.jsonl:1: is a list, not an object"),
-    (["[", json.dumps(GOOD), "]"], "the file looks like one JSON array; write one JSON object a line"),
-    ([POINTER], "train.jsonl: is a Git LFS pointer, not the file itself; run `git lfs pull` where it came from, or download it again"),
-    (
-        [GOOD, {**GOOD, "image": "pointer.png"}],
-        "row '1': image .*pointer.png is a Git LFS pointer, not the file itself; run `git lfs pull`",
-    ),
-    ([], "train.jsonl: has no rows; write one JSON object a line"),
-    ([GOOD, {**GOOD, "question": None}], "train.jsonl:2: has no question; add the question as text"),
-    ([GOOD, {"question": "Is it?", "answer": "yes"}], "train.jsonl:2: has no image; add the image's name, relative to data.image_root"),
-    ([{**GOOD, "answer": 3}], "train.jsonl:1: answer is 3, not text; write the answer as text"),
-    ([{**GOOD, "answer": " "}], "train.jsonl:1: answer is empty"),
-    ([{"question": "Is it?", "image": "good.png"}], "train.jsonl:1: has no answer"),
-    ([GOOD, {**GOOD, "image": "gone.png"}], "row '1': image .*gone.png does not exist; correct the row or data.image_root"),
-    ([GOOD, {**GOOD, "image": "text.png"}], "row '1': image .*text.png can't be read .*; replace or remove it"),
-    ([GOOD, {**GOOD, "image": "cut.png"}], "row '1': image .*cut.png can't be read .*; replace or remove it"),
-    ([GOOD, {**GOOD, "image": "../x.png"}], "row '1': image '../x.png' lies outside data.image_root"),
-    ([GOOD, {**GOOD, "id": "a"}, {**GOOD, "id": "a"}], "train.jsonl:3: id 'a' is already that of line 2"),
-    ([{**GOOD, "question": "why? " * 2000}], "row '0': is .* tokens long, over train.max_seq_len=2048"),
-    ([{**GOOD, "question": "Is <|image_pad|> it?"}], "jsonl:1: question has <.image_pad.> inside it, where no picture can stand"),
-    ([{**GOOD, "question": "<|im_end|> it?"}], "row '0': the question contains '<.im_end.>'; remove it"),
-    ([{**GOOD, "options": "yes, no"}], "train.jsonl:1: options is 'yes, no'; write a list of texts"),
-]
-
-
-@pytest.mark.parametrize("lines, message", CASES)
-def test_training_names_the_place(folder, monkeypatch, lines, message):
-    import re
-
-    assert re.search(message, mistake(train_exp1, folder, monkeypatch, lines)), mistake(train_exp1, folder, monkeypatch, lines)
-    assert not (folder / "out" / "adapter").exists()
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["data.train_jsonl=/no/such.jsonl"], "data.train_jsonl: /no/such.jsonl does not exist; correct it in"),
-        (["data.val_jsonl=/no/such.jsonl"], "data.val_jsonl: /no/such.jsonl does not exist"),
-        (["data.image_root=/no/such"], "data.image_root: /no/such is not a folder"),
-        (["train.learning_rate=1"], "unknown key train.learning_rate"),
-        (["--resume_from_checkpoint", "/no/such"], "/no/such is not a checkpoint; give a checkpoint-N folder"),
-        (["--config", "/no/such.yaml"], "/no/such.yaml: no such configuration file"),
-        (["train.report_to=tensorbord"], "train.report_to: 'tensorbord' is unknown; did you mean tensorboard?"),
-        (["train.report_to=[none, wndb]"], "train.report_to: none stands alone; "),
-    ],
-)
-def test_training_names_the_key(folder, monkeypatch, arguments, message):
-    assert message in mistake(train_exp1, folder, monkeypatch, [GOOD], *arguments)
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ([], "out/adapter does not exist; train first: "),
-        (["--adapter", "/no/such"], "adapter /no/such does not exist"),
-        (["--split", "test", "--adapter", "none"], "set data.test_jsonl in config_exp1.yaml"),
-    ],
-)
-def test_prediction_says_what_is_missing(folder, monkeypatch, arguments, message):
-    assert message in mistake(predict_exp1, folder, monkeypatch, [GOOD], *arguments)
-
-
-def spoil(folder, name):
-    """One thing that is wrong with a model's folder."""
-    if name == "quantised":
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "gptq", "bits": 4}}))
-    elif name == "cut":
-        (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-1])
-    elif name == "pointer":
-        (folder / "model.safetensors").write_text(POINTER)
-    else:
-        (folder / name).unlink()
-
-
-@pytest.mark.parametrize(
-    "fault, message",
-    [
-        (
-            "pointer",
-            "is a Git LFS pointer, not the file itself; run `git lfs pull` where it came from, or download it again",
-        ),
-        ("cut", "model.safetensors: is not whole, "),
-        ("quantised", "is quantised (gptq), which LoRA is not trained on or merged into here; give the model that it was made from"),
-        ("tokenizer.json", "has no tokenizer.json; download the whole model"),
-        ("processor_config.json", "has no preprocessor_config.json; download the whole model"),
-        ("config.json", "is no model folder, with a config.json; give a model folder or a hub id"),
-        ("model.safetensors", "has no model.safetensors; download the whole model"),
-    ],
-)
-@pytest.mark.parametrize("script, arguments", [(predict_exp1, ["--adapter", "none"]), (train_exp1, [])])
-def test_training_and_prediction_say_what_is_wrong_with_the_models_folder(folder, monkeypatch, fault, message, script, arguments):
-    model = shutil.copytree(TINY_MODEL, folder / "model")
-    spoil(model, fault)
-    assert message in mistake(script, folder, monkeypatch, [GOOD], f"model_name={model}", *arguments)
-    assert not (folder / "out" / "adapter").exists()
-
-
-def test_prediction_says_what_is_wrong_with_an_adapters_folder(folder, monkeypatch):
-    adapter = folder / "adapter"
-    adapter.mkdir()
-    assert "has no adapter_config.json; train one" in mistake(predict_exp1, folder, monkeypatch, [GOOD], "--adapter", str(adapter))
-    (adapter / "adapter_config.json").write_text("{}")
-    (adapter / "adapter_model.safetensors").write_text(POINTER)
-    said = mistake(predict_exp1, folder, monkeypatch, [GOOD], "--adapter", str(adapter))
-    assert said.startswith(f"{adapter / 'adapter_model.safetensors'}: is a Git LFS pointer") and said.endswith("or train it anew")
 
 
 @pytest.mark.parametrize("flags", [[], ["--overwrite"], ["--resume_from_checkpoint"]])
@@ -243,14 +302,6 @@ def test_no_message_quotes_more_than_80_letters_of_a_setting(override):
     with pytest.raises(UserError) as said:
         load_config(None, [override])
     assert len(str(said.value)) < 500
-
-
-def test_an_old_transformers_is_named(monkeypatch):
-    import config
-
-    monkeypatch.setattr(config, "version", lambda package: "4.57.1")
-    with pytest.raises(UserError, match="transformers 5.23 or newer is needed, found 4.57.1; run: pip install -r requirements.txt"):
-        config.check_transformers()
 
 
 @pytest.mark.parametrize("script", ["train_exp1.py", "predict_exp1.py", "eval_exp1.py", "sanity_overfit.py", "dataset.py"])

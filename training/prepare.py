@@ -10,11 +10,11 @@ from data.asked import QUESTIONS_FILE, asked_questions
 from data.check import warnings_before_training
 from data.preprocess import answer_rules, ensure_enriched, training_space
 from dataset import VQADataset, first_images, load_dataset, say_what_is_thinned
-from files import json_text, read_json, sha256
+from files import json_text, sha256
 from model.adapter import experiment_facts
 from model.forward import why_rows_stay_plain
 from model.load import load_model_config, load_processor
-from model.on_disk import EXPERIMENT_FILE
+from model.on_disk import adapter_facts
 
 
 class Prepared(NamedTuple):
@@ -61,7 +61,7 @@ def drawn_before(start):
 
 def trained_on(cfg):
     """SHA-256 of the files whose rows the weights saw: this run's, and those of the adapter that it starts from."""
-    before = read_json(cfg.train.init_adapter / EXPERIMENT_FILE).get("trained_on", []) if cfg.train.init_adapter else []
+    before = adapter_facts(cfg.train.init_adapter).get("trained_on", []) if cfg.train.init_adapter else []
     return [*before, sha256(cfg.split_path("train"))]
 
 

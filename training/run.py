@@ -4,10 +4,12 @@ if __name__ == "__main__":
     raise SystemExit("not a command; run: python train_exp1.py")
 
 import sys
+from contextlib import contextmanager
+from pickle import UnpicklingError
 
 from config import code_facts, launcher, near, save_run_info
 from data.contents import CACHE, weights_hash
-from files import Interrupted
+from files import Interrupted, UserError, short
 from model.adapter import start_from
 from model.load import describe_parameters, errors_explained, load_model, precision_note
 from training.callbacks import training_callbacks
@@ -50,7 +52,7 @@ def train(cfg, args, start, ready, made_from, say, longer=False):
     callbacks = [GradientCheck(), *training_callbacks(cfg, facts, ready.beside)]
     trainer = build_trainer(model, ready.train_set, ready.val_set, args, callbacks, facts, ready.beside)
     try:
-        with errors_explained(LOWER, cfg.output_dir), reports_explained():
+        with errors_explained(LOWER, cfg.output_dir), reports_explained(), checkpoints_explained(start.checkpoint):
             trainer.train(resume_from_checkpoint=start.checkpoint and str(start.checkpoint))
     except KeyboardInterrupt:
         if args.process_index > 0:  # one process speaks
@@ -60,6 +62,20 @@ def train(cfg, args, start, ready, made_from, say, longer=False):
     if args.process_index == 0:
         note_finished(cfg.output_dir, trainer.state.global_step)
     return trainer
+
+
+@contextmanager
+def checkpoints_explained(checkpoint):
+    """Turn into one line that a checkpoint's states are no plain tensors and values, which are all that torch may load of them here."""
+    try:
+        yield
+    except UnpicklingError as error:
+        if checkpoint is None:
+            raise
+        why = short(" ".join(str(error).split()), 100)
+        raise UserError(
+            f"{near(checkpoint)}: holds more than tensors and plain values ({why}); it was not written by this project: delete it"
+        ) from None
 
 
 def how_it_goes_on(cfg, step):

@@ -12,6 +12,7 @@ from conftest import ROOT
 from data import asked, preprocess, schema
 from data.asked import MOST, asked_questions, load, rules_verdict
 from data.preprocess import answer_rules
+from files import UserError
 
 ROWS = [
     {"question": "Is there a polyp?"},
@@ -108,3 +109,10 @@ def test_without_questions_the_file_itself_counts(tmp_path):
     assert rules["rules"] == rules["schema"] == preprocess.sha256(schema.__file__)
     (tmp_path / "questions.json").write_text(json.dumps([["Is it?", False]]))
     assert load(tmp_path) == [["Is it?", False]]
+
+
+@pytest.mark.parametrize("text", ["{}", "[3]", '[["Is it?"]]', '[["Is it?", 1]]', "[[3, true]]", '[["a", true, 1]]'])
+def test_questions_that_no_training_wrote_are_refused(tmp_path, text):
+    (tmp_path / "questions.json").write_text(text)
+    with pytest.raises(UserError, match="questions.json: is not the list of questions that training wrote; copy the adapter again"):
+        load(tmp_path)

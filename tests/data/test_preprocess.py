@@ -601,3 +601,14 @@ def test_rows_of_a_language_that_is_not_read_are_a_warning_with_the_key(tmp_path
     counts = enrich_jsonl(tmp_path / "rows.jsonl", tmp_path / "out.jsonl", settings=DataConfig(language=languages))
     warnings = preprocess.describe("train", counts).splitlines()[1:]
     assert warnings == ([f"WARNING: 2 rows name a `language` {remedy}"] if remedy else [])
+
+
+def test_a_row_without_an_answer_has_none_as_it_was_given_either(tmp_path):
+    """Its own column `answer_raw` would become the true answer of its prediction, and ended a training with a traceback."""
+    asked = {key: value for key, value in row(answer_raw="no").items() if key != "answer"}
+    write_jsonl(tmp_path / "rows.jsonl", [row(), asked])
+    write_jsonl(tmp_path / "train.jsonl", [row()])
+    space = preprocess.mine_space(tmp_path / "train.jsonl", RULES, say=lambda line: None)
+    enrich_jsonl(tmp_path / "rows.jsonl", tmp_path / "enriched.jsonl", space=space, training=True)
+    found = read(tmp_path / "enriched.jsonl")
+    assert [item.get("answer_raw") for item in found] == ["yes", None] and "answer" not in found[1]

@@ -6,11 +6,15 @@ python -m pytest tests/model/test_adapter.py -v
 import json
 
 import pytest
+import torch
 from conftest import ROOT
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
 
 from config import load_config
 from files import UserError
-from model.adapter import check_adapter, experiment_facts
+from model.adapter import check_adapter, experiment_facts, start_from
+from model.on_disk import adapter_facts
 
 TRAINED = {"rules": "verdict", "schema": "file", "space": "s"}
 OLDER = {"rules": "file", "space": "s"}  # of code that knew the file alone
@@ -77,3 +81,29 @@ def test_the_prompts_words_are_shared_with_training_and_older_adapters_had_the_d
 def test_another_answer_space_is_another_experiment(tmp_path, now):
     with pytest.raises(UserError, match="was trained with answer_rules="):
         check(tmp_path, TRAINED, now)
+
+
+@pytest.mark.parametrize("change", [{"dtype": "F33"}, {"shape": [3, 3]}, {"shape": "a"}, {"data_offsets": [4, 16]}])
+def test_weights_whose_header_contradicts_them_are_refused_in_one_line(tmp_path, change):
+    """The file has the length that its header gives, so that only who reads its tensors can know."""
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2}))
+    save_file({"a": torch.zeros(2, 2)}, path := tmp_path / "adapter_model.safetensors")
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    header = json.loads(path.read_bytes()[8 : 8 + length])
+    text = json.dumps({"a": {**header["a"], **change}}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(16))
+    model = get_peft_model(torch.nn.Sequential(torch.nn.Linear(2, 2)), LoraConfig(r=2, target_modules=["0"]))
+    with pytest.raises(UserError, match=r"adapter_model.safetensors: is no safetensors file \(.*; copy the adapter again") as said:
+        start_from(model, tmp_path)
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"model_name": 3}, {"image": []}, {"image": {"max_pixels": "many"}}, {"longest_answer": "4"}, {"trained_on": {}}, {"answer_rules": 1}],
+)
+def test_facts_that_no_training_wrote_are_refused_by_name(tmp_path, facts):
+    (tmp_path / "experiment.json").write_text(json.dumps({"model_name": "m", "image": {"max_pixels": 12544}, **facts}))
+    (key,) = facts
+    with pytest.raises(UserError, match=f"experiment.json: {key} is .*, which no training wrote; copy the adapter again"):
+        adapter_facts(tmp_path)

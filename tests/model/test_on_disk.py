@@ -119,3 +119,10 @@ def test_an_adapter_is_looked_at_likewise(tmp_path, name, content, message):
     else:
         (tmp_path / name).write_text(content)
     assert message in said(check_adapter_folder, tmp_path)
+
+
+@pytest.mark.parametrize("header", ["[" * 50_000, '{"a": {"data_offsets": []}}', '{"a": {"data_offsets": "x"}}', "[1]", '{"a": 3}'])
+def test_a_header_of_another_kind_is_refused(tmp_path, header):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    assert said(safetensors_header, path) == f"{path}: is no safetensors file; download it again"
