@@ -18,6 +18,7 @@ import glob
 import hashlib
 import json
 import math
+import multiprocessing
 import os
 import reprlib
 import signal
@@ -203,10 +204,14 @@ def run_script(main):
         remedy = "; free some space and start again" * is_full(error)
         _end(f"{error.filename}: {error.strerror}{remedy}")
     finally:
-        _unlock()
+        _clean_up()
 
 
-def _unlock():
+def _clean_up():
+    """Let go what this process has locked, and end those that load data for it, which take no notice of a mere SIGTERM."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises where one of them ends
+    for child in multiprocessing.active_children():
+        child.kill()
     while _LOCKED:
         path, file = _LOCKED.pop()
         path.unlink(missing_ok=True)
@@ -233,7 +238,7 @@ def _leave(code):
         sys.exit(code)
     if os.environ.get("RANK", "0") != "0":
         time.sleep(1)
-    _unlock()
+    _clean_up()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -15,9 +15,9 @@ something else are replaced with --overwrite only.
 import re
 from pathlib import Path
 
-from config import SPLITS, argument_parser, check_transformers, load_config, near
+from config import SPLITS, argument_parser, check_transformers, command_line, load_config, near
 from data.contents import CACHE, weights_hash
-from files import run_script
+from files import heed_signals, run_script
 from model.on_disk import check_adapter_folder, check_model_folder, refuse_other_base
 from prediction.setup import adapter_folder, image_file, output_path, space_of
 
@@ -70,6 +70,8 @@ def main():
     cfg = load_config(args.config, args.overrides)
     check_transformers()
     asking = args.question or args.interactive
+    if not asking:
+        heed_signals(lambda: f"go on with: {command_line()}")
     adapter = adapter_folder(cfg, args.adapter)
     check_inputs(cfg, args, adapter, asking)
     space = space_of(cfg, adapter)

@@ -3,7 +3,6 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python predict_exp1.py")
 
-import shlex
 import sys
 from collections import Counter
 from datetime import datetime, timedelta
@@ -12,7 +11,7 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from config import environment_facts, launcher, near, save_run_info
+from config import command_line, environment_facts, near, save_run_info
 from data import answer_space
 from data.contents import CACHE, model_hashes
 from data.preprocess import ensure_enriched
@@ -90,8 +89,7 @@ def answer_split(cfg, args, adapter, space, max_new_tokens, model_config, proces
         if state.is_main_process:
             say_what_is_thinned(rows, cfg)
             stream.start(args.overwrite)
-    command = shlex.join([*launcher(), *sys.argv])
-    with stream.interruption_explained(len(rows), command), errors_explained(LOWER, out.parent):
+    with stream.interruption_explained(len(rows), command_line()), errors_explained(LOWER, out.parent):
         model, _ = load_model(cfg, adapter)
         predict(model, dataset, cfg, max_new_tokens, stream, state)
     if state.is_main_process:

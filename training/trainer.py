@@ -82,6 +82,7 @@ class TreeTrainer(Trainer):
 
     def _maybe_log_save_evaluate(self, *args, **kwargs):
         """The Trainer's; where a process was told to end, this step is saved and the last, unless it is that anyway."""
+        self.ends_here |= self.args.world_size == 1 and signal_seen()  # since: several processes have to agree
         self.control.should_save |= self.ends_here
         super()._maybe_log_save_evaluate(*args, **kwargs)
         if self.ends_here and not self.control.should_training_stop:
