@@ -4,9 +4,8 @@
 child='' came='' handed=''  # the command's process group; the signal that ended a wait for it, and the one that it got
 
 hand_on() {  # hand_on SIGNAL: to the command, or, where none runs, the end: the same command goes on
-  came=$1
+  came=$1 handed=$1
   [[ -n $child ]] || exit 75
-  handed=$1
   kill "-$1" -- "-$child" 2>/dev/null || true
 }
 for name in TERM USR1 INT; do
@@ -16,7 +15,6 @@ done
 
 pass_signals() {  # pass_signals COMMAND...: run it, hand it the signals that come meanwhile, and return its exit code
   local code=0 now
-  handed=''
   set -m  # in a process group of its own, so that a terminal's Ctrl-C reaches it once, from here
   "$@" &
   child=$!
