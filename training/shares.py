@@ -18,8 +18,9 @@ from transformers.trainer_utils import seed_worker
 
 from dataset import Part
 
+EVEN = 0.02  # enough: nothing is exchanged any more
 UNEVEN = 0.1  # of the busiest process's tokens: from here on questions of an image go to another process
-LOOKED_AT = 500  # steps, for the line at the start
+LOOKED_AT = 100  # steps, for the line at the start
 
 
 def shared_loader(dataset, args):
@@ -121,23 +122,24 @@ def dealt(lengths, processes):
 
 
 def swapped(lengths, shares):
-    """The shares after images of the busiest process were exchanged for shorter ones of others, as long as it gets less to do than
-    before and nobody as much as it had."""
+    """The shares after images of the busiest process, and of the idlest, were exchanged with others' as long as that evens out two,
+    and all are not EVEN yet."""
     totals = [sum(lengths[index] for index in share) for share in shares]
     while True:
-        busiest = totals.index(max(totals))
+        busiest, idlest = totals.index(max(totals)), totals.index(min(totals))
+        pairs = {(busiest, at) for at in range(len(shares))} | {(at, idlest) for at in range(len(shares))}
         exchanges = [
-            (max(totals[busiest] - less, totals[other] + less), other, mine, theirs, less)
-            for other in range(len(shares))
-            for mine in shares[busiest]
-            for theirs in (shares[other] if other != busiest else ())
-            if (less := lengths[mine] - lengths[theirs]) > 0
+            (less * (totals[more] - totals[other] - less), more, other, mine, theirs, less)  # half of what the squares' sum falls by
+            for more, other in pairs
+            for mine in shares[more]
+            for theirs in (shares[other] if other != more else ())
+            if 0 < (less := lengths[mine] - lengths[theirs]) < totals[more] - totals[other]
         ]
-        most, other, mine, theirs, less = min(exchanges, default=(totals[busiest], *[None] * 4))
-        if most >= totals[busiest]:
+        if not exchanges or unevenness(totals) < EVEN:
             return shares
-        shares[busiest][shares[busiest].index(mine)], shares[other][shares[other].index(theirs)] = theirs, mine
-        totals[busiest], totals[other] = totals[busiest] - less, totals[other] + less
+        _, more, other, mine, theirs, less = max(exchanges)
+        shares[more][shares[more].index(mine)], shares[other][shares[other].index(theirs)] = theirs, mine
+        totals[more], totals[other] = totals[more] - less, totals[other] + less
 
 
 def _move_questions(shares, pieces, dataset):
