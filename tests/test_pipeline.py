@@ -230,13 +230,13 @@ def ended_after(line, sign, command, folder):
     return "".join(seen), process.wait()
 
 
-def test_ctrl_c_ends_in_one_line_and_its_command_goes_on(parent):
+def test_ctrl_c_saves_and_ends_in_one_line_whose_command_goes_on(parent):
     arguments = [*SMALL, "train.max_steps=40", f"output_dir={parent / 'exp1' / 'outputs_interrupted'}"]
     command = [sys.executable, "exp1/train_exp1.py", *arguments]
     seen, code = ended_after("step  4/40  validation loss", signal.SIGINT, command, parent)
     last = seen.splitlines()[-1]
-    assert code == 130 and "Traceback" not in seen
-    assert re.match(r"interrupted: at step [4-9], exp1/outputs_interrupted/checkpoint-[2-8] is kept; go on with: ", last)
+    assert code == 75 and "Traceback" not in seen and "SIGINT: ends when this step is done and saved; Ctrl-C again leaves at once" in seen
+    assert re.match(r"interrupted: exp1/outputs_interrupted/checkpoint-[45] is kept; go on with: ", last)
     words = shlex.split(last.split("go on with: ")[1])
     assert words[1:3] == ["exp1/train_exp1.py", "--resume_from_checkpoint"] and set(arguments) <= set(words)
 
