@@ -105,7 +105,7 @@ def signals_later():
     try:
         yield
     finally:
-        _Heed.later = False
+        _Heed.later, _Heed.seen = False, None
 
 
 def signal_seen():

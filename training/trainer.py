@@ -35,7 +35,7 @@ class TreeTrainer(Trainer):
 
     def __init__(self, facts=None, beside=None, **kwargs):
         super().__init__(**kwargs)
-        self.ends_here = False  # with this step, because a process was told to
+        self.ends_here, self.saved = False, None  # with this step, because a process was told to; the last step that was saved
         self.facts, self.beside = facts or {}, beside
         self.accelerator.device_placement = False  # of batches: `training_inputs` puts what it makes of them on the device
         self.speed = SpeedMeter(self.model, self.args.device)
@@ -82,9 +82,11 @@ class TreeTrainer(Trainer):
 
     def _maybe_log_save_evaluate(self, *args, **kwargs):
         """The Trainer's; where a process was told to end, this step is saved and the last, unless it is that anyway."""
-        self.ends_here |= self.args.world_size == 1 and signal_seen()  # since: several processes have to agree
-        self.control.should_save |= self.ends_here
+        step, alone = self.state.global_step, self.args.world_size == 1  # several processes have to agree: `_get_grad_norm`
+        self.ends_here |= alone and signal_seen()
+        self.control.should_save |= self.ends_here and self.saved != step
         super()._maybe_log_save_evaluate(*args, **kwargs)
+        self.ends_here |= alone and signal_seen() and self.saved == step
         if self.ends_here and not self.control.should_training_stop:
             raise Interrupted(code=GOES_ON)
 
@@ -138,6 +140,7 @@ class TreeTrainer(Trainer):
                 write_sums(staged)
         if first:
             remove_old(folder.parent, self.args, self.state.max_steps)
+        self.saved = self.state.global_step
         self.accelerator.wait_for_everyone()
 
     def _note_callbacks(self):

@@ -348,7 +348,7 @@ class Signal(TrainerCallback):
 
 
 @pytest.mark.parametrize(
-    ("number", "moment", "step"), [(signal.SIGTERM, "step", 3), (signal.SIGUSR1, "saving", 3), (signal.SIGINT, "validation", 3)]
+    ("number", "moment", "step"), [(signal.SIGTERM, "step", 3), (signal.SIGUSR1, "saving", 2), (signal.SIGINT, "validation", 2)]
 )
 def test_a_signal_saves_at_a_steps_end_and_what_goes_on_ends_as_if_there_had_been_none(
     tmp_path, processor, monkeypatch, number, moment, step
