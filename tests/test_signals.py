@@ -91,8 +91,15 @@ def test_a_process_that_loads_outlives_a_signal_to_all_and_ends_with_its_parent(
     assert run(LOADER) == (75, ["True", "interrupted: go on with: python x.py"]) and time.monotonic() - began < 30
 
 
-CHILD = SCRIPT.replace("BODY", "print('up', flush=True)\n    with files.signals_later():\n        while not files.signal_seen():\n"
-                       "            time.sleep(0.01)\n        time.sleep(0.3)\n        raise files.Interrupted('saved', files.GOES_ON)")  # fmt: skip
+CHILD = SCRIPT.replace(
+    "BODY",
+    """print('up', flush=True)
+    with files.signals_later():
+        while not files.signal_seen():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        raise files.Interrupted('saved', files.GOES_ON)""",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

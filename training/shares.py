@@ -87,7 +87,9 @@ class Shares:
         """One line: how evenly the whole steps of this epoch are shared."""
         last = len(self._steps()) if len(self.dataset) % self.dataset.images_per_step == 0 else len(self._steps()) - 1
         steps = range(self.dataset.epoch == 0, min(last, LOOKED_AT))
-        found = [unevenness([self._tokens(rows for rows, counts in chain(*share) if counts) for share in self.of_step(step)]) for step in steps]
+        found = [
+            unevenness([self._tokens(rows for rows, counts in chain(*share) if counts) for share in self.of_step(step)]) for step in steps
+        ]
         if not found:
             return ""
         return (

@@ -73,7 +73,9 @@ class TreeTrainer(Trainer):
         """Called once a step, before the weights change: a loss or gradient that is not finite ends the training here."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         facts = (norm, float(signal_seen()))
-        seen = torch.stack([self._tr_loss.float(), *(torch.as_tensor(fact, dtype=torch.float32, device=self._tr_loss.device) for fact in facts)])
+        seen = torch.stack(
+            [self._tr_loss.float(), *(torch.as_tensor(fact, dtype=torch.float32, device=self._tr_loss.device) for fact in facts)]
+        )
         *values, told = self.accelerator.reduce(seen, "sum").tolist()  # of all processes, so that all end together
         self.ends_here = told > 0
         for name, value in zip(("loss", "gradient norm"), values):

@@ -124,7 +124,9 @@ def test_the_processes_of_a_last_step_have_the_gradient_of_one(tmp_path, process
         expected = gradients(model, data, [[Part(rows)] for rows in groups])
         found = [gradients(model, data, share) for share in Shares(data, processes).of_step(number)]
         loss, grad, counts = (sum(values) for values in zip(*found))
-        assert loss == pytest.approx(expected[0], rel=1e-5) and torch.allclose(grad, expected[1], atol=1e-5 * float(expected[1].abs().max()))
+        assert loss == pytest.approx(expected[0], rel=1e-5) and torch.allclose(
+            grad, expected[1], atol=1e-5 * float(expected[1].abs().max())
+        )
         assert counts[0] == expected[2][0] == sum(map(len, groups)), "questions are counted once"
     nothing = data[Part(groups[0][:1], counts=False)]
     assert set(nothing["labels"]) == set(nothing["tree"].labels) == {IGNORE_INDEX} and nothing["rows"] == []
