@@ -347,16 +347,23 @@ class Signal(TrainerCallback):
             self.send()
 
 
+SHORT_RUN = {"lora.dropout": 0.3, "train.train_bs": 2, "train.save_total_limit": 2, "train.epochs": 3}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, processor):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return trainer_of(folder, processor, **SHORT_RUN), sorted(path.name for path in (folder / "outputs").iterdir())
+
+
 @pytest.mark.parametrize(
     ("number", "moment", "step"), [(signal.SIGTERM, "step", 3), (signal.SIGUSR1, "saving", 2), (signal.SIGINT, "validation", 2)]
 )
 def test_a_signal_saves_at_a_steps_end_and_what_goes_on_ends_as_if_there_had_been_none(
-    tmp_path, processor, monkeypatch, number, moment, step
+    tmp_path, processor, monkeypatch, uninterrupted, number, moment, step
 ):
     """In its weights, its log and its checkpoints; with dropout."""
-    settings = {"lora.dropout": 0.3, "train.train_bs": 2, "train.save_total_limit": 2, "train.epochs": 3}
-    (tmp_path / "whole").mkdir()
-    whole = trainer_of(tmp_path / "whole", processor, **settings)
+    (whole, names), settings = uninterrupted, SHORT_RUN
     before = {number: signal.getsignal(number) for number in SIGNALS}
     heed_signals(str)
     try:
@@ -370,8 +377,7 @@ def test_a_signal_saves_at_a_steps_end_and_what_goes_on_ends_as_if_there_had_bee
     weights = lora_weights(whole)
     assert numbers(resumed) == numbers(whole) and resumed.state.global_step == 6
     assert all(torch.equal(weight, weights[name]) for name, weight in lora_weights(resumed).items())
-    names = [sorted(path.name for path in (folder / "outputs").iterdir()) for folder in (tmp_path, tmp_path / "whole")]
-    assert names[0] == names[1] and "checkpoint-3" not in names[0]
+    assert sorted(path.name for path in (tmp_path / "outputs").iterdir()) == names and "checkpoint-3" not in names
 
 
 def test_a_lost_best_adapter_is_written_again_to_the_byte(tmp_path, processor):
