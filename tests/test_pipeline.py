@@ -218,6 +218,16 @@ def test_two_processes_without_validation_rows_end_with_their_adapter(parent):
 SHELL = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"}
 
 
+def signal_all(session, sign):
+    """Send a signal to all processes of a session: run_exp1.sh has its stages in process groups of their own."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(path.read_text().rpartition(")")[2].split()[3]) == session:
+                os.kill(int(path.parent.name), sign)
+        except (FileNotFoundError, ProcessLookupError):  # it has ended
+            pass
+
+
 def ended_after(line, sign, command, folder):
     """Run a command and send its processes a signal when it prints a line; return what they printed, and the exit code."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
@@ -225,7 +235,7 @@ def ended_after(line, sign, command, folder):
     for text in process.stdout:
         seen.append(text)
         if line in text:
-            os.killpg(process.pid, sign)
+            signal_all(process.pid, sign)
             line = "nothing more"
     return "".join(seen), process.wait()
 

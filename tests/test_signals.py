@@ -80,7 +80,7 @@ child.start()
 queue.get()
 for name in ('SIGTERM', 'SIGUSR1', 'SIGINT'):
     os.kill(child.pid, getattr(signal, name))
-time.sleep(0.1)
+child.join(1)
 print(child.is_alive(), flush=True)
 send('SIGTERM')
 """

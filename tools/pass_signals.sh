@@ -6,9 +6,9 @@ child='' came='' handed=''  # the command's process group; the signal that ended
 hand_on() {  # hand_on SIGNAL: to the command, or, where none runs, the end: the same command goes on
   came=$1 handed=$1
   [[ -n $child ]] || exit 75
-  kill "-$1" -- "-$child" 2>/dev/null || true
+  kill "-${1/HUP/TERM}" -- "-$child" 2>/dev/null || true  # a closed terminal would not reach it
 }
-for name in TERM USR1 INT; do
+for name in TERM USR1 INT HUP; do
   # shellcheck disable=SC2064
   trap "hand_on $name" "$name"
 done
