@@ -93,8 +93,8 @@ def test_a_process_that_loads_outlives_a_signal_to_all_and_ends_with_its_parent(
 
 CHILD = SCRIPT.replace(
     "BODY",
-    """print('up', flush=True)
-    with files.signals_later():
+    """with files.signals_later():
+        print('up', flush=True)
         while not files.signal_seen():
             time.sleep(0.01)
         time.sleep(0.3)
