@@ -418,13 +418,20 @@ def this_python():
 def launcher():
     """How the running script is started again as it was: by Python, or by torchrun with as many processes on this machine.
 
-    Several machines are named with their number; where they meet is for their user to say.
+    Several machines are named with their number; where they meet is for their user to say. What Slurm's srun has started, it starts.
     """
     processes, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if processes == 1:
         return [this_python()]
+    if "SLURM_PROCID" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
+        return ["srun", "bash", near(ROOT / "tools" / "slurm" / "process.sh"), this_python()]
     machines = [f"--nnodes={processes // here}"] if processes > here else []
     return [this_python(), "-m", "torch.distributed.run", *machines, f"--nproc_per_node={here}"]
+
+
+def command_line():
+    """How the running script was started, for a shell."""
+    return shlex.join([*launcher(), *sys.argv])
 
 
 def resolve_path(path, folder, writing=False):

@@ -10,6 +10,7 @@ import random
 import sys
 from functools import lru_cache, partial
 from itertools import chain, combinations, groupby
+from typing import NamedTuple
 
 from files import UserError, quoted, run_script, short, use_color  # first: from here on a missing package is one line
 
@@ -137,6 +138,13 @@ def heaviest_micro_batch(lengths, micro_batch):
     return max(sum(lengths[at : at + micro_batch]) for at in range(0, len(lengths), micro_batch))
 
 
+class Part(NamedTuple):
+    """Rows about one image, an item of a dataset. counts=False: only computed along, where a process has nothing to do."""
+
+    rows: list
+    counts: bool = True
+
+
 class VQADataset(Dataset):
     """Images with their questions as token trees. What is said of an image is true of a row's list of images, which is one item.
 
@@ -181,6 +189,7 @@ class VQADataset(Dataset):
 
     def set_epoch(self, epoch):
         """Redraw groups and order of an epoch, which covers every question once; a function of train.seed and epoch (and first_draw)."""
+        self.epoch = epoch
         self.groups = self._draw({0: self.first_draw, self.first_draw: 0}.get(epoch, epoch))
 
     def _draw(self, number):
@@ -284,13 +293,18 @@ class VQADataset(Dataset):
         return tree, leaves
 
     def __getitem__(self, index):
-        """One image, or list of k: its rows, tree, and the processor's `pixel_values` (patches, 1176) and `image_grid_thw` (k, 3)."""
-        rows = self.groups[index]
+        """One image, or list of k: its rows, tree, and the processor's `pixel_values` (patches, 1176) and `image_grid_thw` (k, 3).
+
+        index: a number, or a Part.
+        """
+        rows, counts = index if isinstance(index, Part) else Part(self.groups[index])
         names, (patch_size, merge_size) = self.images(rows[0]), patch_sizes(self.processor)
         change = lambda name: self.shown and partial(self.shown.change, name)
         loaded = [load_image(image_path(self.image_root, name), self.cfg.image, patch_size, change(name)) for name in names]
         pixels = self.processor.image_processor(images=loaded, do_resize=False, return_tensors="pt")
         tree, leaves = self.tree(rows)
+        if not counts:
+            rows, tree.labels = [], [IGNORE_INDEX] * len(tree)
         input_ids, labels = tree.input_ids, tree.labels
         for name, patches in zip(names, pixels["image_grid_thw"].prod(1).tolist(), strict=True):
             if patches != self.image_tokens[name] * merge_size**2:
@@ -325,7 +339,7 @@ class VQADataset(Dataset):
         batch["image_grid_thw"] = torch.stack([grid for _, grid in images.values()])
         batch["image_index"] = torch.tensor([list(images).index(name) for name in seen])
         plain = sum(self.count_tokens([row]) for item in items for row in item["rows"])
-        unique = sum(len(item["tree"]) for item in items)
+        unique = sum(len(item["tree"]) for item in items if item["rows"])
         batch["counts"] = torch.tensor([sum(len(item["rows"]) for item in items), unique, batch["input_ids"].numel(), plain])
         return batch
 

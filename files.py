@@ -18,9 +18,11 @@ import glob
 import hashlib
 import json
 import math
+import multiprocessing
 import os
 import reprlib
 import signal
+import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
@@ -33,6 +35,10 @@ if sys.version_info < (3, 11):  # noqa: UP036  who runs an older one is to read 
 HERE = Path(__file__).resolve().parent
 POINTER = b"version https://git-lfs.github.com/spec/"  # what Git leaves in a large file's place
 REPEATED = 5  # seconds after which a launcher's other processes say why they end: by then they are ended where the first has said it
+GOES_ON = 75  # exit code of what a signal has ended and the same command goes on with: EX_TEMPFAIL, "try again", of BSD's sysexits.h
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+# What gloo, NCCL and torch's store say where a process at the other end has ended.
+GONE = ("closed by peer", "reset by peer", "Broken pipe", "Connection was likely closed", "remote process exit", "Connection refused")
 _LOCKED = []  # (path, file) of what this process has locked: closed, it would be free
 
 
@@ -54,7 +60,90 @@ DECODER = json.JSONDecoder(object_pairs_hook=_one_of_each_key)  # Python's own l
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C where there is something to say of it: the message is what was kept, and how it goes on."""
+    """Ctrl-C, or another of SIGNALS: the message is what was kept, and how it goes on. code: the exit code."""
+
+    def __init__(self, message="", code=130):
+        super().__init__(message)
+        self.code = code
+
+    @classmethod
+    def because(cls, stop, message):
+        """The message for a KeyboardInterrupt that has none, with its exit code."""
+        return cls(message, getattr(stop, "code", 130))
+
+
+class _Heed:
+    """How this process takes SIGNALS. last_words: () -> the line's end where the interruption itself has none."""
+
+    last_words = staticmethod(lambda: "")
+    later = False  # noted, and obeyed at the end of a step?
+    seen = None  # the signal that was noted
+
+
+def heed_signals(last_words):
+    """From here on SIGTERM and SIGUSR1 end this script as Ctrl-C does: with a line that ends with `last_words()`, and code GOES_ON."""
+    _Heed.last_words = staticmethod(last_words)
+    for number in SIGNALS:
+        signal.signal(number, _take_signal)
+
+
+def _take_signal(number, frame):
+    again = number == signal.SIGINT and _Heed.seen is not None
+    if _Heed.later and not again:
+        if _Heed.seen is None and os.environ.get("RANK", "0") == "0":
+            name = signal.Signals(number).name  # not by print, which the signal may have come in the middle of
+            os.write(2, f"{name}: ends when this step is done and saved; Ctrl-C {'again ' * (number == 2)}leaves at once\n".encode())
+        _Heed.seen = number
+        return
+    raise Interrupted(code=130 if again else GOES_ON)
+
+
+@contextmanager
+def signals_later():
+    """In this block `signal_seen` tells of a signal, which is obeyed where the block looks for it; a second Ctrl-C leaves at once."""
+    _Heed.later, _Heed.seen = True, None
+    try:
+        yield
+    finally:
+        _Heed.later, _Heed.seen = False, None
+
+
+def signal_seen():
+    """Has a signal come since `signals_later` began?"""
+    return _Heed.seen is not None
+
+
+def leave_signals_to_parent(*_):
+    """For a process that loads data: its parent ends it, after a last step that may need it. (A terminal, or a queue, signals all.)"""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def run_child(command, **options):
+    """Run a command, hand it every one of SIGNALS that comes meanwhile, once, and return its exit code. options: of `subprocess.Popen`.
+
+    Raises Interrupted where a signal has come, or it says itself that one has ended it. Its session is its own: a terminal's Ctrl-C
+    would reach it a second time.
+    """
+    came, child = [], None
+
+    def hand_on(number, _):
+        came.append(number)
+        if child is not None:
+            child.send_signal(number)
+
+    before = {number: signal.signal(number, hand_on) for number in SIGNALS}
+    try:
+        child = subprocess.Popen(command, start_new_session=True, **options)
+        for number in came:  # while it was being started
+            child.send_signal(number)
+        code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came or code == GOES_ON:
+        raise Interrupted(code=130 if code in (130, -signal.SIGINT) else GOES_ON)
+    return code
 
 
 def is_full(error):
@@ -81,22 +170,31 @@ sys.excepthook = say_what_is_missing
 
 
 def run_script(main):
-    """Run a script's `main()`; a UserError becomes one line on stderr and exit code 1, Ctrl-C one line and 130, as shells have it."""
+    """Run a script's `main()`; a UserError becomes one line on stderr and exit code 1, Ctrl-C one line and 130, as shells have it.
+
+    Where a script heeds signals, those are one line and GOES_ON.
+    """
     try:
         sys.exit(main())
     except UserError as error:
         text = str(error)
         if text.startswith("Caught UserError in DataLoader worker"):  # it comes with that process's traceback
             text = text.rpartition("files.UserError: ")[2].rstrip("\n")
-        _end(text)
+        _end(text, at_once=getattr(error, "alone", False))
     except KeyboardInterrupt as stop:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
-        print("interrupted" + f": {printable(str(stop))}" * bool(str(stop)), file=sys.stderr)
-        _leave(130)
+        _no_more_signals()
+        if os.environ.get("RANK", "0") == "0":  # of a launcher's processes one speaks
+            text = str(stop) or _Heed.last_words()
+            print("interrupted" + f": {printable(text)}" * bool(text), file=sys.stderr)
+        _leave(getattr(stop, "code", 130))
     except SystemExit as end:
-        if end.code == 130:  # the others of a launcher's processes, of which one speaks
-            _leave(130)
+        if end.code in (130, GOES_ON):  # the others of a launcher's processes, of which one speaks
+            _leave(end.code)
         raise
+    except RuntimeError as error:
+        if not _says_that_another_is_gone(error):
+            raise
+        _end("another process of this job has ended, so this one does, too: see its line, or the launcher's; the same command goes on")
     except BrokenPipeError:  # `… | head`: the reader has gone, which is no mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -106,31 +204,59 @@ def run_script(main):
         remedy = "; free some space and start again" * is_full(error)
         _end(f"{error.filename}: {error.strerror}{remedy}")
     finally:
-        _unlock()
+        _clean_up()
 
 
-def _unlock():
+def _clean_up():
+    """Let go what this process has locked, and end those that load data for it, which take no notice of a mere SIGTERM."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises where one of them ends
+    for child in multiprocessing.active_children():
+        child.kill()
     while _LOCKED:
         path, file = _LOCKED.pop()
         path.unlink(missing_ok=True)
         file.close()
 
 
+def _no_more_signals():
+    """A second Ctrl-C ends this process at once; a launcher that now signals what it has seen ending doesn't change the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGUSR1) is _take_signal:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def _says_that_another_is_gone(error):
+    """Is this what the processes of a launcher get from torch where one of them has ended?"""
+    return os.environ.get("WORLD_SIZE", "1") != "1" and any(text in str(error) for text in GONE)
+
+
 def _leave(code):
-    """End; of several processes without their last words to each other, for which a launcher waits half a minute."""
+    """End; of several processes without their last words to each other, for which a launcher waits half a minute. The first, which
+    speaks, ends first: at the first end a launcher ends the others."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         sys.exit(code)
-    _unlock()
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(1)
+    _clean_up()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def _end(text):
-    """End with an error, said once by several processes of a launcher (torchrun), which all find the same before they train."""
-    if os.environ.get("RANK", "0") != "0":
+def _end(text, at_once=False):
+    """End with an error, said once by several processes of a launcher (torchrun), which all find the same before they train.
+
+    at_once: this one alone has found it.
+    """
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
+    if os.environ.get("RANK", "0") != "0" and not at_once:
         time.sleep(REPEATED)
-    sys.exit(f"error: {printable(text)}")
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        sys.exit(f"error: {printable(text)}")
+    print(f"error: {printable(text)}", file=sys.stderr)
+    _leave(1)
 
 
 def printable(text):

@@ -17,10 +17,10 @@ for eval_exp1.py --robustness; strengths are in data/perturbations.yaml.
 import re
 from pathlib import Path
 
-from config import SPLITS, argument_parser, check_environment, load_config, near
+from config import SPLITS, argument_parser, check_environment, command_line, load_config, near
 from data.contents import CACHE, weights_hash
 from data.perturb import perturbations
-from files import run_script
+from files import heed_signals, run_script
 from model.on_disk import check_adapter_folder, check_model_folder, refuse_other_base
 from prediction.setup import adapter_folder, image_file, output_path, space_of
 
@@ -82,6 +82,8 @@ def main():
     cfg = load_config(args.config, args.overrides)
     check_environment(cfg)
     asking = args.question or args.interactive
+    if not asking:
+        heed_signals(lambda: f"go on with: {command_line()}")
     adapter = adapter_folder(cfg, args.adapter)
     check_inputs(cfg, args, adapter, asking)
     space = space_of(cfg, adapter)

@@ -7,7 +7,8 @@
 #     bash run_exp1.sh my.yaml --overwrite               train again where an adapter was trained from something else
 #
 # Finished stages whose code, configuration and data did not change are skipped; an interrupted training is resumed; a
-# training run made from other inputs is never replaced without --overwrite.
+# training run made from other inputs is never replaced without --overwrite. SIGTERM, SIGUSR1 and Ctrl-C go to the stage that runs,
+# and its exit code, 75 where the same command goes on, is this one's.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 config='' test=no overwrite=() overrides=()
@@ -25,12 +26,13 @@ for argument in "$@"; do
   esac
 done
 source "$here/tools/environment.sh"
+source "$here/tools/pass_signals.sh"
 settings=(--config "${config:-$here/config_demo.yaml}" ${overrides[@]+"${overrides[@]}"})
 
 facts() { facts=$("$python" "$here/tools/fingerprint.py" "${settings[@]}"); eval "$facts"; }  # sets $out, $split_…, $…_inputs
 
 echo "== enrich"
-"$python" "$here/data/preprocess.py" "${settings[@]}"  # looks by itself at what is there
+pass_signals "$python" "$here/data/preprocess.py" "${settings[@]}"  # looks by itself at what is there
 facts
 split=val
 [[ -n $config ]] || split=test  # the demo's own: see the end
@@ -56,9 +58,9 @@ stage() {  # stage NAME HASH OUTPUT SCRIPT...: run unless it is finished
   read -ra stale <<< "$name $readers"
   for reader in "${stale[@]}"; do rm -f "$stamps"/$reader; done
   if [[ -n $text ]]; then
-    "$python" "$here/$script" "${settings[@]}" "$@" > "$text"
+    pass_signals "$python" "$here/$script" "${settings[@]}" "$@" > "$text"
   else
-    "$python" "$here/$script" "${settings[@]}" "$@"
+    pass_signals "$python" "$here/$script" "${settings[@]}" "$@"
   fi
   echo "$hash" > "$stamps/$name"
 }

@@ -15,11 +15,21 @@ import os
 from pathlib import Path
 
 from config import DEFAULT_CONFIG, argument_parser, check_environment, load_config, near, resolve_path
-from files import UserError, keep_others_away, read_json, run_script
+from files import UserError, heed_signals, keep_others_away, read_json, run_script
 from model.on_disk import EXPERIMENT_FILE, check_model_folder
 from training.gpus import PEAK_TFLOPS
 from training.origin import check_init_adapter
-from training.resume import LOCK, Start, contents, finished_lines, how_to_start, is_finished, refuse_other_contents, steps_before
+from training.resume import (
+    LOCK,
+    Start,
+    contents,
+    finished_lines,
+    how_it_goes_on,
+    how_to_start,
+    is_finished,
+    refuse_other_contents,
+    steps_before,
+)
 
 
 def describe_step(dataset, cfg, world_size):
@@ -104,6 +114,8 @@ def splits_to_read(cfg):
 def main():
     parsed = parse_arguments()
     cfg = load_config(parsed.config, parsed.overrides)
+    if not parsed.dry_run:
+        heed_signals(lambda: how_it_goes_on(cfg))
     check_environment(cfg, weights=not parsed.dry_run)
     splits, processes = splits_to_read(cfg), int(os.environ.get("WORLD_SIZE", 1))  # which torchrun sets
     if not parsed.dry_run and os.environ.get("RANK", "0") == "0":
@@ -121,6 +133,7 @@ def main():
     from training.prepare import prepare
     from training.report_to import check_report_to
     from training.run import train
+    from training.shares import Shares
     from training.trainer import training_arguments, validation_arguments
 
     check_report_to(cfg.train.report_to)
@@ -135,7 +148,8 @@ def main():
         made_from = contents(cfg, ready.rows) if args.process_index == 0 else {}
         refuse_other_contents(start.record, made_from, cfg)
     check_first_batch(train_set)
-    say("\n".join(filter(None, [describe_step(train_set, cfg, args.world_size), long_answers_note(train_set, cfg)])))
+    shares = Shares(train_set, args.world_size).describe() if args.world_size > 1 and args.process_index == 0 else ""
+    say("\n".join(filter(None, [describe_step(train_set, cfg, args.world_size), shares, long_answers_note(train_set, cfg)])))
     if parsed.dry_run:
         say(dry_run(train_set, cfg, args.world_size, parsed.gpu, parsed.utilisation))
         return

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from constraints import AllowedTokensLogitsProcessor, CandidateTrie, NumberGrammar, TokenNode, allowed_token_ids
 from dataset import encode_candidates, label_set_grammar
+from files import leave_signals_to_parent
 from model.forward import autocast_of_training, base_model, why_rows_stay_plain
 from prediction.answer_trees import AnswerTrees, Question
 
@@ -87,7 +88,8 @@ def answer_questions(model, dataset, cfg, decoding, max_new_tokens, batches=None
     """
     batches = image_batches(dataset, cfg) if batches is None else batches
     by_trees = answer_by_generate if why_rows_stay_plain(base_model(model).config) else answer_batch
-    for items in DataLoader(dataset, batch_sampler=batches, collate_fn=list, num_workers=cfg.train.num_workers):
+    workers = {"num_workers": cfg.train.num_workers, "worker_init_fn": leave_signals_to_parent}
+    for items in DataLoader(dataset, batch_sampler=batches, collate_fn=list, **workers):
         rows = [row for item in items for row in item["rows"]]
         answer = answer_allowed_set if decoding == "allowed_set" else by_trees
         yield list(zip(rows, answer(model, dataset, items, cfg, decoding, max_new_tokens)))

@@ -3,7 +3,6 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python predict_exp1.py")
 
-import shlex
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from config import PredictConfig, environment_facts, launcher, near, save_run_info
+from config import PredictConfig, command_line, environment_facts, near, save_run_info
 from data import answer_space, calibration
 from data.contents import CACHE, model_hashes
 from data.perturb import NotPossible
@@ -190,8 +189,7 @@ def answer_view(job, view, out):
             if known := calibrated_on(view.rows, cfg, job.fitted):
                 of_all = f"{known:,} of these {len(view.rows):,} rows"
                 print(f"note: {of_all} are about images that calibrated the answer sets, which proves nothing")
-    command = shlex.join([*launcher(), *sys.argv])
-    with streams.interruption_explained(len(view.rows), command), errors_explained(LOWER, out.parent):
+    with streams.interruption_explained(len(view.rows), command_line()), errors_explained(LOWER, out.parent):
         predict(job.model, dataset, cfg, job.max_new_tokens, streams, state, job.fitted, view)
     if state.is_main_process:
         for number in streams.open:

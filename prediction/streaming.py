@@ -142,14 +142,14 @@ class PredictionStream:
 
     @contextmanager
     def interruption_explained(self, rows, command):
-        """Turn Ctrl-C into how many of `rows` are kept and the command that goes on, said by one process."""
+        """Turn Ctrl-C, or another signal, into how many of `rows` are kept and the command that goes on, said by one process."""
         try:
             yield
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             if self.rank:
-                raise SystemExit(130) from None
+                raise SystemExit(Interrupted.because(stop, "").code) from None
             kept = sum(part.read_bytes()[: whole_length(part)].count(b"\n") for part in self.parts())
-            raise Interrupted(f"{kept:,} of {rows:,} rows are kept; go on with: {command}") from None
+            raise Interrupted.because(stop, f"{kept:,} of {rows:,} rows are kept; go on with: {command}") from None
 
 
 def damage_since(out):

@@ -18,7 +18,24 @@ FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # Names of files that a reader has or makes, and of other programs' flags.
 THEIRS = {"my.yaml", "mapping.yaml", "mine/mapping.yaml", "make_example.py", "table.csv", "metadata.csv", "requirements-gpu.txt"}
-FOREIGN_FLAGS = {"--nproc_per_node", "--master_port", "--no-deps", "--version", "--enable-lora", "--quiet"}
+FOREIGN_FLAGS = {
+    "--signal",
+    "--time",
+    "--gres",
+    "--ntasks-per-node",
+    "--partition",
+    "--account",
+    "--multi_gpu",
+    "--num_processes",
+    "--no-index",
+    "--find-links",
+    "--nproc_per_node",
+    "--master_port",
+    "--no-deps",
+    "--version",
+    "--enable-lora",
+    "--quiet",
+}
 SUFFIXES = ("py", "sh", "yaml", "yml", "md", "toml", "j2", "cff", "png")
 PATH = re.compile(rf"(?<![\w./<*-])((?:[\w-]+/)*[\w-]+\.(?:{'|'.join(SUFFIXES)}))(?![\w/*])")
 MADE = ("outputs", "split/", "rows", "frames/", "evaluation_", "comparison", "summary", "loss_curve", "videos/", "kvasir/")

@@ -1,6 +1,6 @@
 # Sourced by run_exp1.sh and run_tests.sh, with the repository in $here and the wanted lists in $requirements (default:
-# requirements.txt): sets $python to an interpreter that satisfies them. The active environment if it satisfies requirements.txt,
-# else .venv, made on first use; what is missing of further lists is installed into either.
+# requirements.txt): sets $python to an interpreter that satisfies them. The active environment if it satisfies requirements.txt
+# (or requirements-older.txt), else .venv, made on first use; what is missing of further lists is installed into either.
 
 # OpenMP threads that wait should sleep: spinning, they starve whatever else runs (data loading, a neighbour), up to tenfold.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
@@ -35,7 +35,7 @@ make_environment() {
 
 find_environment() {
   for python in python python3 "$here/.venv/bin/python"; do
-    if satisfies "$python" requirements.txt; then return; fi
+    if satisfies "$python" requirements.txt || satisfies "$python" requirements-older.txt; then return; fi
   done
   make_environment  # $python is .venv's
 }

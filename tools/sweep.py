@@ -18,7 +18,6 @@ import argparse
 import fcntl
 import json
 import re
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -33,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from config import ROOT, Config, code_facts, kinds_of, load_config, near
 from data.corrections import COLUMNS, SPLIT, read_corrections, row_ids, write_csv
 from data.preprocess import ensure_enriched
-from files import Interrupted, UserError, printable, quoted, read_json, run_script
+from files import Interrupted, UserError, heed_signals, printable, quoted, read_json, run_child, run_script
 from prediction.setup import facts_of_files
 from prediction.streaming import damage_since, differences, listed
 from tools.sweep_table import conclude
@@ -231,11 +230,11 @@ def make(run, state, lock):
             flags = ["--overwrite"] if (state.training or state.prediction) and other_predictions(run) else []
         command = [sys.executable, str(ROOT / script), "--config", str(cfg.config_path), *cfg.overrides, *flags]
         with open(log, "a", encoding="utf-8") as output:
-            done = subprocess.run(command, stdout=output, stderr=output, pass_fds=[lock.fileno()])
-        if done.returncode:
+            code = run_child(command, stdout=output, stderr=output, pass_fds=[lock.fileno()])
+        if code:
             lines = log.read_text(encoding="utf-8").splitlines()
             last = next((line for line in reversed(lines) if line.strip()), "").removeprefix("error: ")
-            return f"{script} ended with exit code {done.returncode}: {printable(last)} (all of it: {near(log)})"
+            return f"{script} ended with exit code {code}: {printable(last)} (all of it: {near(log)})"
 
 
 def make_all(runs, folder, overwrite=False):
@@ -277,10 +276,11 @@ def main():
         states = [state_of(run) for run in runs]
         print("\n".join(f"{run.name}: {described(state)}" for run, state in zip(runs, states)))
         return print(f"{len(runs)} runs, {sum(state.done for state in states)} of them done, in {near(folder)}")
+    heed_signals(lambda: "the same command goes on where it was")
     try:
         failed = make_all(runs, folder, args.overwrite)
-    except KeyboardInterrupt:
-        raise Interrupted("the same command goes on where it was") from None
+    except KeyboardInterrupt as stop:
+        raise Interrupted.because(stop, "the same command goes on where it was") from None
     lost = {run.setting for run in runs if run.name in failed}  # a training may diverge, and the others count all the same
     if whole := [run for run in runs if run.setting not in lost]:
         conclude(base, folder, whole)

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback
-from transformers.trainer_utils import rotate_checkpoints
 
 from dataset import COUNTS
 from files import atomic_open, read_json, write_json
 from model.adapter import EXPERIMENT_FILE, save_adapter
 from model.forward import base_model, computes_all_pairs, why_rows_stay_plain
-from training.checkpoints import SELECTED, rank, score_of
+from training.checkpoints import SELECTED, rank, remove_old, score_of
 from training.cost import MicroBatch, model_flops, model_shape
 from training.gpus import device_peak_flops
 
@@ -113,7 +112,7 @@ class ExperimentFiles(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:  # a kill after a checkpoint was saved, perhaps the last one, leaves that undone
-            rotate_checkpoints(str(self.output_dir), args.save_total_limit)
+            remove_old(self.output_dir, args, state.max_steps)
 
     def on_log(self, args, state, control, **kwargs):
         if state.is_world_process_zero:

@@ -107,6 +107,19 @@ def _zip_whole(path):
         return False
 
 
+def remove_old(folder, args, last):
+    """Remove checkpoints but the newest args.save_total_limit (None: all are kept). args: TrainingArguments; last: the last step.
+
+    One between every args.save_steps, which a signal has made, isn't among them, and goes when there is a newer: at its end a run
+    has those that it would have without.
+    """
+    there = checkpoint_folders(folder)
+    regular = [path for path in there if step_of(path) in (last, step_of(path) // args.save_steps * args.save_steps)]
+    between = [path for path in there[1:] if path not in regular]
+    for path in [*between, *regular[args.save_total_limit or len(regular) :]]:
+        shutil.rmtree(path)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The best adapter
 

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from config import PATH_KEYS, Config, TrainConfig, flat, near, resolve_path
+from config import PATH_KEYS, Config, TrainConfig, flat, launcher, near, resolve_path
 from data.contents import CACHE, file_hashes, model_hashes, picture_hashes
 from data.preprocess import enriched_path
 from files import UserError, hash_of, read_json, remove_temporaries, sha256, write_json
@@ -87,6 +87,13 @@ def how_to_start(cfg, resume, overwrite, processes):
             raise UserError(f"--resume_from_checkpoint: {folder} has no whole checkpoint: {'; '.join(notes)}; {AGAIN}")
         notes.append(f"no checkpoint in {folder} yet: the run starts from its beginning")
     return Start(checkpoint, record, tuple(notes), back)
+
+
+def how_it_goes_on(cfg):
+    """One line for a training that a signal has ended: where it stands, and the command that goes on."""
+    checkpoint, _ = newest_whole(cfg.output_dir)
+    kept = f"{near(checkpoint)} is kept" if checkpoint else "before the first checkpoint"
+    return f"{kept}; go on with: {cfg.command('train_exp1.py', '--resume_from_checkpoint', start=launcher())}"
 
 
 def split_notes(checkpoint, record, cfg, processes):

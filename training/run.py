@@ -7,13 +7,12 @@ import sys
 from contextlib import contextmanager
 from pickle import UnpicklingError
 
-from config import code_facts, launcher, near, save_run_info
+from config import code_facts, near, save_run_info
 from data.contents import CACHE, weights_hash
-from files import Interrupted, UserError, short
+from files import UserError, short, signals_later
 from model.adapter import start_from
 from model.load import describe_parameters, errors_explained, load_model, precision_note
 from training.callbacks import training_callbacks
-from training.checkpoints import newest_whole
 from training.report_to import reports_explained
 from training.resume import RECORD, note_finished, put_in_order, remove_leftovers, remove_run, resumptions
 from training.trainer import GradientCheck, build_trainer
@@ -52,12 +51,11 @@ def train(cfg, args, start, ready, made_from, say, longer=False):
     callbacks = [GradientCheck(), *training_callbacks(cfg, facts, ready.beside)]
     trainer = build_trainer(model, ready.train_set, ready.val_set, args, callbacks, facts, ready.beside)
     try:
-        with errors_explained(LOWER, cfg.output_dir), reports_explained(), checkpoints_explained(start.checkpoint):
+        with signals_later(), errors_explained(LOWER, cfg.output_dir), reports_explained(), checkpoints_explained(start.checkpoint):
             trainer.train(resume_from_checkpoint=start.checkpoint and str(start.checkpoint))
-    except KeyboardInterrupt:
-        if args.process_index > 0:  # one process speaks
-            raise SystemExit(130) from None
-        raise Interrupted(how_it_goes_on(cfg, trainer.state.global_step)) from None
+    except UserError as error:
+        error.alone = True  # of several processes: the others wait for this one's part of a step, and have nothing to say
+        raise
     trainer.accelerator.wait_for_everyone()  # till the adapter is written
     if args.process_index == 0:
         note_finished(cfg.output_dir, trainer.state.global_step)
@@ -76,10 +74,3 @@ def checkpoints_explained(checkpoint):
         raise UserError(
             f"{near(checkpoint)}: holds more than tensors and plain values ({why}); it was not written by this project: delete it"
         ) from None
-
-
-def how_it_goes_on(cfg, step):
-    """One line for Ctrl-C: where training stands and how it goes on."""
-    checkpoint, _ = newest_whole(cfg.output_dir)
-    kept = f"{near(checkpoint)} is kept" if checkpoint else "before the first checkpoint"
-    return f"at step {step}, {kept}; go on with: {cfg.command('train_exp1.py', '--resume_from_checkpoint', start=launcher())}"

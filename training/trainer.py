@@ -5,24 +5,25 @@ if __name__ == "__main__":
 
 import math
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState
-from transformers.trainer_utils import rotate_checkpoints
 
 from config import near
 from data.rules import ordered_types
-from files import UserError, read_json
+from files import GOES_ON, Interrupted, UserError, leave_signals_to_parent, read_json, signal_seen
 from model.adapter import DIVERGED, EXPERIMENT_FILE, not_finite, write_adapter
 from model.folders import staged_path, whole_folder, write_sums
 from model.forward import answer_loss, training_inputs
 from model.load import compute_dtype
 from model.token_tree import IGNORE_INDEX
 from training.callbacks import LogLines, SpeedMeter
-from training.checkpoints import SELECTED, STATE_FILE, newest_whole
+from training.checkpoints import SELECTED, STATE_FILE, newest_whole, remove_old
+from training.shares import shared_loader
 
 
 class TreeTrainer(Trainer):
@@ -34,6 +35,7 @@ class TreeTrainer(Trainer):
 
     def __init__(self, facts=None, beside=None, **kwargs):
         super().__init__(**kwargs)
+        self.ends_here, self.saved = False, None  # with this step, because a process was told to; the last step that was saved
         self.facts, self.beside = facts or {}, beside
         self.accelerator.device_placement = False  # of batches: `training_inputs` puts what it makes of them on the device
         self.speed = SpeedMeter(self.model, self.args.device)
@@ -43,11 +45,12 @@ class TreeTrainer(Trainer):
 
     def get_train_dataloader(self):
         self.data_collator = self.train_dataset.collate  # packs several images into a row
-        return super().get_train_dataloader()
+        shared = self.args.world_size > 1
+        return not_signalled(shared_loader(self.train_dataset, self.args) if shared else super().get_train_dataloader())
 
     def get_eval_dataloader(self, eval_dataset=None):
         self.data_collator = self.eval_dataset.collate  # an image a row, or gathering from several ranks would miscount
-        return super().get_eval_dataloader(eval_dataset)
+        return not_signalled(super().get_eval_dataloader(eval_dataset))
 
     def _prepare_inputs(self, inputs):
         if self.model.training:
@@ -71,13 +74,27 @@ class TreeTrainer(Trainer):
     def _get_grad_norm(self, model, grad_norm=None):
         """Called once a step, before the weights change: a loss or gradient that is not finite ends the training here."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        seen = torch.stack([self._tr_loss.float(), torch.as_tensor(norm, dtype=torch.float32, device=self._tr_loss.device)])
-        loss, norms = self.accelerator.reduce(seen, "sum").tolist()  # of all processes, so that all end together
+        facts = (norm, float(signal_seen()))
+        seen = torch.stack(
+            [self._tr_loss.float(), *(torch.as_tensor(fact, dtype=torch.float32, device=self._tr_loss.device) for fact in facts)]
+        )
+        loss, norms, told = self.accelerator.reduce(seen, "sum").tolist()  # of all processes, so that all end together
+        self.ends_here = told > 0
         self._require_finite("loss", loss, self.state.global_step + 1)
         scaler = self.accelerator.scaler
         if scaler is None or scaler.get_scale() <= 1:  # else it leaves out a step whose scaled gradient overflows, and halves its scale
             self._require_finite("gradient norm", norms, self.state.global_step + 1)
         return norm
+
+    def _maybe_log_save_evaluate(self, *args, **kwargs):
+        """The Trainer's; where a process was told to end, this step is saved and the last, unless it is that anyway."""
+        step, alone = self.state.global_step, self.args.world_size == 1  # several processes have to agree: `_get_grad_norm`
+        self.ends_here |= alone and signal_seen()
+        self.control.should_save |= self.ends_here and self.saved != step
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+        self.ends_here |= alone and signal_seen() and self.saved == step
+        if self.ends_here and not self.control.should_training_stop:
+            raise Interrupted(code=GOES_ON)
 
     def _require_finite(self, name, value, step):
         if math.isfinite(value):
@@ -130,13 +147,27 @@ class TreeTrainer(Trainer):
             if first:
                 write_sums(staged)
         if first:
-            rotate_checkpoints(str(folder.parent), self.args.save_total_limit)
+            remove_old(folder.parent, self.args, self.state.max_steps)
+        self.saved = self.state.global_step
         self.accelerator.wait_for_everyone()
 
     def _note_callbacks(self):
         """What callbacks have to remember, early stopping its patience, into the state: by class, as the Trainer reads it."""
         callbacks = [*self.callback_handler.callbacks, self.control]
         self.state.stateful_callbacks = {type(one).__name__: one.state() for one in callbacks if isinstance(one, ExportableState)}
+
+
+def not_signalled(loader):
+    """A loader whose processes outlive a signal that goes to all: the step that it ends with needs what they load."""
+    inner = getattr(loader, "base_dataloader", loader)  # accelerate wraps it
+    inner.worker_init_fn = partial(_begin_worker, inner.worker_init_fn)
+    return loader
+
+
+def _begin_worker(begin, worker):
+    leave_signals_to_parent()
+    if begin:
+        begin(worker)
 
 
 def build_trainer(model, train_dataset, eval_dataset, args, callbacks=(), facts=None, beside=None):

@@ -404,9 +404,9 @@ def test_what_is_another_is_made_anew_when_told(copied, monkeypatch, setting, fl
         if command[1].endswith("train_exp1.py") and "--overwrite" in command:
             folder = next(text for text in command if text.startswith("output_dir=")).removeprefix("output_dir=")
             touch_up(Path(folder) / "adapter" / "adapter_model.safetensors")
-        return Namespace(returncode=0)
+        return 0
 
-    monkeypatch.setattr(sweep.subprocess, "run", run)
+    monkeypatch.setattr(sweep, "run_child", run)
     assert sweep.make_all(runs, folder / "outputs" / "sweep", overwrite=True) == {}
     assert [command[-1] for command in commands] == flags * 2
 

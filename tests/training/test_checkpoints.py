@@ -5,6 +5,7 @@ python -m pytest tests/training/test_checkpoints.py -v
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from training.checkpoints import (
     mend_adapter,
     newest_whole,
     processes_of,
+    remove_old,
     score_of,
     set_aside_after,
     what_an_adapter_lacks,
@@ -263,3 +265,21 @@ def test_later_checkpoints_are_set_aside(tmp_path):
     again = make(tmp_path, 4, sums=True)
     assert set_aside_after(tmp_path, two) and not again.exists(), "what lay there before is replaced"
     assert sorted(path.name for path in (tmp_path / "abandoned").iterdir()) == ["checkpoint-4", "checkpoint-6"]
+
+
+@pytest.mark.parametrize(
+    ("there", "limit", "kept"),
+    [
+        ([4, 8, 12, 16], 3, [8, 12, 16]),
+        ([4, 8, 12, 13], 3, [4, 8, 12, 13]),  # made by a signal: one more
+        ([4, 8, 12, 13, 16], 3, [8, 12, 16]),  # there is a newer, which it would else keep one less of
+        ([4, 8, 13, 14], None, [4, 8, 14]),
+        ([16, 20, 22], 1, [22]),  # the last step
+        ([4, 8], None, [4, 8]),
+    ],
+)
+def test_checkpoints_that_a_signal_has_made_leave_those_that_there_would_be_without(tmp_path, there, limit, kept):
+    for step in there:
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    remove_old(tmp_path, SimpleNamespace(save_total_limit=limit, save_steps=4), 22)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"checkpoint-{step}" for step in kept)

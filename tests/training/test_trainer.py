@@ -5,8 +5,10 @@ python -m pytest tests/training/test_trainer.py -v
 
 import json
 import math
+import os
 import re
 import shutil
+import signal
 from collections import Counter
 from types import SimpleNamespace
 
@@ -22,8 +24,9 @@ from transformers import EvalPrediction, TrainerCallback, TrainerState, set_seed
 from config import load_config
 from data.preprocess import ensure_enriched
 from dataset import load_dataset, prompt_fields
-from files import UserError, read_json
+from files import GOES_ON, SIGNALS, Interrupted, UserError, heed_signals, read_json, signals_later
 from model.adapter import attach_lora, load_adapter, save_adapter
+from model.folders import write_sums
 from model.forward import answer_loss, base_model, training_inputs
 from model.load import errors_explained, load_model
 from templates import prompt_parts
@@ -320,6 +323,59 @@ def test_a_step_that_is_split_in_another_way_at_a_resume_has_the_same_images_and
     resumed = trainer_of(tmp_path, processor, resume="checkpoint-1", drawn_bs=2, **other)
     assert resumed.speed.steps == 3 == whole.state.global_step - 1
     assert all(torch.allclose(weight, weights[name], atol=1e-6) for name, weight in lora_weights(resumed).items())
+
+
+class Signal(TrainerCallback):
+    """Sends this process a signal in step 3, or while the checkpoint of step 2 is written, or its adapter."""
+
+    def __init__(self, number, moment, monkeypatch):
+        self.number, self.moment = number, moment
+        if moment == "saving":
+            monkeypatch.setattr("training.trainer.write_sums", lambda folder: (write_sums(folder), self.send()))
+
+    def send(self):
+        os.kill(os.getpid(), self.number)
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if self.moment == "step" and state.global_step == 2:
+            self.send()
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        if self.moment == "validation":
+            self.send()
+
+
+SHORT_RUN = {"lora.dropout": 0.3, "train.train_bs": 2, "train.save_total_limit": 2, "train.epochs": 3}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, processor):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return trainer_of(folder, processor, **SHORT_RUN), sorted(path.name for path in (folder / "outputs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("number", "moment", "step"), [(signal.SIGTERM, "step", 3), (signal.SIGUSR1, "saving", 2), (signal.SIGINT, "validation", 2)]
+)
+def test_a_signal_saves_at_a_steps_end_and_what_goes_on_ends_as_if_there_had_been_none(
+    tmp_path, processor, monkeypatch, uninterrupted, number, moment, step
+):
+    """In its weights, its log and its checkpoints; with dropout."""
+    (whole, names), settings = uninterrupted, SHORT_RUN
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    heed_signals(str)
+    try:
+        with monkeypatch.context() as patch, signals_later(), pytest.raises(Interrupted) as end:
+            trainer_of(tmp_path, processor, also=[Signal(number, moment, patch)], **settings)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert end.value.code == GOES_ON and newest_whole(tmp_path / "outputs")[0].name == f"checkpoint-{step}"
+    resumed = trainer_of(tmp_path, processor, resume=f"checkpoint-{step}", **settings)
+    weights = lora_weights(whole)
+    assert numbers(resumed) == numbers(whole) and resumed.state.global_step == 6
+    assert all(torch.equal(weight, weights[name]) for name, weight in lora_weights(resumed).items())
+    assert sorted(path.name for path in (tmp_path / "outputs").iterdir()) == names and "checkpoint-3" not in names
 
 
 def test_a_lost_best_adapter_is_written_again_to_the_byte(tmp_path, processor):
