@@ -88,7 +88,7 @@ def parse_arguments():
     group.add_argument("--dry-run", action="store_true", help="print what training will cost, from data and config.json alone, and stop")
     names = ", ".join(PEAK_TFLOPS)
     group.add_argument("--gpu", default="A100", choices=PEAK_TFLOPS, metavar="NAME", help=f"{names} (default A100)")
-    group.add_argument("--utilisation", type=share, default=0.4, metavar="SHARE", help="of the GPU's peak that is reached (default 0.4)")
+    group.add_argument("--utilisation", type=share, default=0.35, metavar="SHARE", help="of the GPU's peak that is reached (default 0.35)")
     parsed = parser.parse_intermixed_args()
     given = parsed.resume_from_checkpoint
     if given and "=" in given and not resolve_path(given, Path(parsed.config or DEFAULT_CONFIG).parent).exists():
