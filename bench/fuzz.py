@@ -206,7 +206,7 @@ def good_space(folder):
 
 
 def to_score(folder):
-    args = argparse.Namespace(against=None, predictions=["p"], compare=None, types="predicted", limit=None)
+    args = argparse.Namespace(against=None, predictions=["p"], compare=None, types="predicted", limit=None, by=[], recipe=[], pair=None)
     return load_config(DEFAULT_CONFIG), args, good_space(folder)
 
 
@@ -333,7 +333,7 @@ def good_adapter(folder):
     model.name_or_path = TINY.name
     target, space = folder / "good", good_space(folder)
     target.mkdir()
-    questions = asked.asked_questions([answer_space.apply(space, {**row, "id": "1"}) for row in ROWS])
+    questions = asked.asked_questions([answer_space.apply(space, {**row, "id": "1"}) for row in ROWS], 1)
     beside = {answer_space.SPACE_FILE: json.dumps(space), asked.QUESTIONS_FILE: json.dumps(questions)}
     write_adapter(model, target, {**experiment_facts(cfg, {}), "longest_answer": 3, "trained_on": ["a"], "best": {"step": 1}}, beside)
     files = {path.name: path.read_bytes() for path in target.iterdir()}

@@ -121,6 +121,7 @@ def test_a_custom_type_needs_the_two_functions_and_nothing_else(tmp_path, comman
         {"question": "Is there a polyp?", "answer": "yes", "image": "a.jpg"},
         {"question": "Which instruments are held?", "answer": "forceps; scissors", "image": "a.jpg"},
     ]
+    rows += [{**row, "image": "b.jpg"} for row in rows]  # what one picture alone was asked, a space doesn't name
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = ["--src", str(tmp_path / "rows.jsonl"), "--dst", str(tmp_path / "enriched.jsonl")]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -135,10 +136,10 @@ def test_a_custom_type_needs_the_two_functions_and_nothing_else(tmp_path, comman
     assert done.returncode == 0, done.stderr
     enriched = [json.loads(line) for line in (tmp_path / "enriched.jsonl").read_text().splitlines()]
     candidates = ["forceps", "scissors", "grasper", "scalpel"]
-    assert [(row["question_type"], row["answer_candidates"], row["answer"]) for row in enriched] == [
+    assert [(row["question_type"], row["answer_candidates"], row["answer"]) for row in enriched] == 2 * [
         ("instrument_type", candidates, "grasper"),
         ("instrument_type", candidates, "scalpel"),
         ("yes_no", ["yes", "no"], "yes"),
         ("instrument_type", None, "forceps; scissors"),  # a training answer outside the candidates
     ]
-    assert "(yes_no 1, instrument_type 3)" in done.stdout, "custom types come after the built-in ones"
+    assert "(yes_no 2, instrument_type 6)" in done.stdout, "custom types come after the built-in ones"
