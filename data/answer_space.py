@@ -336,10 +336,10 @@ def _describe_question(asked_type, is_yes_no, question, settings):
     others = yes_no_spellings(tuple(yes_no), settings.languages)
     unseen = unseen_mass(kinds, {*yes_no, *others} or numbers[: -settings.count_margin - 1])
     enough = counts.total() >= MIN_ROWS and groups >= (MIN_GROUPS if question.grouped else MIN_ROWS)
-    closed = enough and unseen < settings.max_unseen
-    known = {*yes_no, *numbers}
-    may_be_said = lambda kind, found: may_be_named(kind, found, settings.min_groups)
-    said = {kind for kind, found in kinds.items() if may_be_said(kind, found) or kind in known or kind in EXCLUSIVE}
+    known = {*yes_no, *others, *numbers, *EXCLUSIVE}
+    said = {kind for kind, found in kinds.items() if kind in known or may_be_named(kind, found, settings.min_groups)}
+    unsaid = sum(found for kind, found in kinds.items() if kind not in said) / max(kinds.total(), 1)  # an incision named Mercedes, too
+    closed = enough and max(unseen, unsaid) < settings.max_unseen
     if closed and not yes_no and said <= {*YES, *NO, *EXCLUSIVE}:  # the rest are slips
         yes_no = yes_no_answers(Counter({kind: kinds[kind] for kind in said}), settings.languages)
         others = yes_no_spellings(tuple(yes_no), settings.languages)

@@ -75,7 +75,8 @@ def open_image(file, draft=None):
             plain = _on_white(image, bits)
             if bits == 16 and len(image.getbands()) > 1:
                 brightest = max(high for band, (_, high) in zip(image.getbands(), image.getextrema()) if band != "A")
-                _refuse_few_bits(brightest * 255, f"colours up to {brightest} of 255")  # Pillow keeps eight bits, some rounded up
+                # Pillow keeps the upper eight bits, some rounded up: of 0 to 255 in 16 bits nothing is left
+                _refuse_few_bits(brightest * 255 or 1, f"colours up to {brightest} of 255")
         turn = TURNS.get(still)
         plain = plain if turn is None else plain.transpose(turn)
         plain.info.clear()  # metadata, which may name a patient

@@ -2,7 +2,7 @@
 
 Kappa is agreement beyond chance: Cohen 1960 ("A coefficient of agreement for nominal scales") for two raters, each with the shares of
 their own answers; Fleiss 1971 ("Measuring nominal scale agreement among many raters") for more, with rows of unequal numbers of
-raters each weighted alike. Labels are compared as sets. No torch.
+raters each weighted alike. Labels are compared as sets, counts by their number. No torch.
 """
 
 if __name__ == "__main__":
@@ -11,7 +11,8 @@ if __name__ == "__main__":
 from collections import Counter
 from itertools import combinations
 
-from data.matching import conventions_of, is_junk, judge, labels_of
+from data.matching import conventions_of, is_junk, judge, labels_of, languages_of
+from data.quantities import parse_count
 from data.rules import ordered_types
 
 
@@ -52,7 +53,9 @@ def _answers(row):
 
 
 def _labels(row, text, conventions):
-    return frozenset(labels_of(text, conventions_of(row, conventions), row.get("options")))
+    convention = conventions_of(row, conventions)
+    count = parse_count(text, row.get("question"), languages_of(convention)) if row["qtype"] == "count_numeric" else None
+    return frozenset(labels_of(text, convention, row.get("options")) if count is None else [str(count)])
 
 
 def _matched(row, tolerances, conventions):

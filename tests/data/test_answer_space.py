@@ -148,6 +148,10 @@ def test_an_answer_that_looks_like_a_person_is_no_candidate_however_many_picture
     """Two frames of one patient are two images, and no group says so."""
     space = mine(rows_of("Which finding?", {"polyp": 200, "normal": 150, "pat. meier, born 1900": 2}))
     assert ask(space, "Which finding?")["answer_candidates"] == ["normal", "polyp"] and "meier" not in json.dumps(space["questions"])
+    # Where many answers may not be named, a choice of the others would be wrong for all of them.
+    space = mine(rows_of("Which incision?", {"Mercedes": 30, "subcostal": 30, "midline": 30}))
+    found = ask(space, "Which incision?", "Mercedes")
+    assert found["answer_candidates"] is None and trainable(found) and "mercedes" not in json.dumps(space["questions"])
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,13 @@ def test_colours_of_fewer_bits_than_their_header_says_are_refused(tmp_path, bits
         open_image(tmp_path / "a.ppm")
 
 
+def test_eight_bits_in_sixteen_are_refused_in_colour_too(tmp_path):
+    """Pillow keeps the upper byte of a colour, so that of these nothing is left: all black, in silence."""
+    (tmp_path / "a.ppm").write_bytes(with_depth((WIDE >> 8)[..., None].repeat(3, 2), "ppm", 16))
+    with pytest.raises(BadImage, match="colours up to [01] of 255, as if 12 bits were stored in 16"):
+        open_image(tmp_path / "a.ppm")
+
+
 def test_the_greatest_value_that_a_tiff_names_is_white(tmp_path):
     Image.fromarray(WIDE // 16).save(tmp_path / "a.tif", tiffinfo={281: 4095})
     assert np.abs(np.asarray(open_image(tmp_path / "a.tif").image, int) - np.rint(WIDE // 16 / 4095 * 255)).max() <= 1

@@ -65,6 +65,14 @@ def test_rows_of_two_raters_and_the_model_on_the_same_rows():
     assert agreement([judged("yes", "yes", {"a": "yes", "b": "nan"}), judged("no", "no", None)], EvalConfig(), {}) is None
 
 
+def test_a_number_in_words_is_the_same_label_as_in_digits():
+    """Agreement 1 beside a kappa of 0 would say that chance alone made them agree."""
+    counts = [("2", "two"), ("one", "1"), ("3", "three polyps"), ("none", "0")]
+    rows = [judged(one, one, {"a": one, "b": other}, "count_numeric", "How many polyps are there?") for one, other in counts]
+    found = agreement(rows, EvalConfig(), None)["overall"]
+    assert (found["agreement"], found["exact"], found["kappa"]) == (1, 1, 1)
+
+
 def test_three_raters_have_fleiss_kappa():
     rows = [judged("yes", "yes", {"a": "yes", "b": "yes", "c": "no"}), judged("no", "no", {"a": "no", "b": "no"})]
     found = agreement(rows, EvalConfig(), {})
