@@ -12,9 +12,9 @@ and vLLM maps to its `language_model.model.layers…` when it is given --enable-
 
 from pathlib import Path
 
-from config import ImageConfig, PromptConfig, argument_parser, check_transformers, load_config, near, resolve_path
+from config import ImageConfig, PromptConfig, argument_parser, check_transformers, command_line, load_config, near, resolve_path
 from data.contents import weights_hash
-from files import UserError, run_script
+from files import UserError, heed_signals, run_script
 from model.on_disk import (
     CONFIG_FILE,
     EXPERIMENT_FILE,
@@ -61,6 +61,7 @@ def main():
     args = parser.parse_intermixed_args()
     cfg = load_config(args.config, args.overrides)
     check_transformers()
+    heed_signals(lambda: f"nothing was written; start again with: {command_line()}")
     adapter = adapter_folder(cfg, args.adapter)
     if adapter is None:
         raise UserError("--adapter none: there is nothing to merge; give an adapter folder")

@@ -15,7 +15,7 @@ from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_mo
 from safetensors import SafetensorError
 
 from files import UserError, short, write_json, write_text
-from model.folders import whole_folder, write_sums
+from model.folders import refuse_edited, whole_folder, write_sums
 from model.on_disk import CONFIG_FILE, COPY, EXPERIMENT_FILE, WEIGHTS_FILE, adapter_facts, check_adapter_folder
 
 # peft 0.21 reads an attribute that transformers 5.23 has renamed; nothing a user could do about it
@@ -100,6 +100,7 @@ def _load_tensors(model, folder):
     if wrong:
         raise UserError(f"adapter {folder} does not fit the model: {len(wrong)} tensors missing or alien, first {wrong[0]}")
     refuse_not_finite(found, folder / WEIGHTS_FILE, "that training diverged; train anew with a lower train.lr")
+    refuse_edited(folder, (CONFIG_FILE, WEIGHTS_FILE))
     set_peft_model_state_dict(model, found)
 
 

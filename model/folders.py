@@ -9,7 +9,7 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-from files import sha256, write_text
+from files import UserError, sha256, write_text
 
 SUMS_FILE = "SHA256SUMS"  # as `sha256sum --check` reads it
 EDITED = "README.md"  # by people, and read by nobody here
@@ -62,6 +62,17 @@ def read_sums(folder):
         return None
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
+
+
+def refuse_edited(folder, names):
+    """Raise UserError where one of these files of a folder is not what `write_sums` saw; folders without sums are believed."""
+    sums = read_sums(folder) or {}
+    for name in names:
+        if name in sums and sha256(Path(folder) / name) != sums[name]:
+            raise UserError(
+                f"{Path(folder) / name}: is not what was written there, by the {SUMS_FILE} beside it; copy the folder again, or, where it "
+                f"was changed on purpose, delete {SUMS_FILE}"
+            )
 
 
 def _settle(folder):

@@ -3,6 +3,7 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
+import math
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging
 
 from config import PublicNames
-from files import UserError, is_full
+from files import UserError, is_full, short
 from model.adapter import attach_lora, load_adapter, not_finite, refuse_broken
 from model.forward import use_tree_attention
 from model.nf4 import count, keep_one_arithmetic, looked_at_before, nf4_settings
@@ -48,6 +49,7 @@ def load_processor(cfg):
     """Load the processor with the configured pixel limits."""
     check_model_folder(cfg.model_name, weights=False)
     processor = from_pretrained(AutoProcessor, cfg.model_name)
+    check_pictures_fit(load_model_config(cfg), processor.image_processor)
     processor.image_processor.size = {"shortest_edge": cfg.image.min_pixels, "longest_edge": cfg.image.max_pixels}
     processor.tokenizer.padding_side = "left"  # for generate; token trees pad on their own
     return processor
@@ -222,6 +224,23 @@ def check_special_tokens(config, processor):
     vocabulary = config.get_text_config().vocab_size
     if len(processor.tokenizer) > vocabulary:
         raise UserError(f"the tokenizer has {len(processor.tokenizer)} tokens, the model {vocabulary}: they don't belong together")
+
+
+SIZES = {"patch_size": "patch_size", "temporal_patch_size": "temporal_patch_size", "merge_size": "spatial_merge_size"}
+
+
+def check_pictures_fit(config, image_processor):
+    """Raise UserError unless an image processor cuts and scales pictures as the vision tower of this config takes them."""
+    remedy = "its files are another model's, or changed; download them again"
+    for ours, theirs in SIZES.items():
+        found, wanted = getattr(image_processor, ours, None), getattr(config.vision_config, theirs, None)
+        if found != wanted:
+            raise UserError(f"the image processor's {ours} is {short(repr(found))}, the model's {wanted}: {remedy}")
+    for name in ("image_mean", "image_std", "rescale_factor"):
+        value = getattr(image_processor, name, None)
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if not all(isinstance(one, int | float) and math.isfinite(one) and (one or name == "image_mean") for one in numbers):
+            raise UserError(f"the image processor's {name} is {short(repr(value))}, by which no picture can be scaled: {remedy}")
 
 
 def describe_parameters(model):

@@ -43,8 +43,10 @@ def answer_logits(model, dataset):
     found = []
     for index in range(len(dataset)):
         batch = dataset.collate([dataset[index]])
+        inputs = training_inputs(model, batch)
+        inputs.pop("targets")  # with which the model would say losses alone
         with autocast_of_training(model):
-            logits = model(**training_inputs(model, batch)).logits
+            logits = model(**inputs).logits
         found.append(logits.reshape(int((batch["labels"] != IGNORE_INDEX).sum()), -1).float().cpu())
     return torch.cat(found)
 

@@ -111,6 +111,23 @@ def test_another_models_tokenizer_is_told_before_the_weights(base, weights_unrea
     assert "the model's image token is 5, the tokenizer's 860: its tokenizer files are another model's" in said(load_model, base[0])
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("patch_size", 0, "patch_size is 0, the model's 14"), ("patch_size", 16, "patch_size is 16, the model's 14"),
+        ("merge_size", 1, "merge_size is 1, the model's 2"), ("temporal_patch_size", 3, "temporal_patch_size is 3, the model's 2"),
+        ("image_std", [0, 0, 0], "image_std is (0, 0, 0), by which no picture can be scaled"),
+        ("image_mean", [0.5, "a", 0.5], "by which no picture can be scaled"), ("rescale_factor", 0, "rescale_factor is 0, by which"),
+    ],
+)  # fmt: skip
+def test_another_models_picture_settings_are_told_before_any_picture(base, name, value, says):
+    path = next(path for path in base[1].glob("*processor*.json") if '"patch_size"' in path.read_text())
+    settings = json.loads(path.read_text())
+    settings.get("image_processor", settings)[name] = value
+    path.write_text(json.dumps(settings))
+    assert says in said(load_processor, base[0])
+
+
 def test_weights_that_lack_a_tensor_are_refused_where_transformers_draws_one(base):
     tensors = load_file(base[1] / "model.safetensors")
     name = next(name for name in sorted(tensors) if name.endswith("layers.1.mlp.up_proj.weight"))

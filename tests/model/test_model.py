@@ -328,6 +328,22 @@ def test_adapter_that_does_not_fit_is_refused(adapter, processor, damage):
         load_adapter(random_model(processor), folder)
 
 
+def test_an_adapter_that_was_changed_since_is_refused_by_its_sums(adapter, processor):
+    """Another scale, or other weights, load as well, and answer something else."""
+    folder = adapter[0]
+    config, sums = (folder / "adapter_config.json").read_text(), folder / "SHA256SUMS"
+    (folder / "adapter_config.json").write_text(config.replace('"lora_alpha": ', '"lora_alpha": 1'))
+    with pytest.raises(UserError, match="adapter_config.json: is not what was written there, by the SHA256SUMS beside it"):
+        load_adapter(random_model(processor), folder)
+    (folder / "adapter_config.json").write_text(config)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="adapter_model.safetensors: is not what was written there"):
+        load_adapter(random_model(processor), folder)
+    sums.unlink()  # as whoever changed it on purpose does, and adapters of older code have none
+    load_adapter(random_model(processor), folder)
+
+
 def test_saving_replaces_an_adapter_whole(adapter):
     folder, lora, facts = adapter
     (folder / "stale.txt").write_text("old")

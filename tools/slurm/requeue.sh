@@ -8,7 +8,7 @@ cd "${SLURM_SUBMIT_DIR:?submit this with sbatch, from the folder of the reposito
 source tools/pass_signals.sh
 [[ -n ${VIRTUAL_ENV:-} || ! -d .venv ]] || source .venv/bin/activate
 
-(( $# )) && [[ $1 != *=* ]] || { echo "error: sbatch $SLURM_JOB_NAME FILE.yaml section.key=value …: give a configuration" >&2; exit 1; }
+(( $# )) && [[ -f $1 || $1 != *=* ]] || { echo "error: sbatch $SLURM_JOB_NAME FILE.yaml section.key=value …: give a configuration" >&2; exit 1; }
 settings=(--config "$@")
 
 read -r MASTER_ADDR < <(scontrol show hostnames "$SLURM_JOB_NODELIST")  # where the processes of several GPUs meet
@@ -17,8 +17,10 @@ export MASTER_ADDR MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000)) SRUN_CPUS_PER_T
 requeue_if_warned() {
   local code=$?
   [[ $code == 75 && $handed == USR1 ]] || exit "$code"
-  echo "== job $SLURM_JOB_ID goes back into the queue"
-  scontrol requeue "$SLURM_JOB_ID"
+  local job=$SLURM_JOB_ID
+  [[ -z ${SLURM_ARRAY_JOB_ID:-} ]] || job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID  # else the whole array
+  echo "== job $job goes back into the queue"
+  scontrol requeue "$job"
 }
 trap requeue_if_warned EXIT
 
