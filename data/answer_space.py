@@ -121,7 +121,7 @@ def _mined(train_rows, settings):
             continue
         by_rules = asked_type == "yes_no" and rules["candidates"] is not None
         is_yes_no = question.form is not None or by_rules or may_name_one_thing(key, reading.languages)
-        case = asked_type, is_yes_no, question.grouped, question.tight, _small(question.answers), question.people
+        case = asked_type, is_yes_no, question.grouped, question.tight, _small(question.answers), frozenset(question.people)
         entry, own_folded = known.get(case) or _describe_question(asked_type, is_yes_no, question, settings)
         if case[-2] is not None:  # a data set that asks each of its questions once has few such cases
             known[case] = entry, own_folded
@@ -188,7 +188,7 @@ class _Asked:
 
     def __init__(self, text, question_type, form):
         self.text, self.type, self.form, self.answers, self.tight, self.grouped = text, question_type, form, {}, 0, False
-        self.people = frozenset()
+        self.people = set()
 
     def rows(self):
         return sum(map(len, self.answers.values()))
@@ -236,11 +236,12 @@ def _gather(train_rows, languages):
         if question is None:
             question = asked[key] = _Asked(row["question"], question_type, form)
         question.grouped |= grouped
-        question.answers.setdefault(normalize_answer(row["answer"]), []).append(group)
+        answer = normalize_answer(row["answer"])
+        question.answers.setdefault(answer, []).append(group)
         question.tight += TIGHT_LIST.search(row["answer"]) is not None
-        if found_in(row["answer"]):
+        if row["answer"] != answer and found_in(row["answer"]):
             question.people |= _people_in(row["answer"])
-        if found_in(row["question"]):  # a template is of several spellings
+        if row["question"] != question.text and found_in(row["question"]):  # a template is of several spellings
             question.text = row["question"]
     _join_groups(asked, given, groups, clips)
     return asked, given
@@ -248,7 +249,7 @@ def _gather(train_rows, languages):
 
 def _people_in(answer):
     """The labels (set), normalised, of an answer in its own spelling that look like a person, and the whole of one that does."""
-    labels = split_labels(answer, ALIASES["separators"])
+    labels = [label.strip() for label in re.split("|".join(map(re.escape, _signs())), answer)]
     people = [label for label in labels if found_in(label)] or labels
     return {normalize_answer(text) for text in (*people, answer)}
 
@@ -268,7 +269,7 @@ def _note_given(given, key, question_type, candidates, row, group):
     entry, answer = given.setdefault(key, {**empty, "example_outside": None}), _given_answer(row, candidates)
     entry["rows"] += 1
     entry["groups"].add(group)
-    if found_in(row["question"]):
+    if row["question"] != entry["text"] and found_in(row["question"]):
         entry["text"] = row["question"]
     if "; " in answer and not row.get("options"):
         entry["label_lists"] += 1

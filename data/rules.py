@@ -198,7 +198,7 @@ def mine_verdict(train_rows, min_groups):
             continue
         facts = {"text": row["question"], "type": question_type, "units": set(), "rows": 0, "outside": 0, "lists": 0}
         facts = questions.setdefault(question_key(row["question"]), facts)
-        if found_in(row["question"]):  # a key is of several spellings
+        if row["question"] != facts["text"] and found_in(row["question"]):  # a key is of several spellings
             facts["text"] = row["question"]
         facts["units"].add(unit(row, joined))
         facts["rows"] += 1

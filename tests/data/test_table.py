@@ -463,6 +463,24 @@ def test_a_first_mapping_asks_nothing_that_tells_who_the_patient_is(tmp_path, co
 
 
 @pytest.mark.parametrize(
+    "columns",
+    [
+        ["Bild", "Patient", "Assistenz", "Pflege", "Schwester", "Zuweiser", "Oberärztin"],
+        ["image", "patient", "read by", "nurse", "performed_by", "Reported By"],
+        ["image", "dossier", "Praticien", "Infirmière", "Réalisé par"],
+        ["imagen", "Historia clínica", "Realizado por", "DNI", "Enfermera"],
+        ["图片", "病历号", "检查医师", "护士"],
+    ],
+)
+def test_who_examined_is_not_asked_and_a_record_number_is_the_group(tmp_path, columns):
+    image, group, *left = columns
+    lines = [[f"{n}.jpg", f"K{n // 3}", *(["Nowak", "Szabo"][n % 2] for _ in left), n % 2] for n in range(60)]
+    text, mapping = suggested(tmp_path, [*columns, "Polyp"], *lines)
+    assert (mapping["image"], mapping["group"], set(mapping["questions"])) == (image, group, {"Polyp"})
+    assert all(f"# left out: {name} (may name patients)" in text for name in left) and "Nowak" not in text
+
+
+@pytest.mark.parametrize(
     ("column", "question"),
     [
         ("Größe (mm)", "Wie groß in mm: Größe?"),
