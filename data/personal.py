@@ -43,7 +43,7 @@ class Found(NamedTuple):
 def _compiled(patterns):
     stands_for = {name: TABLE[name] for name in ("month_name", "month", "is", "Name", "chinese")}
     stands_for["role"] = "(?:" + "|".join(map(re.escape, ROLES)) + ")"
-    whole = lambda pattern: re.sub(r"\{(%s)\}" % "|".join(stands_for), lambda name: stands_for[name[1]], pattern)
+    whole = lambda pattern: re.sub(rf"\{{({'|'.join(stands_for)})\}}", lambda name: stands_for[name[1]], pattern)
     return {kind: [re.compile(whole(pattern), re.IGNORECASE) for pattern in own] for kind, own in patterns.items()}
 
 
@@ -109,7 +109,9 @@ def in_picture(content):
         kind = METADATA.get(tag) or ("name" if "patient" in str(tag).lower() else None)
         text = _text(value)
         if kind is None:
-            for item in (found_in(text) or found_in(f"{tag}: {text}")) if isinstance(value, str | bytes) or str(tag).startswith("XP") else ():
+            for item in (
+                (found_in(text) or found_in(f"{tag}: {text}")) if isinstance(value, str | bytes) or str(tag).startswith("XP") else ()
+            ):
                 found.setdefault(item.kind, Found(item.kind, _line(f"{tag}: {item.text}" if item.text in text else item.text)))
         elif kind != OF_PROGRAMS and text:
             found.setdefault(kind, Found(kind, f"{tag}: {_line(text)}"))
@@ -187,7 +189,13 @@ def count(rows, pictures=None):
     for row in rows:
         by_rater = row["answers_by"] if isinstance(row.get("answers_by"), dict) else {}
         places = {"answers": [row.get("answer"), row.get("answers"), [*by_rater.values()]], "options": row.get("options")}
-        places |= {"questions": row.get("question"), "groups": row.get("group"), "ids": row["id"], "raters": [*by_rater], "file names": images_of(row)}
+        places |= {
+            "questions": row.get("question"),
+            "groups": row.get("group"),
+            "ids": row["id"],
+            "raters": [*by_rater],
+            "file names": images_of(row),
+        }
         # what a column's name says of a value that says nothing alone: `patient_name: Kowalczyk`
         places |= {f"column {key}": [f"{key}: {text}" for text in texts_in(value)] for key, value in row.items() if key not in KNOWN}
         hits = {name: [item for text in texts_in(value) for item in found_in(text)] for name, value in places.items()}

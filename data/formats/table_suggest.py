@@ -135,16 +135,16 @@ def _asked(column, *roles):
 def is_private(column, cells):
     """Does a column tell who somebody is, by its own name or by what its cells (texts) look like?"""
     words = set(_words(column))
-    return bool(_tells(column) or IDS & words or words <= GROUP_IDS or any(found_in(cell) or found_in(f"{column}: {cell}") for cell in cells))
+    return bool(
+        _tells(column) or IDS & words or words <= GROUP_IDS or any(found_in(cell) or found_in(f"{column}: {cell}") for cell in cells)
+    )
 
 
 def _tells(column):
     """Is one of the words for a person a word of a column's name, or, from four letters on, the end of one?"""
     words = _words(column)
     return any(f" {role} " in f" {' '.join(words)} " for role in ROLES) or any(
-        word == end or len(end) >= 4 and word.endswith(end) or not end.isascii() and end in word
-        for word in words
-        for end in PERSON
+        word == end or len(end) >= 4 and word.endswith(end) or not end.isascii() and end in word for word in words for end in PERSON
     )
 
 

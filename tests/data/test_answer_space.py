@@ -145,7 +145,8 @@ def test_an_answer_of_fewer_groups_than_asked_for_may_not_be_said_and_is_not_tra
 
 
 @pytest.mark.parametrize(
-    "person", ["pat. meier, born 1900", "Frau Meier", "frau meier", "Patient Meier", "Pat.: Meier", "Meier, K", "dr meier", "untersucher meier"]
+    "person",
+    ["pat. meier, born 1900", "Frau Meier", "frau meier", "Patient Meier", "Pat.: Meier", "Meier, K", "dr meier", "untersucher meier"],
 )
 def test_an_answer_that_looks_like_a_person_is_no_candidate_however_many_pictures_it_has(person):
     """Two frames of one patient are two images, and no group says so. A label is normalised, and has no capitals."""
