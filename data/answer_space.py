@@ -34,7 +34,7 @@ from data.matching import (
     separators_in,
     split_labels,
 )
-from data.personal import may_be_named
+from data.personal import found_in, may_be_named
 from data.quantities import parse_count
 from data.rules import (
     BUILT_IN,
@@ -121,9 +121,9 @@ def _mined(train_rows, settings):
             continue
         by_rules = asked_type == "yes_no" and rules["candidates"] is not None
         is_yes_no = question.form is not None or by_rules or may_name_one_thing(key, reading.languages)
-        case = asked_type, is_yes_no, question.grouped, question.tight, _small(question.answers)
+        case = asked_type, is_yes_no, question.grouped, question.tight, _small(question.answers), frozenset(question.people)
         entry, own_folded = known.get(case) or _describe_question(asked_type, is_yes_no, question, settings)
-        if case[-1] is not None:  # a data set that asks each of its questions once has few such cases
+        if case[-2] is not None:  # a data set that asks each of its questions once has few such cases
             known[case] = entry, own_folded
         if not own_folded and not entry["closed"] and all(entry[name] == rules[name] for name in rules):  # nothing to keep
             others.update(questions=1, rows=entry["rows"])
@@ -179,12 +179,16 @@ def _kept_of_given(entry):
 
 
 class _Asked:
-    """What training rows answer to a question template: {normalised answer: [the group of each row, as a number]}."""
+    """What training rows answer to a question template: {normalised answer: [the group of each row, as a number]}.
 
-    __slots__ = ("text", "type", "form", "answers", "tight", "grouped")
+    people: the labels, normalised, that look like a person as they were written: normalised ones have lost their capitals.
+    """
+
+    __slots__ = ("text", "type", "form", "answers", "tight", "grouped", "people")
 
     def __init__(self, text, question_type, form):
         self.text, self.type, self.form, self.answers, self.tight, self.grouped = text, question_type, form, {}, 0, False
+        self.people = set()
 
     def rows(self):
         return sum(map(len, self.answers.values()))
@@ -232,10 +236,22 @@ def _gather(train_rows, languages):
         if question is None:
             question = asked[key] = _Asked(row["question"], question_type, form)
         question.grouped |= grouped
-        question.answers.setdefault(normalize_answer(row["answer"]), []).append(group)
+        answer = normalize_answer(row["answer"])
+        question.answers.setdefault(answer, []).append(group)
         question.tight += TIGHT_LIST.search(row["answer"]) is not None
+        if row["answer"] != answer and found_in(row["answer"]):
+            question.people |= _people_in(row["answer"])
+        if row["question"] != question.text and found_in(row["question"]):  # a template is of several spellings
+            question.text = row["question"]
     _join_groups(asked, given, groups, clips)
     return asked, given
+
+
+def _people_in(answer):
+    """The labels (set), normalised, of an answer in its own spelling that look like a person, and the whole of one that does."""
+    labels = [label.strip() for label in re.split("|".join(map(re.escape, _signs())), answer)]
+    people = [label for label in labels if found_in(label)] or labels
+    return {normalize_answer(text) for text in (*people, answer)}
 
 
 def _join_groups(asked, given, groups, clips):
@@ -253,6 +269,8 @@ def _note_given(given, key, question_type, candidates, row, group):
     entry, answer = given.setdefault(key, {**empty, "example_outside": None}), _given_answer(row, candidates)
     entry["rows"] += 1
     entry["groups"].add(group)
+    if row["question"] != entry["text"] and found_in(row["question"]):
+        entry["text"] = row["question"]
     if "; " in answer and not row.get("options"):
         entry["label_lists"] += 1
         if signs := separators_in(row["answer"]):
@@ -336,8 +354,9 @@ def _describe_question(asked_type, is_yes_no, question, settings):
     others = yes_no_spellings(tuple(yes_no), settings.languages)
     unseen = unseen_mass(kinds, {*yes_no, *others} or numbers[: -settings.count_margin - 1])
     enough = counts.total() >= MIN_ROWS and groups >= (MIN_GROUPS if question.grouped else MIN_ROWS)
+    may_be_said = lambda kind, found: kind not in question.people and may_be_named(kind, found, settings.min_groups)
     known = {*yes_no, *others, *numbers, *EXCLUSIVE}
-    said = {kind for kind, found in kinds.items() if kind in known or may_be_named(kind, found, settings.min_groups)}
+    said = {kind for kind, found in kinds.items() if kind in known or may_be_said(kind, found)}
     unsaid = sum(found for kind, found in kinds.items() if kind not in said) / max(kinds.total(), 1)  # an incision named Mercedes, too
     closed = enough and max(unseen, unsaid) < settings.max_unseen
     if closed and not yes_no and said <= {*YES, *NO, *EXCLUSIVE}:  # the rest are slips

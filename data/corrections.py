@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from config import SPLITS
+from data.language import table
 from data.matching import labels_of, normalize_answer, question_key
 from data.spreadsheet import read_spreadsheet
 from data.values import MADE_A_DATE, as_text, is_date
@@ -31,15 +32,16 @@ MANY = 10  # rows of a question, of whose answers most are given once: it is ans
 # The file
 
 
-def read_corrections(path):
+def read_corrections(path, languages=("en",)):
     """The lines of a table, CSV as spreadsheets write it or .xlsx, that correct a row: a list of dicts of COLUMNS and `split` ("": any).
 
+    languages: of data.language, the first of which says what Excel's TRUE and FALSE are called.
     How the file was read is not said, as each stage reads it. Raises UserError naming file and line, and the ids, for a column that is
     missing, an answer or id that is empty, an answer that a spreadsheet made a date, and an id that is given two answers.
     """
-    found = {}
+    found, truths = {}, dict(zip((True, False), table(tuple(languages[:1]))["yes_no"][0]))
     for where, row in _lines(path):
-        values = {name: (as_text(row.get(name), where, name, Counter()) or "").strip() for name in ("id", "answer", SPLIT)}
+        values = {name: (as_text(row.get(name), where, name, Counter(), truths) or "").strip() for name in ("id", "answer", SPLIT)}
         values |= {name: str(row.get(name) or "").strip() for name in ("who", "why")}  # of a workbook also a date
         if not any(values[name] for name in COLUMNS[1:]):
             continue
@@ -92,7 +94,7 @@ def corrections_for(settings, path, *others):
     """
     if settings.corrections is None:
         return {}
-    found = read_corrections(settings.corrections)
+    found = read_corrections(settings.corrections, settings.languages)
     named = {split: Path(file) for split in SPLITS if (file := getattr(settings, f"{split}_jsonl"))}
     known = {file.resolve() for file in named.values()}
     more = list({Path(file).resolve(): Path(file) for file in (path, *others) if file and Path(file).resolve() not in known}.values())

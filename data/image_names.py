@@ -11,11 +11,14 @@ import posixpath
 import re
 import unicodedata
 from pathlib import Path
+from urllib.parse import unquote
 
 from files import UserError, quoted
 
 WINDOWS = re.compile(r"(?:^|(?<=/))(?:[A-Za-z]:[\\/]|\\\\)")  # how C:\x and \\machine\x begin, below a folder or alone
+OF_FILE = re.compile(r"file:/", re.IGNORECASE)
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+QUOTES = " \t\r\n\"'“”‘’`"
 LONGEST, LONGEST_PART = 1000, 255  # letters; bytes, which file systems set
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
 
@@ -44,6 +47,8 @@ def why_no_file(text):
     text = text.lstrip()
     if text[:5].lower() == "data:":
         return "a picture as text; images must be files: save it below data.image_root and give the file's name"
+    if OF_FILE.match(text):
+        return "an address; images must be files: write the file's name below data.image_root"
     if ADDRESS.match(text):
         return "an address; images must be files: download it below data.image_root and give the file's name"
     if len(text) > LONGEST or any(len(part.encode(errors="replace")) > LONGEST_PART for part in text.split("/")) or "\0" in text:
@@ -63,16 +68,20 @@ def twin(path, listings=None):
     r"""The file that `path`, where none is, probably means: `a\b.jpg` is a/b.jpg, A.JPG is a.jpg, whatever the accents are made of.
 
     Tried part by part from the last folder that is there: letters alike in all but case and Unicode form, then the last
-    part with another suffix or none. Of `C:\x\a.jpg` it is the longest end that is there, x/a.jpg or a.jpg. listings: a dict that
-    keeps folders' names over many calls. Returns a path or None.
+    part with another suffix or none. Of `C:\x\a.jpg` and `..\x\a.jpg` it is the longest end that is there, x/a.jpg or a.jpg, and of
+    img/a.jpg below img/, a.jpg. `a%20b.jpg` is `a b.jpg`. listings: a dict that keeps folders' names over many calls.
+    Returns a path or None.
     """
     listings = {} if listings is None else listings
     folder, missing = os.path.split(path)
     while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
         folder, part = os.path.split(folder)
         missing = f"{part}/{missing}"
+    missing = missing.strip(QUOTES)
     parts = [part for part in missing.replace("\\", "/").split("/") if part not in ("", ".")]
-    ends = range(1, len(parts)) if WINDOWS.match(missing) else (0,)
+    ends = range(1, len(parts)) if WINDOWS.match(missing) or ".." in parts else (0,)
+    if len(parts) > 1 and _key(parts[0]) == _key(os.path.basename(folder)):
+        ends = (0, 1)
     return next((found for start in ends if (found := _file_alike(folder, parts[start:], listings))), None)
 
 
@@ -95,9 +104,11 @@ def _alike(folder, part, listings, last):
     if folder not in listings:
         listings[folder] = _entries(folder)
     by_key, by_stem = listings[folder]
-    stems = {_key(part), _key(os.path.splitext(part)[0])} if last else ()
+    spellings = dict.fromkeys((part, unquote(part)))
+    stems = {_key(text) for part in spellings for text in (part, os.path.splitext(part)[0])} if last else ()
     same_stem = {name for stem in stems for name in by_stem.get(stem, ())}
-    return by_key.get(_key(part)) or (same_stem.pop() if len(same_stem) == 1 else None)
+    same = next((name for part in spellings if (name := by_key.get(_key(part)))), None)
+    return same or (same_stem.pop() if len(same_stem) == 1 else None)
 
 
 def _entries(folder):

@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data.image_names import image_path, images_of, is_of_windows, spelled, twin
-from files import POINTER, UserError, pointer_note, quoted, read_cache, short, write_json
+from files import POINTER, UserError, pointer_note, printable, quoted, read_cache, short, write_json
 
 VERSION = "v4"  # of what sizes mean: raised where `open_image` changes, so that sizes kept from before are not believed
 ORIENTATION = 0x0112  # EXIF's tag
@@ -214,7 +214,7 @@ def check_image(path, shown=None):
         problem = error.clause
     except ValueError as error:  # smart_resize's: a ratio over 200
         problem = f"can't be read ({error}); replace or remove it"
-    raise UserError(f"image {short(shown or path, 300)} {problem}")
+    raise UserError(f"image {printable(short(shown or path, 300))} {problem}")
 
 
 def check_images(rows, root, cache_path, max_frames=None):

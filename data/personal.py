@@ -14,7 +14,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import yaml
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, IptcImagePlugin
 
 from data.image_names import images_of
 from files import printable, short
@@ -26,6 +26,10 @@ BEHIND_SURNAMES = GIVEN_NAMES | frozenset(TABLE["given_names_after_a_comma"])
 WORD, DIGIT = re.compile(r"[^\W\d_]+"), re.compile(r"[\d@]")  # without a digit (or an address) there is no date and no identifier
 FILE = re.compile(r"[/\\]|\.\w{1,6}$|^[^\s]*_[^\s]*$")  # a text that may be a file's name
 KNOWN = {"id", "answer", "answers", "question", "group", "image", "images", "options", "answers_by"}
+ROLES = TABLE["roles"]
+CONTAINERS = {"exif", "xmp", "icc_profile", "photoshop", "mp", "XML:com.adobe.xmp"}  # whose entries are read one by one
+OF_PROGRAMS = "of_programs"
+IPTC = {(2, 5): "Title", (2, 55): "DateCreated", (2, 80): "By-line", (2, 105): "Headline", (2, 116): "Copyright", (2, 120): "Caption"}
 METADATA = {tag: kind for kind, tags in TABLE["metadata"].items() for tag in tags}
 
 
@@ -37,7 +41,9 @@ class Found(NamedTuple):
 
 
 def _compiled(patterns):
-    whole = lambda pattern: pattern.replace("{month}", TABLE["month"]).replace("{is}", TABLE["is"])
+    stands_for = {name: TABLE[name] for name in ("month_name", "month", "is", "Name", "chinese")}
+    stands_for["role"] = "(?:" + "|".join(map(re.escape, ROLES)) + ")"
+    whole = lambda pattern: re.sub(rf"\{{({'|'.join(stands_for)})\}}", lambda name: stands_for[name[1]], pattern)
     return {kind: [re.compile(whole(pattern), re.IGNORECASE) for pattern in own] for kind, own in patterns.items()}
 
 
@@ -88,25 +94,34 @@ def _line(value):
 
 
 def in_picture(content):
-    """The Found of what is written beside the pixels of an image file (its bytes): EXIF, a PNG's texts, a JPEG's comment.
+    """The Found of what is written beside the pixels of an image file (its bytes): EXIF, IPTC, XMP, a PNG's texts, a JPEG's comment.
 
     A file that is no image, or whose metadata is broken, has none: whoever reads the pixels says so.
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
-            written = {**image.info, **_exif(image), **_xmp(image)}
+            info = {key: value for key, value in image.info.items() if key not in CONTAINERS and "profile" not in str(key)}
+            written = {**info, **_iptc(image), **_exif(image), **_xmp(image)}
     except Exception:  # on broken files Pillow raises whatever it comes upon
         return ()
     found = {}
     for tag, value in written.items():
         kind = METADATA.get(tag) or ("name" if "patient" in str(tag).lower() else None)
         text = _text(value)
-        if kind == "texts":
-            for item in found_in(text):
-                found.setdefault(item.kind, Found(item.kind, f"{tag}: {item.text}"))
-        elif kind and text:
+        if kind is None:
+            for item in (
+                (found_in(text) or found_in(f"{tag}: {text}")) if isinstance(value, str | bytes) or str(tag).startswith("XP") else ()
+            ):
+                found.setdefault(item.kind, Found(item.kind, _line(f"{tag}: {item.text}" if item.text in text else item.text)))
+        elif kind != OF_PROGRAMS and text:
             found.setdefault(kind, Found(kind, f"{tag}: {_line(text)}"))
     return tuple(found.values())
+
+
+def _iptc(image):
+    """{name of an entry, or its number: its text} of a JPEG's or TIFF's IPTC block."""
+    entries = IptcImagePlugin.getiptcinfo(image) or {}
+    return {IPTC.get(key, f"IPTC {key[0]}:{key[1]}"): b"; ".join(v) if isinstance(v, list) else v for key, v in entries.items()}
 
 
 def _xmp(image):
@@ -154,9 +169,11 @@ def _text(value):
 
 
 def texts_in(value):
-    """The texts in nested lists and dicts, and the keys of these, none of which may name a person."""
+    """The texts and whole numbers in nested lists and dicts, and the keys of these, none of which may name a person."""
     if isinstance(value, str):
         yield value
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield str(value)
     elif isinstance(value, dict | list):
         for item in [*value, *value.values()] if isinstance(value, dict) else value:
             yield from texts_in(item)
@@ -165,15 +182,20 @@ def texts_in(value):
 def count(rows, pictures=None):
     """{where: {"rows": {kind: rows}, "first": [[id, kind, text]]}} of rows (dicts with `id` and `image`); only where there is something.
 
-    where: `answers`, `options`, `questions`, `groups`, `raters`, `file names`, `column NAME`, and `pictures` (of
+    where: `answers`, `options`, `questions`, `groups`, `ids`, `raters`, `file names`, `column NAME`, and `pictures` (of
     `{image name: (Found, …)}`).
     """
     found = {}
     for row in rows:
         by_rater = row["answers_by"] if isinstance(row.get("answers_by"), dict) else {}
-        group = str(row["group"]) if isinstance(row.get("group"), int) else row.get("group")
         places = {"answers": [row.get("answer"), row.get("answers"), [*by_rater.values()]], "options": row.get("options")}
-        places |= {"questions": row.get("question"), "groups": group, "raters": [*by_rater], "file names": images_of(row)}
+        places |= {
+            "questions": row.get("question"),
+            "groups": row.get("group"),
+            "ids": row["id"],
+            "raters": [*by_rater],
+            "file names": images_of(row),
+        }
         # what a column's name says of a value that says nothing alone: `patient_name: Kowalczyk`
         places |= {f"column {key}": [f"{key}: {text}" for text in texts_in(value)] for key, value in row.items() if key not in KNOWN}
         hits = {name: [item for text in texts_in(value) for item in found_in(text)] for name, value in places.items()}

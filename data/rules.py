@@ -15,7 +15,7 @@ from data.aliases import question_template, strip_prefix
 from data.image_copies import join_by_rows, unit
 from data.language import ENGLISH, asked_type, names_answers, without_longer_words, wording, yes_no_form, yes_no_spellings
 from data.matching import is_junk, normalize_answer, option_text, question_key, without_letters
-from data.personal import may_be_named
+from data.personal import found_in, may_be_named
 
 CLOSED_TYPES = ("color", "count_numeric", "size_numeric")  # which the rules may give a closed question; others are mcq
 BUILT_IN = ("yes_no", *CLOSED_TYPES, "mcq", "open_ended")
@@ -198,6 +198,8 @@ def mine_verdict(train_rows, min_groups):
             continue
         facts = {"text": row["question"], "type": question_type, "units": set(), "rows": 0, "outside": 0, "lists": 0}
         facts = questions.setdefault(question_key(row["question"]), facts)
+        if row["question"] != facts["text"] and found_in(row["question"]):  # a key is of several spellings
+            facts["text"] = row["question"]
         facts["units"].add(unit(row, joined))
         facts["rows"] += 1
         facts["outside"] += bool(candidates) and answer not in candidates

@@ -15,6 +15,13 @@ from files import UserError, quoted, refuse_pointer, short
 
 OLD_EXCEL = b"\xd0\xcf\x11\xe0"  # .xls, and .xlsx with a password
 SHEETS = (".xlsx", ".xlsm")
+TRUTHS = dict.fromkeys(("TRUE", "WAHR", "VRAI", "VERDADERO"), True) | dict.fromkeys(("FALSE", "FALSCH", "FAUX", "FALSO"), False)  # Excel's
+# What Excel writes for a cell in error, and in a column too narrow; English (and Chinese), German, French, Spanish.
+ERRORS = re.compile(
+    r"#(?:N/?[AVD]|(?:VALUE|WERT|VALEUR|¡VALOR|REF|BEZUG|¡REF|¡?DIV/0|¡?NUM|ZAHL|NOMBRE|NULL|NUL|¡NULO|SPILL|ÜBERLAUF|CALC|KALK)!"
+    r"|(?:NAME|NOM|¿NOMBRE)\?|#{3,})"
+)
+ROUNDED = re.compile(r"\d(?:[.,]\d+)?E\+\d{2,}", re.IGNORECASE)  # 1,23E+05, which several numbers are shown as
 FIRST_LINES = 20  # among which the columns' names stand
 
 
@@ -61,7 +68,7 @@ def _lines(path, sheet, say):
     elif sheet:
         raise UserError(f"{path}: is no workbook, and has no sheet {quoted(sheet)}; take `sheet` out of the mapping")
     else:
-        lines = [(f"{path}:{line}", [field.strip() or None for field in fields]) for line, fields in csv_lines(path, say)]
+        lines = [(f"{path}:{line}", [_field_value(path, line, field.strip()) for field in fields]) for line, fields in csv_lines(path, say)]
     lines = [(where, values) for where, values in lines if any(value is not None for value in values)]
     if not lines:
         raise UserError(f"{path}: has no first row with the columns' names; add it")
@@ -151,6 +158,13 @@ def csv_lines(path, say):
             line = reader.line_num + 1
     except csv.Error as error:
         raise UserError(f"{path}:{line + skipped}: not valid CSV ({error})") from None
+
+
+def _field_value(path, line, text):
+    """What a field of a CSV file says: text, Excel's TRUE and FALSE as such, None where it is empty."""
+    if ERRORS.fullmatch(text):
+        raise UserError(f"{path}:{line}: a cell holds the error {text}; correct or empty it")
+    return TRUTHS.get(text, text or None)
 
 
 # --- Excel ---

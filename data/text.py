@@ -16,6 +16,7 @@ INVISIBLE = ("Cf", "Cc")  # zero-width space, byte order mark, soft hyphen, NUL
 # chat, `<|im_start|>`, are none of them. Around one, a line end may have come as two letters, `\n`.
 MEDIA = "image|img|video|vid|vision|frame|picture|audio"
 PLACEHOLDER = rf"""\(?(?:<img>[^<>]*</img>|<image>\./</image>|(?:<|&lt;)\s*/?(?:{MEDIA})(?:[ _-]?\d+)?\s*/?(?:>|&gt;)|\[(?:{MEDIA})\]
+    |\{{(?:{MEDIA})\}}|!\[[^\[\]\n]*\]\([^()\n]*\)
     |<\|(?:{MEDIA})[a-z_]*(?:_?\d+)?\|>|<image_?here>|<img_context>|<image_(?:soft_token|placeholder)>|<im_(?:start|patch|end)>|<fake_token_around_image>
     |<\|?(?:begin|end|start)_of_(?:image|video)\|?>)\)?"""
 SPACE = r"(?:[\s\u200b\u2060\ufeff]|\\n)"
@@ -50,7 +51,7 @@ def strip_placeholders(text, everywhere=False):
 
     everywhere: without those at the edge of a line inside it, too, which a reader of conversations takes out.
     """
-    if "<" not in text and "[" not in text and "&lt;" not in text:
+    if not any(sign in text for sign in ("<", "[", "{", "&lt;")):
         return text
     found = list(PLACEHOLDERS.finditer(text))
     start, end = 0, len(text)

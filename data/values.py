@@ -39,11 +39,11 @@ def number_text(number):
     return format(number.normalize(), "f") if isinstance(number, Decimal) else str(number)
 
 
-def as_text(value, where, key, converted):
+def as_text(value, where, key, converted, truths=YES_NO):
     """One value as text, or None where it is missing (None, NaN, an empty list). A list becomes a label list, joined with `; `.
 
-    converted: Counter of what was changed, which is said at the end. Raises UserError, which begins with `where` and names `key`,
-    for what has no text: bytes, dates, nested values, infinity.
+    converted: Counter of what was changed, which is said at the end. truths: what True and False are called. Raises UserError,
+    which begins with `where` and names `key`, for what has no text: bytes, dates, nested values, infinity.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -51,13 +51,13 @@ def as_text(value, where, key, converted):
         return value
     if isinstance(value, bool):
         converted[TRUTHS] += 1
-        return YES_NO[value]
+        return truths[value]
     if isinstance(value, (int, float, Decimal)) and math.isnan(value):
         return None
     if isinstance(value, (int, float, Decimal)) and math.isfinite(value):
         return number_text(value)
     if isinstance(value, (list, tuple)):
-        texts = list_texts(value, where, key, converted)
+        texts = list_texts(value, where, key, converted, truths)
         converted[LISTS] += bool(texts)
         return "; ".join(texts) or None
     if isinstance(value, (datetime.date, datetime.time, datetime.datetime)):
@@ -65,11 +65,11 @@ def as_text(value, where, key, converted):
     raise UserError(f"{where}: {key} is {_kind(value)}, not text; write it as text, a number, true or false, or a list of these")
 
 
-def list_texts(values, where, key, converted):
+def list_texts(values, where, key, converted, truths=YES_NO):
     """The items of a list as texts, without missing and blank ones; errors as `as_text`."""
     if any(isinstance(item, (list, tuple)) for item in values):
         raise UserError(f"{where}: {key} is a list of lists; write one list of texts")
-    texts = (as_text(item, where, key, converted) for item in values)
+    texts = (as_text(item, where, key, converted, truths) for item in values)
     return [text for text in texts if text is not None and text.strip()]
 
 

@@ -148,7 +148,7 @@ def plan(args):
 
 def write_corrections(base, runs):
     """The files that the runs' configurations name, each with the corrections of their rows: those of the test split aren't read."""
-    found = read_corrections(base.data.corrections) if base.data.corrections else []
+    found = read_corrections(base.data.corrections, base.data.languages) if base.data.corrections else []
     for path, cfg in {cfg.data.corrections: cfg for run in runs for cfg in (run.trained, run.predicted)}.items():
         if path:
             folds = cfg.data.train_jsonl != base.data.train_jsonl

@@ -16,6 +16,9 @@ from files import UserError, quoted
 
 TURNS = ("conversations", "messages", "conversation")  # keys that hold a list of turns
 IMAGES = ("images", "image")  # keys that hold the picture's name
+VIDEOS = ("videos", "video", "video_url")
+# What reasoning models write around an answer.
+THOUGHTS, ANSWER = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL), re.compile(r".*<answer>(.*?)</answer>\s*", re.DOTALL)
 PICTURE_KEYS = ("path", "image", "image_url", "url")  # in an entry of these, or in a part of a turn
 ROLES = {"user": "question", "human": "question", "assistant": "answer", "gpt": "answer", "chatgpt": "answer", "model": "answer"}
 ROLES |= {"bing": "answer", "bard": "answer", "system": "system"}
@@ -37,7 +40,7 @@ def read_conversations(request):
     sentence is left out and counted, as is one before the turn that shows the picture. `--strip-prefix "TEXT"` takes a
     fixed instruction from the beginning of every question. The record's further keys are kept, `id` as source_id; `group`,
     `split` and `options` mean what they mean in rows. Several pictures are one row's `images`, in
-    their order. A record without a picture, or whose later turns bring pictures of their own, is left out and counted.
+    their order. A record without a picture or with a video, or whose later turns bring pictures of their own, is left out and counted.
     (The forms: https://github.com/haotian-liu/LLaVA, https://github.com/modelscope/ms-swift.)
     """
     paths = conversation_files(request.src)
@@ -125,7 +128,14 @@ def pairs_of(turns, where):
             raise UserError(f"{at}: is no conversation of questions and answers in turn; correct or delete it")
     for question, answer in zip_longest(spoken[::2], spoken[1::2]):
         asked = strip_placeholders(_text(question[2], question[0]), everywhere=True).strip()
-        yield question[0], asked, None if answer is None or answer[2] is None else _text(answer[2], answer[0])
+        yield question[0], asked, None if answer is None or answer[2] is None else _bare(_text(answer[2], answer[0]))
+
+
+def _bare(answer):
+    """An answer without the thoughts before it and the marks around it."""
+    answer = THOUGHTS.sub("", answer, count=1) if answer.lstrip().startswith("<think") else answer
+    marked = ANSWER.fullmatch(answer)
+    return (marked[1] if marked else answer).strip()
 
 
 def _text(content, where):
@@ -150,6 +160,8 @@ def _image(record, turns, root, where):
     spoken = [(who, content) for _, who, content in turns if who != "system"]
     places = [number // 2 for number, (who, content) in enumerate(spoken) if _has_place(who, content)]
     images = named + shown
+    if any(map(_shows_video, (record, *parts))):
+        return {"drop": "with a video: take frames from it (python -m data.frames), and name these in images"}, 0
     if not images:
         return {"drop": "without a picture"}, 0
     if len(images) > 1 and any(places):
@@ -180,11 +192,15 @@ def _shows(part):
     return part.get("type", "text") != "text" or any(part.get(key) is not None for key in PICTURE_KEYS)
 
 
+def _shows_video(part):
+    return part.get("type") in VIDEOS or any(part.get(key) for key in VIDEOS)
+
+
 def _image_name(image):
     """The name in an entry of `images`, or in a content part: text, `{path}`, `{image}`, `{image_url: {url}}`; None where there is none."""
     for key in PICTURE_KEYS:
         image = image.get(key, image) if isinstance(image, dict) else image
-    nameless = isinstance(image, dict) and (image.get("type") in ("text", "image", "image_url") or "text" in image)
+    nameless = isinstance(image, dict) and (image.get("type") in ("text", "image", "image_url") or "text" in image or _shows_video(image))
     return None if nameless else image
 
 

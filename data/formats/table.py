@@ -12,7 +12,7 @@ from data.formats import source_files as source
 from data.formats.common import embedded_name, image_below
 from data.image_names import twin, why_no_file
 from data.language import table
-from data.spreadsheet import read_spreadsheet
+from data.spreadsheet import ROUNDED, read_spreadsheet
 from data.text import clean
 from data.values import MADE_A_DATE, as_text, is_date, plain
 from files import UserError, quoted
@@ -27,7 +27,10 @@ COLUMN_KEYS = ("question", "values", "empty")
 SKIP = ("skip", "")  # what `values` and `empty` give for a cell that asks nothing
 RESERVED = {"id", "image", "images", "question", "answer", "group", "options", "answers", "split", "language"}  # no names of kept columns
 DATES = "dates"  # what --suggest calls a column of them
-TRUTHS = {True: ("yes", "true", "1", "wahr"), False: ("no", "false", "0", "falsch")}  # how `values` may spell Excel's TRUE and FALSE
+TRUTHS = {
+    True: ("yes", "true", "1", "wahr", "vrai", "verdadero"),
+    False: ("no", "false", "0", "falsch", "faux", "falso"),
+}  # how `values` may spell Excel's TRUE and FALSE
 PARQUET = b"PAR1"
 
 
@@ -182,15 +185,19 @@ def _general(mapping):
 
 def _answer(value, entry, where, request):
     """`(answer, whether values or empty say so)` of a cell; the answer is None where it asks nothing."""
-    values = {clean(cell): answer for cell, answer in entry.get("values", {}).items()}
+    values, truths = (
+        {clean(cell): answer for cell, answer in entry.get("values", {}).items()},
+        dict(zip((True, False), yes_no_of(entry.get("language")))),
+    )
     if value is None or isinstance(value, str) and not value.strip():
         answer = entry.get("empty", "skip")
         return None if answer.strip() in SKIP else answer, True
     if isinstance(value, bool):
-        yes, no = yes_no_of(entry.get("language"))
-        found = next((values[word] for word in TRUTHS[value] if word in values), yes if value else no)
+        found = next((values[word] for word in TRUTHS[value] if word in values), None)
+        if found is None:
+            found = as_text(value, where, "the answer", request.converted, truths)
     else:
-        text = as_text(value, where, "the answer", Counter())
+        text = as_text(value, where, "the answer", Counter(), truths)
         found = values.get(clean(text))
         if found is None and (parts := parts_of(text, values)):
             said = [values.get(clean(part), part) for part in parts]
@@ -200,7 +207,7 @@ def _answer(value, entry, where, request):
         return None if found.strip() in SKIP else found, True
     if is_date(value):
         raise UserError(f"{where}: the answer is the date {quoted(value)}; {MADE_A_DATE}, or list it in `values`")
-    return as_text(value, where, "the answer", request.converted), not values
+    return as_text(value, where, "the answer", request.converted, truths), not values
 
 
 def parts_of(text, values):
@@ -245,6 +252,9 @@ def _facts(cells, mapping, where, request):
         if cells[group] is None:
             raise UserError(f"{where}: {group} is empty, which names the patient or video; fill it, so that no patient is in two splits")
         facts["group"] = as_text(cells[group], where, group, Counter())
+        if ROUNDED.fullmatch(facts["group"] or ""):
+            problem = "a number that a spreadsheet rounded, so that different patients become one"
+            raise UserError(f"{where}: {group} is {quoted(facts['group'])}, {problem}; format the column as text and save it anew")
     if options := [as_text(cells[name], where, name, request.converted) for name in mapping["options"] if cells[name] is not None]:
         facts["options"] = options
     facts |= {"language": mapping["language"]} if mapping.get("language") else {}

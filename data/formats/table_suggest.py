@@ -11,7 +11,7 @@ from collections import Counter
 from PIL import Image
 
 from data.formats.table import DATES, WORDS, table_rows, yes_no_of
-from data.personal import found_in
+from data.personal import ROLES, found_in
 from data.spreadsheet import sheet_names
 from data.text import clean, group_key
 from data.values import as_text, is_date
@@ -24,6 +24,7 @@ MANY = 2 / 3  # as many kinds as patients, for each patient one: a column may na
 PICTURE = "a picture itself.png"  # what stands for a cell with a picture's bytes
 YES, NO = ({clean(word) for word in WORDS[side]} for side in ("yes", "no"))
 IDS, UNITS = set(WORDS["private"]["id"]), {clean(unit): unit for unit in WORDS["columns"]["unit"]}
+PERSON = [*WORDS["private"]["person"], *(role for role in ROLES if " " not in role)]
 GROUP_IDS = IDS | set(WORDS["columns"]["group"]) | set(WORDS["private"]["number"])
 
 
@@ -51,7 +52,7 @@ def suggest_mapping(src, path, dst, images=None):
         else ["# group: COLUMN   # none found: name the column with the patient or video, or patients will be in two splits"]
     )
     lines += [f"language: {language}   # of questions and answers: {', '.join(WORDS['languages'])}"]
-    private = {name for name in rest if _is_private(name, cells[name]) or group and _names_groups([(r[group], r[name]) for _, r in rows])}
+    private = {name for name in rest if is_private(name, cells[name]) or group and _names_groups([(r[group], r[name]) for _, r in rows])}
     lines += _question_lines({name: cells[name] for name in rest if name != group}, language, private)
     write_text(path, "\n".join(lines) + "\n")
     command = ["python", "-m", "data.readers", "table", str(src), str(dst), "--mapping", str(path)]
@@ -131,17 +132,19 @@ def _asked(column, *roles):
     return " ".join(words) or name or column
 
 
-def _is_private(column, found):
-    """Does a column tell who somebody is, by its own name or by what its cells look like?"""
-    return _tells(column) or IDS & set(_words(column)) or set(_words(column)) <= GROUP_IDS or any(map(found_in, found))
+def is_private(column, cells):
+    """Does a column tell who somebody is, by its own name or by what its cells (texts) look like?"""
+    words = set(_words(column))
+    return bool(
+        _tells(column) or IDS & words or words <= GROUP_IDS or any(found_in(cell) or found_in(f"{column}: {cell}") for cell in cells)
+    )
 
 
 def _tells(column):
     """Is one of the words for a person a word of a column's name, or, from four letters on, the end of one?"""
-    return any(
-        word == end or len(end) >= 4 and word.endswith(end) or not end.isascii() and end in word
-        for word in _words(column)
-        for end in WORDS["private"]["person"]
+    words = _words(column)
+    return any(f" {role} " in f" {' '.join(words)} " for role in ROLES) or any(
+        word == end or len(end) >= 4 and word.endswith(end) or not end.isascii() and end in word for word in words for end in PERSON
     )
 
 

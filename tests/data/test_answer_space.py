@@ -144,14 +144,31 @@ def test_an_answer_of_fewer_groups_than_asked_for_may_not_be_said_and_is_not_tra
     assert numbers["answer_candidates"][-1] == "12", "a range is filled, and its end is nobody's name"
 
 
-def test_an_answer_that_looks_like_a_person_is_no_candidate_however_many_pictures_it_has():
-    """Two frames of one patient are two images, and no group says so."""
-    space = mine(rows_of("Which finding?", {"polyp": 200, "normal": 150, "pat. meier, born 1900": 2}))
+@pytest.mark.parametrize(
+    "person",
+    ["pat. meier, born 1900", "Frau Meier", "frau meier", "Patient Meier", "Pat.: Meier", "Meier, K", "dr meier", "untersucher meier"],
+)
+def test_an_answer_that_looks_like_a_person_is_no_candidate_however_many_pictures_it_has(person):
+    """Two frames of one patient are two images, and no group says so. A label is normalised, and has no capitals."""
+    space = mine(rows_of("Which finding?", {"polyp": 200, "normal": 150, person: 20}))
     assert ask(space, "Which finding?")["answer_candidates"] == ["normal", "polyp"] and "meier" not in json.dumps(space["questions"])
     # Where many answers may not be named, a choice of the others would be wrong for all of them.
     space = mine(rows_of("Which incision?", {"Mercedes": 30, "subcostal": 30, "midline": 30}))
     found = ask(space, "Which incision?", "Mercedes")
     assert found["answer_candidates"] is None and trainable(found) and "mercedes" not in json.dumps(space["questions"])
+
+
+def test_a_person_among_labels_is_left_out_and_the_others_stay():
+    answers = {"polyp": 60, "normal": 60, "polyp; ulcer": 40, "ulcer; Patient Meier": 20}
+    assert ask(mine(rows_of("Which?", answers)), "Which?")["answer_candidates"] == ["normal", "polyp", "ulcer"]
+
+
+@pytest.mark.parametrize("texts", [["ist der polyp von frau meier sichtbar?"], ["ist patient meier da?", "Ist Patient Meier da?"]])
+@pytest.mark.parametrize("mode", ["mined", "rules"])
+def test_no_question_that_names_a_person_in_any_spelling_is_kept(texts, mode):
+    rows = [row for text in texts for row in patients(text, ["ja", "vielleicht"] * 20)]
+    space = mine(rows, DataConfig(answer_space=mode, language="de"))
+    assert "meier" not in json.dumps({key: value for key, value in space.items() if key != "found"})
 
 
 @pytest.mark.parametrize(

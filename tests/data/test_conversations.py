@@ -39,6 +39,10 @@ FORMS = {
     "LLaVA, picture behind": ({"image": "a.png", "conversations": say("Is there a polyp?\n<image>", "yes")}, ONE),
     "picture between lines": ({"image": "a.png", "conversations": say("Is there\n<image>\na polyp?", "yes")}, ONE),
     "colon behind the picture": ({"image": "a.png", "conversations": say("<image>: Is there a polyp?", "yes")}, ONE),
+    "in braces": ({"image": "a.png", "conversations": say("{image} Is there a polyp?", "yes")}, ONE),
+    "Markdown": ({"image": "a.png", "conversations": say("![](a.png)\nIs there a polyp?", "yes")}, ONE),
+    "thoughts": ({"image": "a.png", "conversations": say("Is there a polyp?", "<think>It is\nround.</think>\n\nyes")}, ONE),
+    "a marked answer": ({"image": "a.png", "conversations": say("Is there a polyp?", "<think>a</think><answer>yes</answer>")}, ONE),
     "who speaks": ({"image": "a.png", "conversations": say("USER: <image>\nIs there a polyp?", "yes")}, ONE),
     "a label": ({"image": "a.png", "conversations": say("Image: <image> Is there a polyp?", "yes")}, ONE),
     "with spaces": ({"image": "a.png", "conversations": say("< image >\nIs there a polyp?", "yes")}, ONE),
@@ -84,12 +88,18 @@ def test_tags_splits_and_ids_are_kept(tmp_path):
     assert set(rows[0]) == {"id", "image", "question", "answer", "task", "group", "split", "source_id"}
 
 
+WITH_A_VIDEO = "with a video: take frames from it (python -m data.frames), and name these in images"
+
+
 def test_what_is_left_out_is_counted(tmp_path):
     records = [{"image": "a.png", "conversations": say("q", "a")}, {"conversations": say("q", "a")}]
     later = say("<image>q", "a", CHAT) + say("<image>r", "b", CHAT)
     records += [{"images": ["a.png", "b.png"], "messages": later}, {"image": "a.png", "conversations": say("q", "a")[:1]}]
+    records += [{"videos": ["a.mp4"], "messages": say("<video>q", "a", CHAT)}, {"video": "a.mp4", "conversations": say("q", "a")}]
+    records += [{"messages": say([{"type": "video", "video": "a.mp4"}, {"type": "text", "text": "q"}], "a", CHAT)}]
     rows, dropped = converted("conversations", lay(tmp_path, of={"r.json": records}) / "r.json", tmp_path / "dst")
-    assert len(rows) == 1 and dropped == {"without a picture": 1, "with pictures in several turns": 2, "without an answer": 1}
+    assert len(rows) == 1 and dropped.pop(WITH_A_VIDEO) == 3
+    assert dropped == {"without a picture": 1, "with pictures in several turns": 2, "without an answer": 1}
 
 
 @pytest.mark.parametrize("names", [["v/a.png", "v/b.png"], [{"path": "v/a.png"}, {"path": "v/b.png"}]])

@@ -82,6 +82,7 @@ def test_a_table_of_any_spreadsheet_is_read(tmp_path, content):
         ("id,answer\nt1,yes\n", "c.csv:1: has no column who, why; the first line is id,answer,who,why"),
         (TABLE + "t2,,me,\n", "c.csv:4: answer is empty"),
         (TABLE + ",yes,me,\n", "c.csv:4: id is empty"),
+        (TABLE + "t2,#NV,me,\n", "c.csv:4: a cell holds the error #NV; correct or empty it"),
         (TABLE + "t1,no,dr c,\n", "c.csv:4: id 't1' is corrected to two answers, 'yes' on line 2, 'no' here"),
         (TABLE + "t9,no,,\nw 1,no,,\n", "2 ids ('t9', 'w 1') are those of no row of train.jsonl, val.jsonl, test.jsonl"),
         (TABLE + "t9,no,,\n", "id 't9' is that of no row of train.jsonl"),
@@ -105,6 +106,7 @@ def test_a_workbook_is_read_and_a_number_in_it_is_what_people_write(tmp_path):
         book.active.append(line)
     book.save(tmp_path / "c.xlsx")
     assert [(row["id"], row["answer"]) for row in read_corrections(tmp_path / "c.xlsx")] == [("7", "1"), ("8", "yes")]
+    assert [row["answer"] for row in read_corrections(tmp_path / "c.xlsx", ("de", "en"))] == ["1", "ja"]
 
 
 def test_rows_without_an_id_are_told_apart_by_their_split(folder):

@@ -31,7 +31,7 @@ def test_names_are_compared_as_paths(tmp_path, name):
         ("DATA:image/jpeg;base64,/9j/4AAQ", "a picture as text; images must be files"),
         ("https://example.org/a.jpg", "an address; images must be files"),
         (" s3://bucket/a.jpg", "an address; images must be files"),
-        ("file:///a.jpg", "an address; images must be files"),
+        ("file:///a.jpg", "an address; images must be files: write the file's name below data.image_root"),
         ("/9j/4AAQSkZJRg" * 20_000, "280,000 letters that can't be the name of a file; images must be files"),
         ("ä" * 128 + ".jpg", "132 letters that can't be the name of a file"),
         ("a\0.jpg", "6 letters that can't be the name of a file"),
@@ -57,6 +57,11 @@ def test_what_is_no_file_is_refused_in_a_short_line(tmp_path, name, why):
         ("C:\\Users\\me\\a\\b.jpg", "a/B.JPG"),
         ("D:/scans/b.jpg", "b.jpg"),
         ("\\\\pacs\\share\\a\\b.jpg", "a/b.jpg"),
+        ("a%20b/c%C3%A4.jpg", "a b/cä.jpg"),
+        ('"b.jpg"', "b.jpg"),
+        ("..\\img\\b.jpg", "img/b.jpg"),
+        ("..\\img\\b.jpg", "b.jpg"),
+        ("b.jpg\n", "b.jpg"),
         (f"x/{NFC}", f"x/{NFD}"),
         (f"x/{NFD}", f"x/{NFC}"),
         (f"x\\{NFC.upper()}", f"x/{NFD}"),
@@ -71,8 +76,15 @@ def test_the_twin_of_a_misspelled_name_is_named(tmp_path, name, file):
     row = {"id": "r1", "image": name}
     with pytest.raises(
         UserError, match=f"row 'r1': image .* does not exist, but {re.escape(spelled(path, str(tmp_path / file)))} does; correct"
-    ):
+    ) as error:
         check_images([row], tmp_path, tmp_path / "cache.json")
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_that_begins_with_the_folder_it_lies_in_has_a_twin(tmp_path):
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img" / "b.jpg").write_bytes(b"")
+    assert twin(image_path(tmp_path / "img", "img/b.jpg")) == str(tmp_path / "img" / "b.jpg")
 
 
 @pytest.mark.parametrize("name", ["C:\\pictures\\a.jpg", "c:/pictures/a.jpg", "\\\\pacs\\pictures\\a.jpg"])

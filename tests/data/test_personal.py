@@ -46,6 +46,39 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
         ("123-45-6789", "identifier"),
         ("1.2.840.113619.2.55.3", "identifier"),
         ("48151623", "identifier"),
+        ("herr meier", "name"),
+        ("ist der polyp von frau meier sichtbar?", "name"),
+        ("Pat.: Weber", "name"),
+        ("Weber, K", "name"),
+        ("dr huber", "name"),
+        ("untersucher huber", "name"),
+        ("pat meier", "name"),
+        ("患者王小明", "name"),
+        ("M. Dupont", "name"),
+        ("née Dubois", "name"),
+        ("Praticien: Dupont", "name"),
+        ("检查医师: 王小明", "name"),
+        ("12/3/50", "date"),
+        ("12-03-50", "date"),
+        ("12. märz", "date"),
+        ("12.III.1950", "date"),
+        ("出生于1950年", "date"),
+        ("birth_year: 1950", "date"),
+        ("110101195003071234", "identifier"),
+        ("12345678Z", "identifier"),
+        ("X1234567L", "identifier"),
+        ("2 85 05 78 006 084 36", "identifier"),
+        ("285057800608436", "identifier"),
+        ("0123456", "identifier"),
+        ("S21/12345", "identifier"),
+        ("H-21-4567", "identifier"),
+        ("AB123456", "identifier"),
+        ("病历号: 4711", "identifier"),
+        *[
+            (text, "")
+            for text in ("patient male", "Die Frau liegt", "M. Crohn", "M. rectus", "1/2/3", "患者周围有血吗", "患者有息肉", "Hepatitis, B")
+        ],
+        *[(text, "") for text in ("2-3-12", "1. Mark the polyp", "00012345", "doctor performing surgery", "Assistant: Answer", "25/12 mm")],
         ("Mr X", "name"),
         ("Mrs O'Brien", "name"),
         ("Señora García", "name"),
@@ -124,6 +157,7 @@ def test_texts(text, kinds):
         ("MRN12345_12-MAR-1950.bmp", "identifier date"),
         *[(name, "") for name in ("frames/frame_000123.png", "VID01/000123.jpg", "cju0qkwl35piu0993l0azdei2.jpg", "001-001_18185.jpg")],
         *[(name, "") for name in ("000000123456.jpg", "PMC1234567_fig1.jpg", "synpic54610.jpg", "pat_frames/a.png", "patient_7/a.png")],
+        *[(name, "") for name in ("frames/0123456.png", "P12/00123.png", "V01-12-03-50.png", "1/2/10.png")],
     ],
 )
 def test_file_names(name, kinds):
@@ -155,6 +189,38 @@ def test_what_is_written_beside_the_pixels():
     assert [item.text for item in in_picture(picture("PNG", pnginfo=texts))] == ["PatientID: Kowalczyk"]
     found = in_picture(picture("JPEG", comment=b"PatientName: Kowalczyk"))
     assert [item.text for item in found] == ["comment: PatientName: Kowalczyk"]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "kind"),
+    [
+        ("DICOM", "MEIER^HANS", "name"),
+        ("Name", "Meier, Hans", "name"),
+        ("Operator", "nowak", "name"),
+        ("MRN", "123456", "identifier"),
+        ("Source", "Dr. Huber", "name"),
+        ("Keywords", "pat meier", "name"),
+        ("Creation Time", "12 Mar 2021 10:11:12", "date"),
+        ("Software", "Hans 3.0", None),
+        ("Colour", "yes", None),
+    ],
+)
+def test_every_text_of_a_picture_is_looked_at_with_its_name(key, text, kind):
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text(key, text)
+    assert [item.kind for item in in_picture(picture("PNG", pnginfo=texts))] == [kind] * (kind is not None)
+
+
+def test_a_caption_of_iptc_and_the_date_of_exif_are_read():
+    caption = b"\x1c\x02\x78" + (16).to_bytes(2, "big") + b"Pat. Meier, col."
+    block = b"8BIM\x04\x04\0\0" + len(caption).to_bytes(4, "big") + caption
+    content = picture("JPEG")
+    segment = b"Photoshop 3.0\0" + block
+    content = content[:2] + b"\xff\xed" + (len(segment) + 2).to_bytes(2, "big") + segment + content[2:]
+    assert [item.text for item in in_picture(content)] == ["Caption: Pat. Meier"]
+    exif = Image.Exif()
+    exif[0x0132] = "2021:03:04 10:11:12"  # DateTime
+    assert [item.text for item in in_picture(picture("JPEG", exif=exif))] == ["DateTime: 2021:03:04 10:11:12"]
 
 
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -202,6 +268,7 @@ def test_rows_are_counted_by_place_and_kind():
             "options": ["a", "Mr X"],
             "answers_by": {"Dr. Huber": "Mrs Y", "b": None},
         },
+        {"id": "Meier_19500312", "question": "What?", "answer": "a", "image": "a4.png", "patient_id": 4711, "Praticien": "Dupont", "n": 3},
     ]
     found = count(rows, {"a.png": in_picture(picture("JPEG", comment=b"Frau Meier"))})
     assert {where: facts["rows"] for where, facts in found.items()} == {
@@ -213,6 +280,9 @@ def test_rows_are_counted_by_place_and_kind():
         "file names": {"name": 1},
         "groups": {"name": 1, "identifier": 1},
         "column patient_name": {"name": 1},
+        "column patient_id": {"identifier": 1},
+        "column Praticien": {"name": 1},
+        "ids": {"date": 1},
     }
     assert found["answers"]["first"] == [["0", "name", "Dr. Huber"], ["0", "date", "born 1900"], ["3", "name", "Mrs Y"]]
     assert found["column patient_name"]["first"] == [["2", "name", "patient_name: kowalczyk"]]

@@ -128,10 +128,14 @@ def test_what_excel_makes_of_cells(tmp_path):
 
 
 @pytest.mark.parametrize(("language", "expected"), [("de", ["ja", "nein"]), ("en", ["yes", "no"])])
-def test_true_and_false_are_words_of_the_tables_language(tmp_path, language, expected):
-    src, options = table(tmp_path, f"image: f\nlanguage: {language}\nquestions: {{p: q}}", ["f", "p"], ["a", True], ["b", False])
-    rows, _ = converted("table", src, tmp_path / "dst", **options, say=[].append)
-    assert [row["answer"] for row in rows] == expected
+@pytest.mark.parametrize("cells", [(True, False), ("TRUE", "FALSE"), ("WAHR", "FALSCH"), ("VRAI", "FAUX"), ("VERDADERO", "FALSO")])
+def test_true_and_false_are_words_of_the_tables_language(tmp_path, language, expected, cells):
+    """Of a workbook, and of the CSV file that Excel writes of it."""
+    name = "t.xlsx" if cells[0] is True else "t.csv"
+    lines = [["f", "p"], ["a", cells[0]], ["b", cells[1]]]
+    src, options = table(tmp_path, f"image: f\nlanguage: {language}\nquestions: {{p: q}}", *lines, name=name)
+    rows, _ = converted("table", src, tmp_path / "dst", **options, say=(said := []).append)
+    assert [row["answer"] for row in rows] == expected and "converted: 2 true and false to yes and no" in said
 
 
 def test_a_sheet_by_name_and_pictures_elsewhere(tmp_path):
@@ -147,6 +151,12 @@ M = "image: f\ngroup: g\nquestions: {p: q}\n"
 REFUSED = {
     "date": (M, [["a", "g1", datetime.date(2024, 10, 5)]], "t.xlsx: row 2, p: the answer is the date or time 2024-10-05 00:00:00; tables"),
     "error cell": (M, [["a", "g1", "#N/A"]], "t.xlsx: cell C2 holds the error #N/A; correct or empty it"),
+    "error in a column too narrow": (M, [["a", "g1", "#####"]], "t.csv:2: a cell holds the error #####; correct or empty it"),
+    **{
+        f"error in CSV, {text}": (M, [["a", "g1", text]], f"t.csv:2: a cell holds the error {text}; correct or empty it")
+        for text in ("#NV", "#N/A", "#WERT!", "#DIV/0!", "#NAME?", "#VALEUR!", "#¡VALOR!", "#N/D")
+    },
+    "patient rounded": (M, [["a", "1,23E+05", 1]], "t.csv:2: g is '1,23E+05', a number that a spreadsheet"),
     "formula without a result": (M, [["a", "g1", "=1+1"]], "t.xlsx: the formula in cell C2 has no result; save the file in Excel"),
     "no patient": (M, [["a", "g1", 1], ["b", None, 1]], "t.xlsx: row 3: g is empty, which names the patient or video; fill it"),
     "no picture": (M, [[None, "g1", 1]], "t.xlsx: row 2: f is empty, which names the picture; fill it or delete the row"),
@@ -173,7 +183,7 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_can_not_be_read_is_named(tmp_path, kind):
     mapping, lines, said = REFUSED[kind]
-    src, options = table(tmp_path, mapping, ["f", "g", "p"], *lines)
+    src, options = table(tmp_path, mapping, ["f", "g", "p"], *lines, name="t.csv" if said.startswith("t.csv") else "t.xlsx")
     with pytest.raises(UserError) as error:
         readers.convert("table", src, tmp_path / "dst", **options, say=[].append)
     text = str(error.value).replace(f"{tmp_path}/", "")
@@ -302,6 +312,13 @@ def parquet_table(folder, pictures, **more):
         "image: pic\ngroup: who\nlanguage: de\nquestions: {polyp: q1, kinds: {question: q2, values: {1: rot, 2: blau}}}"
     )
     return folder / "t.parquet", {"mapping": folder / "m.yaml"}
+
+
+def test_a_list_of_true_and_false_is_of_the_tables_language(tmp_path):
+    lay(tmp_path, images=("a.png",))
+    src, options = parquet_table(tmp_path, ["a"] * 3, kinds=[[True, False], [], []])
+    rows, _ = converted("table", src, tmp_path / "dst", **options, say=[].append)
+    assert [row["answer"] for row in rows if row["question"] == "q2"] == ["ja; nein"]
 
 
 EXPECTED = [("7", "q1", "ja"), ("7", "q2", "rot; blau"), ("7", "q1", "nein"), ("7", "q2", "blau")]
@@ -460,6 +477,24 @@ def test_a_first_mapping_asks_nothing_that_tells_who_the_patient_is(tmp_path, co
     assert (mapping["image"], mapping.get("group"), set(mapping["questions"])) == ("Bild", group, asked)
     assert all(f"# left out: {name} (may name patients)" in text for name in left)
     assert not re.search("Meier|Anna|Pa[a-j]|1950", text)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ["Bild", "Patient", "Assistenz", "Pflege", "Schwester", "Zuweiser", "Oberärztin"],
+        ["image", "patient", "read by", "nurse", "performed_by", "Reported By"],
+        ["image", "dossier", "Praticien", "Infirmière", "Réalisé par"],
+        ["imagen", "Historia clínica", "Realizado por", "DNI", "Enfermera"],
+        ["图片", "病历号", "检查医师", "护士"],
+    ],
+)
+def test_who_examined_is_not_asked_and_a_record_number_is_the_group(tmp_path, columns):
+    image, group, *left = columns
+    lines = [[f"{n}.jpg", f"K{n // 3}", *(["Nowak", "Szabo"][n % 2] for _ in left), n % 2] for n in range(60)]
+    text, mapping = suggested(tmp_path, [*columns, "Polyp"], *lines)
+    assert (mapping["image"], mapping["group"], set(mapping["questions"])) == (image, group, {"Polyp"})
+    assert all(f"# left out: {name} (may name patients)" in text for name in left) and "Nowak" not in text
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,11 @@ def run(tmp_path):
             "conventions": {"": {"languages": ["de"]}, "is meier s polyp flat": {"separators": [","]}, "what else": {"separators": [","]}},
         },
     }
+    by = {"surgeon": [("Meier", 9), ("(not given)", 9)], "group": [("P1", 1), ("meier", 1)], "stage": [("1", 9), ("meiers own", 1)]}
+    by |= {"ward": [("Schwester Meier", 9), ("west", 8)]}
+    metrics["by"] = {
+        name: {"groups": [{"value": value, "clusters": of, "accuracy": 0.5} for value, of in found]} for name, found in by.items()
+    }
     for name in ("metrics.json", "metrics_meier.json"):
         write_json(folder / name, {**metrics, "config": config})
     write_jsonl(folder / "predictions.jsonl", [{"id": "0", "pred": "x", "gt": PATIENT}])
@@ -101,6 +106,9 @@ def test_what_goes_out_names_neither_patient_nor_machine(run, tmp_path):
     about = [{"question": text, "template": "is there a polyp", "rows": 9} for text in ("Is there a polyp?", "is there a polyp")]
     assert metrics["details"] == {"per_type": {"open_ended": {"accuracy": 0.5}}, "per_question": about}
     assert metrics["sidecar"]["conventions"] == {"": {"languages": ["de"]}, "what else": {"separators": [","]}}
+    values = {name: [item["value"] for item in table["groups"]] for name, table in metrics["by"].items()}
+    assert values == {"surgeon": ["…", "…"], "group": ["…", "…"], "stage": ["1", "…"], "ward": ["…", "…"]}
+    assert {item["accuracy"] for table in metrics["by"].values() for item in table["groups"]} == {0.5}
     assert left["metrics_meier.json"] == "its name has words of yours, and may name people; call it metrics_test.json or the like"
     assert found["adapter/adapter_model.safetensors"] == (run / "adapter" / "adapter_model.safetensors").read_bytes()
     assert set(everything_in(run)) == {*going, *left}, "every file is copied or listed"
