@@ -10,9 +10,10 @@ image, and the task as sub_sub_tag. What was left out, and which halves are miss
 
 Accuracy and macro-F1 are this project's (evaluation/metrics.py: over the labels of the truth of all tasks together). Intervals are
 percentile bootstrap over videos (the image's name up to its first `_`), which are drawn whole (that of macro-F1 leans upwards, for a
-label of few videos is missing in some draws); the paired difference also has the interval and test of eval_exp1.py --compare. A
-truth counts as met by the same text after normalising, as in the paper: an untuned model's sentences count as wrong. The data are
-for non-commercial research and the predictions state no licence: figures may be quoted, files stay out of this repository.
+label of few videos is missing in some draws; – where all draws are alike); the paired difference also has the interval and test of
+eval_exp1.py --compare. A truth counts as met by the same text after normalising, as in the paper: an untuned model's sentences count
+as wrong. The data are for non-commercial research and the predictions state no licence: figures may be quoted, files stay out of
+this repository.
 """
 
 import argparse
@@ -120,13 +121,18 @@ def text_of(value):
 def pair(first, second):
     """The rows of both wordings, such that row i of both is one question: (first, second) with ids, or None where they differ.
 
-    The same image, task, cue and truth make a pair; of several the order in the files.
+    The same image, task, cue and truth make a pair. Where the files have these in one order, so have their questions. In another
+    order, rows that share all four could be paired in several ways: `sure` is False of them. Sums by video don't depend on it.
     """
     key = lambda row: (row["image"], row["qtype"], row["cue"], normalize_answer(row["gt"]))
-    first, second = (sorted(rows, key=key) for rows in (first, second))
+    in_order = list(map(key, first)) == list(map(key, second))
+    if not in_order:
+        first, second = (sorted(rows, key=key) for rows in (first, second))
     if list(map(key, first)) != list(map(key, second)):
         return None
-    return tuple([{**row, "id": str(place)} for place, row in enumerate(rows)] for rows in (first, second))
+    often = Counter(map(key, first))
+    sure = [in_order or often[key(row)] == 1 for row in first]
+    return tuple([{**row, "id": str(place), "sure": sure[place]} for place, row in enumerate(rows)] for rows in (first, second))
 
 
 class Videos:
@@ -162,8 +168,11 @@ def draws(count):
     return np.random.default_rng(SEED).multinomial(count, np.full(count, 1 / count), size=DRAWS)
 
 
-def ends(values):
-    return np.percentile(values, [2.5, 97.5])
+def with_interval(value, drawn, form):
+    """A score and its interval, as text. Where all draws score alike (one video, or videos that do) nothing tells how sure it is: "–"."""
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    between = f"{100 * low:{form}} to {100 * high:{form}}" if np.ptp(drawn) > 1e-9 else "–"
+    return f"{100 * value:{form}} ({between})"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -184,7 +193,7 @@ def table_2(model, halves):
         counts.append(f"{len(rows):,}, {len(videos)}")
         for score in ("accuracy", "macro_f1"):
             of = getattr(sums, score)
-            cells[score].append("{:.2f} ({:.2f} to {:.2f})".format(100 * of(once)[0], *(100 * ends(of(weights)))))
+            cells[score].append(with_interval(of(once)[0], of(weights), ".2f"))
     return [model, "; ".join(dict.fromkeys(counts)), *cells["accuracy"], *cells["macro_f1"]]
 
 
@@ -195,13 +204,15 @@ def differences(model, first, second):
     cells = []
     for score in ("accuracy", "macro_f1"):
         of = lambda drawn, score=score: getattr(sums[1], score)(drawn) - getattr(sums[0], score)(drawn)
-        cells.append("{:+.2f} ({:+.2f} to {:+.2f})".format(100 * of(once)[0], *(100 * ends(of(weights)))))
+        cells.append(with_interval(of(once)[0], of(weights), "+.2f"))
     tested = compare([first], [second])["overall"]
-    reworded = [(a, b) for a, b in zip(first, second) if a["question"] != b["question"]]
+    known = [(a, b) for a, b in zip(first, second) if a["sure"]]
+    only = (sum(a["correct"] > b["correct"] for a, b in known), sum(a["correct"] < b["correct"] for a, b in known))
+    reworded = [(a, b) for a, b in known if a["question"] != b["question"]]
     changed = sum(normalize_answer(a["pred"]) != normalize_answer(b["pred"]) for a, b in reworded)
     share = f"{changed / len(reworded):.1%} of {len(reworded):,}" if reworded else "–"
     score_test = "{:+.2f} to {:+.2f}, p {}".format(*(100 * end for end in tested["interval"][:2]), short_p(tested["p"]))
-    return [model, *cells, score_test, share, f"{tested['only_a']}, {tested['only_b']}"]
+    return [model, *cells, score_test, share, "{}, {}".format(*only) if known else "–"]
 
 
 def balanced_accuracies(model, halves):
@@ -220,7 +231,7 @@ def balanced_accuracies(model, halves):
 
 def markdown(title, columns, rows):
     lines = [f"\n{title}\n", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    return "\n".join([*lines, *("| " + " | ".join(printable(str(cell)) for cell in row) + " |" for row in rows)])
+    return "\n".join([*lines, *("| " + " | ".join(printable(str(cell)).replace("|", "\\|") for cell in row) + " |" for row in rows)])
 
 
 def load_all(models):
@@ -252,6 +263,9 @@ def main():
     for model, halves in loaded.items():
         if len(halves) == 2 and (both := pair(*(halves[wording] for wording in WORDINGS))):
             shifts.append(differences(model, *both))
+            if unsure := sum(not row["sure"] for row in both[0]):
+                left = f"{unsure:,} of {len(both[0]):,} rows share image, task, cue and truth with others, and the files' order differs"
+                notes.append(f"{model}: {left}: they are not in 'answers changed' and 'right only in'")
         elif len(halves) == 2:
             sizes = " and ".join(f"{len(halves[wording]):,}" for wording in WORDINGS)
             notes.append(f"{model}: its {sizes} rows are not about the same images, tasks and truths, so no differences")

@@ -19,6 +19,7 @@ import numpy as np
 from config import EvalConfig, yaml_file
 from data.matching import judge, references
 from evaluation.metrics import classification, compare_rows, matched_labels
+from evaluation.tables import number
 from files import UserError, printable, quoted, short
 
 RECIPES = yaml_file(Path(__file__).with_suffix(".yaml"))
@@ -59,6 +60,8 @@ def recipe_scores(name, judged, blind=None, tolerances=EvalConfig(), conventions
         notes.append(NO_WORDNET)
     elif "meteor" in table["scores"] and not has_punkt():
         notes.append("METEOR takes each answer as one sentence: NLTK's punkt_tab isn't there (python -m nltk.downloader punkt_tab)")
+    if name == "vqla":
+        notes.extend(about_boxes(judged))
     if not blind:
         notes.append("the commonest answer is that of these rows: there is no blind prior")
     return {"whose": table["whose"], "how": table["how"], "gamed": table["gamed"], "count": len(judged), "scores": scored, "notes": notes}
@@ -251,11 +254,27 @@ def vqla(texts, judged, table):
     gold, said = matched_labels(compare_rows(judged))
     found = {"accuracy": sum(row["correct"] for row in judged) / len(judged)}
     found |= {"f1_published": published_f1(gold, said), "f1_defined": classification(gold, said)["macro_f1"]}
-    boxes = [(row["box"], row["pred_box"]) for row in judged if row.get("box") and row.get("pred_box")]
+    boxes, missing = predicted_boxes(judged)
     if boxes:
         true, guess = (np.array(side, dtype=float) for side in zip(*boxes))
-        found |= {"miou_defined": float(iou(true, guess).mean()), "miou_published": published_miou(true, guess)}
+        mean = lambda ious: float(ious.sum() / (len(boxes) + missing))
+        found |= {"miou_defined": mean(iou(true, guess)), "miou_published": mean(published_iou(true, guess))}
     return found
+
+
+def predicted_boxes(judged):
+    """([(true box, predicted box)] of the rows that have both, how many have a true one alone: their IoU is 0)."""
+    known = [(row["box"], row.get("pred_box")) for row in judged if row.get("box")]
+    boxes = [pair for pair in known if pair[1]]
+    return boxes, len(known) - len(boxes)
+
+
+def about_boxes(judged):
+    """Of which rows a mean IoU is, as a note; none where no box was predicted, for then there is no IoU."""
+    boxes, missing = predicted_boxes(judged)
+    if boxes:
+        without = f"; {missing:,} of them have no pred_box, which is IoU 0" if missing else ""
+        yield f"mean IoU is over the {number(len(boxes) + missing, 'row')} with a box{without}"
 
 
 def published_f1(gold, said):
@@ -282,13 +301,13 @@ def iou(true, guess):
     return np.divide(both, union, out=np.zeros(len(true)), where=union > 0)
 
 
-def published_miou(true, guess):
-    """Mean IoU as VQLA's own code has it: corners from 1 in pixels become shares of the frame, and 1 is added to every side."""
+def published_iou(true, guess):
+    """IoU of boxes (n, 4) as VQLA's own code has it: corners from 1 in pixels become shares of the frame, and 1 is added to every side."""
     true, guess = ((box - 1) / FRAME for box in (true, guess))
     sides = np.minimum(true[:, 2:], guess[:, 2:]) - np.maximum(true[:, :2], guess[:, :2]) + 1
     both = sides.prod(axis=1)
     areas = sum((box[:, 2:] - box[:, :2] + 1).prod(axis=1) for box in (true, guess))
-    return float((both / np.maximum(areas - both, 1)).mean())
+    return both / np.maximum(areas - both, 1)
 
 
 SCORERS = {"surgvu25": surgvu25, "surgvu26": surgvu26, "medico": medico, "vqla": vqla}

@@ -9,6 +9,7 @@ if __name__ == "__main__":
     raise SystemExit("not a command; run: python eval_exp1.py --robustness")
 
 import glob
+import re
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -43,9 +44,10 @@ SHOWN_QUESTIONS = 20  # on the terminal; the metrics file has all
 def perturbed_files(path):
     """{name: path} of the perturbed predictions beside the plain file, and [names of the table of which there are none]."""
     found, missing = {}, []
+    beside = sorted(path.parent.glob(f"{glob.escape(path.stem)}_*.jsonl"))
     for name in perturbations():
-        pattern = "reworded_[0-9]*" if name == "reworded" else name
-        paths = sorted(path.parent.glob(f"{glob.escape(path.stem)}_{pattern}.jsonl"))
+        pattern = r"reworded_[0-9]+" if name == "reworded" else re.escape(name)
+        paths = [other for other in beside if re.fullmatch(pattern, other.stem.removeprefix(f"{path.stem}_"))]
         found |= {other.stem.removeprefix(f"{path.stem}_"): other for other in paths}
         missing += [] if paths else [name]
     return found, missing
@@ -68,12 +70,19 @@ def load_perturbed(path, name, run, tolerances):
     for key in ("image",) if name.startswith("reworded") else ("image", "question"):
         pairs = [(row, known[row["id"]]) for row in rows if row["id"] in known and key in row]
         faults[f"another {key} in"] = [row["id"] for row, own in pairs if key in own and row[key] != own[key]]
+    pairs = [(row, known[row["id"]]) for row in rows if row["id"] in known and "gt" in row]
+    faults["another truth in"] = [row["id"] for row, own in pairs if not same_truth(row["gt"], own, run)]
     if said := "; ".join(f"{fault}: {listed(ids)}" for fault, ids in faults.items() if ids):
         raise UserError(f"{path}: is not about the rows of {plain}: {said}; predict the same rows with both")
     answered = [{key: value for key, value in known[row["id"]].items() if key not in OF_AN_ANSWER} | {"pred": row["pred"]} for row in rows]
     if not answered:
         raise UserError(f"{path}: answers none of the rows of {plain}; predict it again: --perturb {option_of(name)}")
     return {row["id"]: row for row in judge(answered, tolerances, run["conventions"])}
+
+
+def same_truth(text, row, run):
+    """Is a text the truth of a row of the plain run, perhaps in another spelling?"""
+    return text == row["gt"] or labels_in(text, row, run["conventions"]) == labels_in(row["gt"], row, run["conventions"])
 
 
 def made_otherwise(sidecar, plain):
@@ -135,6 +144,7 @@ def paired(judged, rows, conventions):
         "macro": turned(found["macro"]),
         "per_type": {name: turned(item) for name, item in found["per_type"].items()},
         "changed": share_of(plain, changed),
+        "empty": sum(not labels_in(row["pred"], row, conventions) for row in rows.values()),
     }
 
 
@@ -148,10 +158,14 @@ def beside_blind(prior, rows):
     return {"overall": named(found["overall"]), "per_type": {name: named(item) for name, item in found["per_type"].items()}}
 
 
+def labels_in(text, row, conventions):
+    """The labels that a text says as an answer to a row's question; none where it says nothing."""
+    return labels_of(text, conventions_of(row, conventions), row.get("options")).keys()
+
+
 def same_answer(one, other, conventions):
     """Do two rows about the same question say the same labels? Two empty answers do."""
-    said = (labels_of(row["pred"], conventions_of(one, conventions), one.get("options")).keys() for row in (one, other))
-    return next(said) == next(said)
+    return labels_in(one["pred"], one, conventions) == labels_in(other["pred"], one, conventions)
 
 
 def share_of(rows, flags):
@@ -164,23 +178,27 @@ def samples(judged, answers, conventions):
     """Whether single answers are the same in every wording, and whether they rest on the picture; None where neither can be told.
 
     A row takes part that has an answer in another wording and one without the picture (`by`: of which file). {"rows", "by", "wordings",
-    "consistent", "reliant", "kinds": {kind: share_of and accuracy}, "per_question": [{question, qtype, count, kinds, accuracy}]}.
+    "consistent", "reliant", "empty", "kinds": {kind: share_of and accuracy}, "per_question": [{question, qtype, count, kinds,
+    accuracy}]}. An empty answer, plain or perturbed, is no answer that is the same in other words, nor one that changed; empty: such rows.
     """
     wordings = {name: rows for name, rows in answers.items() if name.startswith("reworded_")}
     by = next((name for name in WITHOUT_PICTURE if name in answers), None)
     if not wordings and not by:
         return None
-    rows, same, reliant = [], [], []
+    rows, same, reliant, empty = [], [], [], 0
     for row in judged:
         others = [found[row["id"]] for found in wordings.values() if row["id"] in found]
         unseen = answers[by].get(row["id"]) if by else None
         if (others or not wordings) and (unseen or not by):
+            said, *reworded = (labels_in(other["pred"], row, conventions) for other in (row, *others))
+            blindly = labels_in(unseen["pred"], row, conventions) if unseen else None
             rows.append(row)
-            same.append(all(same_answer(row, other, conventions) for other in others))
-            reliant.append(not same_answer(row, unseen, conventions) if unseen else None)
+            same.append(bool(said) and all(other == said for other in reworded))
+            reliant.append(bool(said and blindly) and blindly != said)
+            empty += not all([said, *reworded, *([blindly] if unseen else [])])
     if not rows:
         return None
-    found = {"rows": len(rows), "by": by, "wordings": sorted(wordings)}
+    found = {"rows": len(rows), "by": by, "wordings": sorted(wordings), "empty": empty}
     found["consistent"] = share_of(rows, same) if wordings else None
     found["reliant"] = share_of(rows, reliant) if by else None
     if wordings and by:
@@ -245,6 +263,8 @@ def _drops(found):
     for name, item in found["perturbations"].items():
         if left := item["overall"]["rows_left_out"]:
             lines.append(f"{name}: {number(left, 'row')} could not be perturbed, or asked so")
+        if item["empty"]:
+            lines.append(f"{name}: {number(item['empty'], 'row')} got an empty answer, which is wrong")
     return "\n".join(lines)
 
 
@@ -289,7 +309,10 @@ def about_samples(found):
     if found["reliant"]:
         unseen = "a black picture" if found["by"] == "black" else "another picture"
         said.append(f"{found['reliant']['share']:.2%} change with {unseen}, so rest on what is seen")
-    return f"Of {number(found['rows'], 'answer')}, {'; '.join(said)}."
+    text = f"Of {number(found['rows'], 'answer')}, {'; '.join(said)}."
+    if found["empty"]:
+        text += f" In {number(found['empty'], 'row')} an answer is empty: such counts neither as the same nor as another one."
+    return text
 
 
 def _samples_table(found):

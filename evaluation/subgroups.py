@@ -104,7 +104,7 @@ def _numbers(values):
             if isinstance(value, bool | list):
                 return None
             found[_text(value)] = float(value)
-        except ValueError:
+        except (ValueError, OverflowError):  # an integer of 400 digits
             return None
     return found if all(map(np.isfinite, found.values())) else None
 
@@ -117,7 +117,9 @@ def _in_quarters(labels, numbers):
     parts = defaultdict(list)
     for value in order:
         parts[place(value)].append(value)
-    names = {key: f"{min(own):g} to {max(own):g}" for key, own in parts.items()}
+    ends = {end for own in parts.values() for end in (min(own), max(own))}
+    digits = next(n for n in range(6, 18) if len({f"{end:.{n}g}" for end in ends}) == len(ends))  # 17 tell all floats apart
+    names = {key: f"{min(own):.{digits}g} to {max(own):.{digits}g}" for key, own in parts.items()}
     numbers_of = {names[key]: min(own) for key, own in parts.items()}
     replaced = [[names[place(numbers[own[0]])]] if own[0] in numbers else own for own in labels]
     numbers.clear()
@@ -151,15 +153,26 @@ def _scored(value, chosen, items, clusters, blind):
 
 def subgroup_table(name, found, unit):
     """The groups of a field as lines of text, and below what its columns don't say."""
-    line = "{:<24} {:>7} {:>8} {:>9} {:>17} {:>9} {:>9}  {}".format
+    shown = _distinct([printable(item["value"]) for item in found["groups"]])
+    width = max(24, *map(len, shown))
+    line = f"{{:<{width}}} {{:>7}} {{:>8}} {{:>9}} {{:>17}} {{:>9}} {{:>9}}  {{}}".format
     lines = [f"By {printable(name)}", ""]
-    lines += [line("Group", "Rows", _column(unit), "Accuracy", "95 % interval", "Balanced", "Blind", "").rstrip(), "-" * 89]
-    for item in found["groups"]:
+    lines += [line("Group", "Rows", _column(unit), "Accuracy", "95 % interval", "Balanced", "Blind", "").rstrip(), "-" * (width + 65)]
+    for text, item in zip(shown, found["groups"]):
         low, high = item["interval"][:2]
         cells = [item["count"], item["clusters"], f"{item['accuracy']:.2%}", f"{low:.2%} - {high:.2%}", f"{item['balanced_accuracy']:.2%}"]
         cells.append("-" if item["blind"] is None else f"{item['blind']:.2%}")
-        lines.append(line(printable(item["value"])[:24], *cells, "few" * item["few"]).rstrip())
+        lines.append(line(text, *cells, "few" * item["few"]).rstrip())
     return "\n".join([*lines, *subgroup_notes(name, found, unit)])
+
+
+def _distinct(labels):
+    """Labels cut for a table, at 24 letters unless two would then print alike."""
+    for width in (24, 48):
+        cut = [label if len(label) <= width else f"{label[: width - 1]}…" for label in labels]
+        if len(set(cut)) == len(set(labels)):
+            return cut
+    return labels
 
 
 def _column(unit):

@@ -87,6 +87,31 @@ def test_a_small_folder_by_hand(folder, monkeypatch, capsys):
     assert re.search(r"left out: \S*c-broken.jsonl:1: has no gt", out)
 
 
+def test_rows_of_one_key_are_paired_by_the_files_order_or_not_at_all(folder, monkeypatch, capsys):
+    """What the order of rows in a file can't tell is left out of what depends on it, and of nothing else."""
+    path = folder / "Evaluation" / "all_results_a" / "a-lora-pred-less-bias.jsonl"
+    twice = [("1_10.jpg", "Tool", "Box_Cue", "grasper", ("Is it a tool?", "hook"), ("Is it?", "grasper"))]
+    monkeypatch.setitem(globals(), "ROWS", ROWS + twice)
+    write(path.with_name("a-lora-pred.jsonl"), rows_of(0))
+    found = {}
+    for name, rows in (("published", list(rows_of(1))), ("another", list(rows_of(1))[::-1])):
+        write(path, rows)
+        _, out = printed(folder, monkeypatch, capsys)
+        (found[name],) = cells(out, "a-lora-pred", "Less biased minus original")
+    assert found["published"][3:] == ["66.7% of 3", "1, 1"] and found["another"][3:] == ["0.0% of 1", "0, 0"]
+    assert found["published"][:3] == found["another"][:3]
+    assert "a-lora-pred: 2 of 6 rows share image, task, cue and truth with others, and the files' order differs" in out
+
+
+def test_one_video_tells_no_interval(folder, monkeypatch, capsys):
+    monkeypatch.setitem(globals(), "ROWS", [("1_" + image[2:], task, *rest) for image, task, *rest in ROWS])
+    for wording, name in enumerate(("a|b.jsonl", "a|b-less-bias.jsonl")):
+        write(folder / "Evaluation" / "all_results_a" / name, rows_of(wording))
+    _, out = printed(folder, monkeypatch, capsys)
+    assert cells(out, r"a\|b", "Table 2")[0][:3] == ["5, 1", "80.00 (–)", "60.00 (–)"]
+    assert cells(out, r"a\|b", "Less biased minus original")[0][:2] == ["-20.00 (–)", "-30.00 (–)"]
+
+
 def test_halves_about_other_rows_are_not_compared(folder, monkeypatch, capsys):
     write(folder / "Evaluation" / "all_results_a" / "a-lora-pred-less-bias.jsonl", list(rows_of(1))[:-1])
     _, out = printed(folder, monkeypatch, capsys)
@@ -110,6 +135,18 @@ def test_the_published_table(shared, monkeypatch, capsys):
     assert row[3:] == ["20.2% of 1,311", "194, 14"]
     (cvs,) = [row for row in cells(out, "qwen-vl-lora-inference-pred", "Balanced accuracy") if row[0] == "CVS"]
     assert cvs[3] == "50.00% (65.14%)"
+
+
+def test_the_published_rows_in_another_order(shared):
+    """Rows that could be paired in several ways are all asked in one wording, so the share of changed answers is the published one."""
+    names = ("qwen-vl-lora-inference-pred", "qwen-vl-lora-inference-pred-less-bias")
+    folder = shared / "real-data" / "surgcheck" / "Evaluation" / "all_results_qwen"
+    first, second = (surgcheck.read_predictions(folder / f"{name}.jsonl") for name in names)
+    np.random.default_rng(0).shuffle(second)
+    both = surgcheck.pair(first, second)
+    assert sum(row["sure"] for row in both[0]) == 2368
+    _, accuracy, *_, changed, only = surgcheck.differences("m", *both)
+    assert accuracy.startswith("-4.66") and changed == "20.2% of 1,311" and only == "194, 14"
 
 
 def test_a_draw_of_each_video_once_is_the_score_itself(folder):

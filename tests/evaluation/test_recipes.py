@@ -202,6 +202,17 @@ def test_boxes_as_defined_and_as_published():
     assert found["miou_published"] > found["miou_defined"] + 0.3, "boxes that don't touch score high"
 
 
+def test_a_box_that_was_not_predicted_is_iou_0():
+    """Else whoever predicts the easy boxes alone scores best."""
+    rows = [{"id": str(n), "qtype": "mcq", "gt": "a", "pred": "a", "correct": True, "box": [0, 0, 9, 9]} for n in range(10)]
+    rows.append({key: value for key, value in rows[0].items() if key != "box"})
+    assert scores("vqla", rows)["miou_defined"] is None and "IoU is" not in recipe_table("vqla", recipe_scores("vqla", rows))
+    rows[3] |= {"pred_box": [0, 0, 9, 9]}
+    found = recipe_scores("vqla", rows)
+    assert found["scores"]["these answers"]["miou_defined"] == found["scores"]["these answers"]["miou_published"] == 0.1
+    assert "mean IoU is over the 10 rows with a box; 9 of them have no pred_box, which is IoU 0" in recipe_table("vqla", found)
+
+
 def test_answers_that_know_nothing_stand_beside_it(pairs):
     rows = rows_of([("Yes", ["yes"]), ("no", ["yes"]), ("No", ["no"])])
     blind = judge([{**row, "pred": "yes"} for row in rows])

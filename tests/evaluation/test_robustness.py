@@ -92,6 +92,22 @@ def test_without_other_wordings_or_pictures_half_of_it_is_told(run):
     assert only_words["reliant"] is None and only_words["consistent"]["count"] == 1
 
 
+def test_an_answer_that_failed_rests_on_nothing(run):
+    """An empty answer is neither another one, which would be seen, nor the same in other words."""
+    path = run["path"].with_name("predictions_black.jsonl")
+    write_jsonl(path, [{**row, "pred": pred} for row, pred in zip(written(4), [None, "", " . ", "red", "no", None])])
+    for wording in (1, 2):
+        write_jsonl(path.with_name(f"predictions_reworded_{wording}.jsonl"), [{**written(3)[0], "pred": None}, *written(3)[1:]])
+    run["judged"] = judge([{**row, "pred": None} for row in run["judged"][:1]] + run["judged"][1:], EvalConfig(), {})
+    found = robustness(CFG, run, None)
+    assert found["perturbations"]["black"]["empty"] == 4
+    assert (found["samples"]["reliant"]["count"], found["samples"]["consistent"]["count"], found["samples"]["empty"]) == (0, 5, 4)
+    assert [item["count"] for item in found["samples"]["kinds"].values()] == [0, 0, 5, 1]
+    text = robustness_tables(found)
+    assert "black: 4 rows got an empty answer, which is wrong" in text
+    assert "In 4 rows an answer is empty: such counts neither as the same nor as another one." in text
+
+
 def test_black_pictures_beside_the_blind_prior(run):
     blind = [{**row, "pred": "yes", "correct": row["gt"] == "yes"} for row in run["judged"]]
     item = robustness(CFG, run, blind)["beside_blind"]["black"]
@@ -107,8 +123,8 @@ def test_rows_that_a_file_lacks_are_left_out_of_its_pairs(run):
 
 def test_files_are_found_by_the_table_of_perturbations(run):
     folder = run["path"].parent
-    for name in ("predictions_reworded_10", "predictions_reworded_x", "predictions_blurred", "predictions_other_black"):
-        write_jsonl(folder / f"{name}.jsonl", written(3))
+    for name in ("reworded_10", "reworded_x", "reworded_1x", "blurred", "other_black"):
+        write_jsonl(folder / f"predictions_{name}.jsonl", written(3))
     found, missing = perturbed_files(run["path"])
     assert sorted(found) == ["black", "reworded_1", "reworded_10", "reworded_2"] and "blur" in missing and "reworded" not in missing
     with pytest.raises(
@@ -122,6 +138,7 @@ def test_files_are_found_by_the_table_of_perturbations(run):
     [
         (lambda rows: [{**rows[0], "image": "9.png"}, *rows[1:]], r"another image in: 1 id \(0\); predict the same rows with both"),
         (lambda rows: [{**rows[0], "question": "Is it?"}, *rows[1:]], r"another question in: 1 id \(0\)"),
+        (lambda rows: [{**rows[0], "gt": "No."}, *rows[1:]], r"another truth in: 1 id \(0\)"),
         (lambda rows: [*rows, {**rows[0], "id": "77"}], r"rows that it lacks: 1 id \(77\)"),
         (lambda rows: [{key: row[key] for key in ("pred", "gt")} for row in rows], "has rows without an id"),
     ],

@@ -41,6 +41,7 @@ def shares(found):
         ([["p", "q"], ["q"], [], "p"], [1, 0, 1, 1], {"p": (2, 2), "q": (1, 2), NOT_GIVEN: (1, 1)}),
         ([10, 9, 9, 2.0], [1, 1, 0, 0], {"2": (0, 1), "9": (1, 2), "10": (1, 1)}),  # numbers stand in their order
         ([True, False, True], [1, 0, 0], {"true": (1, 2), "false": (0, 1)}),
+        ([10**400, 9], [1, 0], {str(10**400): (1, 1), "9": (0, 1)}),  # no float holds it: a text
         (["10", "9", "2"], [1, 1, 0], {"2": (0, 1), "9": (1, 1), "10": (1, 1)}),
     ],
 )
@@ -55,6 +56,12 @@ def test_many_numbers_are_quarters_and_many_texts_the_commonest():
         "0 to 0.225": (5, 10), "0.25 to 0.475": (5, 10), "0.5 to 0.725": (5, 10), "0.75 to 0.975": (5, 10), NOT_GIVEN: (1, 1),
     }  # fmt: skip
     assert found["quarters"] and found["values"] == 40
+    for start, step, first, last in (
+        (1690000000, 1, "1690000000 to 1690000009", "1690000030 to 1690000039"),
+        (0.5, 1e-9, "0.5 to 0.500000009", "0.50000003 to 0.500000039"),
+    ):
+        close = shares(groups_of([start + step * n for n in range(40)]))
+        assert list(close.values()) == [(5, 10)] * 4 and (list(close)[0], list(close)[3]) == (first, last)
     found = groups_of([f"p{n}" for n in range(50)] + ["p7"] * 5)
     assert len(found["groups"]) == 31 and found["groups"][0]["value"] == "p7" and shares(found)[OTHERS][1] == 20
     rows = [{**row, "fields": {"group": n}} for n, row in enumerate(judged(["v"] * 15))]
@@ -73,6 +80,16 @@ def test_a_group_of_few_images_is_marked_and_intervals_are_by_image():
     interval = "{:.2%} - {:.2%}".format(*a["interval"][:2]).split()
     assert table[4].split() == ["a", "40", "10", "50.00%", *interval, "50.00%", "50.00%", "few"]
     assert not table[5].endswith("few") and table[6].startswith("few: 1 group weighs as fewer than 20 images")
+
+
+@pytest.mark.parametrize("length, shown", [(22, 23), (30, 31), (60, 61), (None, 24)])
+def test_labels_that_are_cut_are_told_apart(length, shown):
+    """Labels alike in their first letters, and one that is cut without harm."""
+    values = ["v" * length + end for end in "ab"] if length else ["v" * 90, "w"]
+    lines = subgroup_table("x", groups_of(values, [True, False]), "images").splitlines()
+    labels = [line.split()[0] for line in lines[4:6]]
+    assert len(set(labels)) == 2 and len(labels[0]) == shown and len(lines[3]) == max(24, shown) + 65
+    assert labels[0] == ("v" * 23 + "…" if length is None else values[0])
 
 
 def test_columns_of_the_data_are_joined_by_id(tmp_path):
