@@ -198,7 +198,8 @@ def test_a_new_run_starts_from_a_trained_adapter(parent):
     assert "note: 3 steps now, 1 before; from here on the learning rate falls as in a run of 3" in output
     assert "starting from the weights" not in output and (more / "checkpoint-3").is_dir()
     record = json.loads((more / "train_run.json").read_text())
-    assert record["finished"] == {"step": 3} and [entry["step"] for entry in record["resumed"]] == [1]
+    assert record["finished"]["step"] == 3 and [entry["step"] for entry in record["resumed"]] == [1]
+    assert record["date"] <= record["resumed"][0]["date"] <= record["finished"]["date"]
     assert record["made_from"]["train.init_adapter"] == sha256(outputs / "adapter" / "adapter_model.safetensors")
 
 
