@@ -94,7 +94,7 @@ def base_revision(model_name):
 
 
 def base_facts(model_name, cache_path):
-    """Which model it is: {"base_source": `hub` (its name is an id) or `folder`, "base_revision": see above, "base_weights": `weights_hash`}."""
+    """Which model it is: base_source (`hub`: its name is an id; or `folder`), base_revision (above), base_weights (`weights_hash`)."""
     source = "folder" if Path(model_name).is_dir() else "hub"
     return {"base_source": source, "base_revision": base_revision(model_name), "base_weights": weights_hash(model_name, cache_path)}
 

@@ -13,6 +13,7 @@ from model.on_disk import EXPERIMENT_FILE
 from templates import prompt_block
 
 CHECKED = "check.json"  # the doctor's report, in output_dir/data
+RECORD, LOG = "train_run.json", "trainer_state.json"  # of a training, beside its adapter
 # What only the authors can say where a run's files don't; the keys are those of `sentences`.
 ASKED = {
     "base": "which base model, in which revision",
@@ -96,22 +97,21 @@ SHARED = {
 }
 
 
-def study_of(adapter, metrics, data=None):
+def study_of(adapter, metrics, data=None, public=lambda facts: facts):
     """What `sentences` tells, from a run's files. adapter: its folder, None for an untuned model or where it isn't there.
 
-    metrics: facts as a metrics file has them. data: output_dir of the run, by default the adapter's parent.
+    metrics: facts as a metrics file has them. data: output_dir of the run, by default the adapter's parent. public: takes folders out
+    of nested facts, as older code wrote them (PublicNames.facts).
     """
-    read = lambda path: read_cache(path) if path.is_file() else {}
+    read = lambda path: public(read_cache(path)) if path.is_file() else {}
     experiment = read(adapter / EXPERIMENT_FILE) if adapter else {}
-    record = read(adapter.parent / "train_run.json") if adapter else {}
-    log = read(adapter.parent / "trainer_state.json").get("log_history") or [] if adapter else []
-    sidecar = metrics.get("sidecar") or {}
+    sidecar = public(metrics.get("sidecar") or {})
     untuned, trained_on = sidecar.get("adapter") == "none", (experiment.get("trained_on") or [None])[-1]
     counted = (data or adapter) and (untuned or trained_on)
     return {
         "experiment": experiment,
-        "record": record,
-        "log": log,
+        "record": read(adapter.parent / RECORD) if adapter else {},
+        "log": read(adapter.parent / LOG).get("log_history") or [] if adapter else [],
         "metrics": metrics,
         "sidecar": sidecar,
         "untuned": untuned,

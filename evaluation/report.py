@@ -74,7 +74,7 @@ def write_report(out, cfg, run, images=True):
         changed=cards.changed(),
         sides=sides(run, names),
         about_samples=about_samples(run["robustness"]["samples"]) if run["robustness"] and run["robustness"]["samples"] else None,
-        methods=public(methods_paragraph(sentences(study_of(adapter_of(cfg, run), methods_facts(cfg, run), cfg.output_dir)))),
+        methods=public(methods_paragraph(sentences(methods_of(cfg, run, names)))),
         listed=LISTED,
         first=FIRST,
         facts=run_facts(cfg, run, names),
@@ -91,9 +91,10 @@ def adapter_of(cfg, run):
     return None if name == "none" else cfg.find(name, run["path"].parent)
 
 
-def methods_facts(cfg, run):
-    """A loaded run as its metrics file has it."""
-    return {**run, **run["scores"], "tolerances": cfg.eval.model_dump()}
+def methods_of(cfg, run, names):
+    """What is known of a loaded run's making (`methods.study_of`)."""
+    metrics = {**run, **run["scores"], "tolerances": cfg.eval.model_dump()}
+    return study_of(adapter_of(cfg, run), metrics, cfg.output_dir, names.facts)
 
 
 def percent(share, digits=2):
