@@ -28,7 +28,7 @@ from evaluation.robustness import robustness_tables
 from evaluation.tables import main_table
 from files import UserError, printable, read_json, run_script, sha256, short, write_text
 from model.on_disk import EXPERIMENT_FILE, WEIGHTS_FILE
-from tools.release import ADAPTER, folded, named_by, release
+from tools.release import ADAPTER, PART_OF, folded, named_by, release
 
 CARD, REPORTING = "README.md", "REPORTING.md"
 TEMPLATE, ITEMS = "model_card.md.j2", Path(__file__).with_name("reporting.yaml")
@@ -52,8 +52,9 @@ def publish(run, dst):
 
     def add(staged, left):
         left_out.update(left)
-        if unfit := [f"{name}: {left[name]}" for name in ADAPTER if name in left]:
-            raise UserError(f"{run}: the adapter stays, so there is nothing to publish; {unfit[0]}")
+        if unfit := sorted((left[name].startswith(PART_OF), name) for name in ADAPTER if name in left):
+            _, name = unfit[0]
+            raise UserError(f"{run}: the adapter stays, so there is nothing to publish; {name}: {left[name]}")
         facts = facts_of(run, staged)
         write_text(staged / CARD, str(card(facts)) + "\n")
         write_text(staged / REPORTING, reporting(facts["said"]))
@@ -73,7 +74,7 @@ def facts_of(run, staged):
     hashes, and the numbers that the doctor counted."""
     adapter = staged / "adapter"
     own = sha256(*sorted(path for path in (run / "adapter").iterdir() if path.is_file()))
-    found = {path.name: read_json(path) for path in sorted(staged.glob("metrics*.json"))}
+    found = {path.name: metrics for path in sorted(staged.glob("metrics*.json")) if whole(metrics := read_json(path))}
     of_own = [name for name, metrics in found.items() if used(metrics) == own]
     main = min(of_own, key=lambda name: (rank(found[name]), name), default=None)
     metrics = found[main] if main else {}
@@ -123,9 +124,14 @@ def facts_of(run, staged):
     }
 
 
+def whole(metrics):
+    """Is it a metrics file of this version, with the scores that are told?"""
+    return {"n", "micro", "details", "sidecar"} <= metrics.keys() and {"overall", "macro", "per_type"} <= metrics["details"].keys()
+
+
 def used(metrics):
     """The hash of the adapter that a metrics file's predictions were made with, `none` without one, or None where it isn't known."""
-    sidecar = metrics.get("sidecar") or {}
+    sidecar = metrics["sidecar"]
     return (sidecar.get("made_from") or {}).get("adapter") or ("none" if sidecar.get("adapter") == "none" else None)
 
 
@@ -164,7 +170,7 @@ def example(questions, space, experiment):
 
 def result_row(name, metrics, own):
     """A line of the table of all scores: strings."""
-    sidecar, overall = metrics.get("sidecar") or {}, (metrics.get("details") or {}).get("overall") or {}
+    sidecar, overall = metrics["sidecar"], metrics["details"]["overall"]
     whose = {own: "this adapter", "none": "base model alone"}.get(used(metrics), "another adapter, or not known")
     rows = f"{metrics['n']:,}" + (" (partial)" if metrics.get("partial") else "")
     ends = "{:.2%} to {:.2%}".format(*overall["interval"][:2]) if overall.get("interval") else "–"

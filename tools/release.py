@@ -51,6 +51,7 @@ LEFT = {  # the first pattern that fits says why
     ".*": "working files",
     "*": "nothing that this script knows to be free of patients",
 }
+PART_OF = "part of an adapter whose"
 TEXTS_OF_ANSWERS = {"recall", "confusion"}  # of the metrics
 GROUPS = "by"  # scores by the values of a column of the user's, which may be patients
 # Facts whose values name files and folders; the base model's name is needed to load an adapter.
@@ -85,7 +86,7 @@ def release(run, dst, add=None):
         if why := of_few.get(name) or why_not(facts):
             left[name] = why
     if unfit := next((name for name in ADAPTER if name in left), None):
-        left |= {name: f"part of an adapter whose {unfit} stays" for name in ADAPTER if name in going and name not in left}
+        left |= {name: f"{PART_OF} {unfit} stays" for name in ADAPTER if name in going and name not in left}
     going = [name for name in going if name not in left]
     with whole_folder(dst) as staged:
         for name in going:
