@@ -232,22 +232,30 @@ def _of_data(study):
     junk = "; unusable, and not trained on or scored: " + ", ".join(f"{count} ({name})" for name, count in left.items()) if left else ""
     return {
         "sizes": f"Splits: {'; '.join(counts)}{junk}.",
-        "leaks": " ".join(_shared(pair, facts, checked) for pair, facts in checked["between"].items()) or None,
+        "leaks": _shared_between(checked),
         "drawn": drawn if checked["recorded"] else None,
     }
 
 
+def _shared_between(checked):
+    """What each two splits have in common; pairs of which the same is to be said are told together. None where there is one split."""
+    told = {}
+    for pair, facts in checked["between"].items():
+        told.setdefault(_shared(pair, facts, checked), []).append(pair)
+    return " ".join(f"Splits {', '.join(pairs)} share {what}." for what, pairs in told.items()) or None
+
+
 def _shared(pair, facts, checked):
-    """What two splits have in common, and what was not looked for."""
+    """What two splits share, and what was not looked for."""
     one, other = pair.split(" and ")
     grouped = all(checked["splits"][name]["groups"] for name in (one, other))
     keys = [key for key in SHARED if key in facts and (key != "groups" or grouped)]
     shared = [f"{facts[key]} {SHARED[key]}" for key in keys if facts[key]]
     nothing = " and no ".join(SHARED[key] for key in keys)
-    text = f"Splits {pair} share {', '.join(shared) or f'no {nothing}'}"
+    text = ", ".join(shared) or f"no {nothing}"
     unknown = [] if grouped else ["rows name no patients, so sharing a patient is not ruled out"]
     unknown += [] if checked["opened"] else ["near-duplicates were not looked for"]
-    return f"{text} ({'; '.join(unknown)})." if unknown else f"{text}."
+    return f"{text} ({'; '.join(unknown)})" if unknown else text
 
 
 def _of_prediction(study):
@@ -365,7 +373,9 @@ def _of_machine(study):
     seconds = max((entry["training_seconds"] for entry in log if "training_seconds" in entry), default=None)
     told = []
     if record.get("hardware"):
-        took = f", {seconds / 3600:.2f} hours of steps" if seconds and not record.get("resumed") else ""
+        long = seconds and seconds >= 5400
+        took = f"{seconds / 3600:.1f} hours" if long else f"{(seconds or 0) / 60:.1f} minutes"
+        took = f", {took} of steps" if seconds and not record.get("resumed") else ""
         count = f"{record['world_size']} x " if record.get("world_size", 1) > 1 else ""
         told.append(f"Training ran on {count}{record['hardware']} in {record['precision']}{took}.")
     where = sidecar.get("hardware") or (sidecar.get("made_from") or {}).get("device")

@@ -105,6 +105,7 @@ def facts_of(run, staged):
         "python": "Python 3.11 or newer.",
         "packages": " ".join(f"{name}=={number}" for name, number in versions.items() if number),
         "hashes": [(name, value) for name, value in splits.items() if value],
+        "on_cpu": (record.get("hardware") or "").startswith("cpu"),
         "processes": record.get("world_size", 1),
         "split": sidecar.get("split"),
         "changes": "".join(f" {change}" for change in changes(config, study["config"])),

@@ -78,7 +78,7 @@ def test_what_the_files_say_stands_in_sentences(run):
         "Splits train and val share 3 near-duplicate images (rows name no patients, so sharing a patient is not ruled out)."
     )
     assert "System: Answer. / User: / {image} / Question type: {type} / Question: {question}" in said["prompt"]
-    assert said["hardware"] == "Training ran on 2 x NVIDIA H100 PCIe in bfloat16, 1.50 hours of steps."
+    assert said["hardware"] == "Training ran on 2 x NVIDIA H100 PCIe in bfloat16, 1.5 hours of steps."
     assert said["dates"] == "Dates: training 2026-11-05, its end 2026-11-06." and said["languages"].endswith("in: en, de.")
     assert said["software"] == f"Software: torch 2.14.1; this project's code at commit {'d' * 40}."
     assert not any("meier" in sentence for sentence in said.values() if sentence)
