@@ -19,6 +19,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -651,9 +652,14 @@ def check_environment(cfg, weights=True, environ=os.environ):
 
 
 def save_run_info(path, cfg, device="cpu", **facts):
-    """Write the resolved configuration, library versions, git commit and device of a run beside its output, without absolute paths."""
-    facts |= {"config": cfg.model_dump(mode="json"), **environment_facts(cfg), "device": str(device)}
+    """Write date, resolved configuration, library versions, git commit and device of a run beside its output, without absolute paths."""
+    facts = {"date": now(), **facts, "config": cfg.model_dump(mode="json"), **environment_facts(cfg), "device": str(device)}
     write_json(path, PublicNames(cfg).facts(facts))
+
+
+def now():
+    """The time as files have it, to the second, with its zone: `2026-11-05T10:00:00+01:00`."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def code_facts(stage):

@@ -12,12 +12,25 @@ and vLLM maps to its `language_model.model.layers…` when it is given --enable-
 
 from pathlib import Path
 
-from config import ImageConfig, PromptConfig, argument_parser, check_transformers, command_line, load_config, near, resolve_path
-from data.contents import weights_hash
-from files import UserError, heed_signals, run_script
+from config import (
+    ImageConfig,
+    PromptConfig,
+    PublicNames,
+    argument_parser,
+    check_transformers,
+    command_line,
+    environment_facts,
+    load_config,
+    near,
+    now,
+    resolve_path,
+)
+from data.contents import base_facts, weights_hash
+from files import UserError, heed_signals, run_script, sha256
 from model.on_disk import (
     CONFIG_FILE,
     EXPERIMENT_FILE,
+    WEIGHTS_FILE,
     adapter_facts,
     check_adapter_folder,
     check_model_folder,
@@ -51,6 +64,12 @@ def as_trained(cfg, adapter):
     return cfg.model_copy(update={**trained, "prompt_style": saved["prompt_style"], "answer_prefix": saved["answer_prefix"]})
 
 
+def merged_from(cfg, adapter):
+    """What a merged model says of its making: date, base model, adapter (by the hash of its weights), versions and commit."""
+    facts = {"date": now(), "model_name": PublicNames(cfg).path(cfg.model_name), **base_facts(cfg.model_name, None)}
+    return {**facts, "adapter_sha256": sha256(adapter / WEIGHTS_FILE), **environment_facts()}
+
+
 def main():
     parser = argument_parser("Merge an adapter into its base model.", epilog=__doc__)
     parser.add_argument("--adapter", metavar="PATH", help="adapter folder (default: output_dir/adapter)")
@@ -79,7 +98,7 @@ def main():
     with errors_explained("merge on a machine with memory for the whole model", out.parent):
         rows, why = rows_to_compare(cfg, adapter) if adapter_facts(adapter)["quantization"] == "nf4" else (None, None)
         before = logits_before_merging(cfg, adapter, rows) if rows else None
-        merged = merge(cfg, adapter, out, args.dtype)
+        merged = merge(cfg, adapter, out, args.dtype, merged_from(cfg, adapter))
         print(f"wrote {near(adapter)} merged into {cfg.model_name} to {near(out)}")
         if rows:
             print(difference_of(before, merged, rows))

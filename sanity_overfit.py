@@ -12,6 +12,7 @@ import sys
 from itertools import chain
 
 from config import argument_parser, check_environment, load_config, near, save_run_info
+from data.contents import CACHE, base_facts
 from data.image_names import images_of
 from data.matching import normalize_answer, question_key
 from data.preprocess import ensure_enriched
@@ -162,7 +163,7 @@ def main():
     found = {"losses": progress.losses or [mean_loss], "rows": len(rows), "steps": trainer.state.global_step, "falling": progress.falling}
     found |= {"exact_match": exact_match, "teacher_forced": teacher_forced, "bytes_per_token": piece}
     passed = judge(found, cfg, output_dir / "sanity.json")
-    save_run_info(output_dir / "sanity_run.json", cfg, model.device)
+    save_run_info(output_dir / "sanity_run.json", cfg, model.device, **base_facts(cfg.model_name, cfg.output_dir / "data" / CACHE))
     if passed:
         print(f"next: {command_of_training(args)}")
     return 0 if passed else 1

@@ -79,6 +79,26 @@ def weights_hash(model_name, cache_path=None):
     return hash_of([known.get(path) or found[path] for path in paths])
 
 
+def base_revision(model_name):
+    """The hub's commit (40 hex digits) that a model is of: of the cache's copy, or of a folder that the hub's client has filled.
+
+    None where the folder doesn't tell, and where the model is not on this machine.
+    """
+    folder = Path(model_name) if Path(model_name).is_dir() else _snapshot(model_name)
+    if folder is None:
+        return None
+    # What `hf download --local-dir` leaves: lines of commit, etag and time.
+    said = folder / ".cache" / "huggingface" / "download" / "config.json.metadata"
+    first = said.read_text(encoding="utf-8", errors="replace").partition("\n")[0] if said.is_file() else folder.resolve().name
+    return first.strip() if re.fullmatch("[0-9a-f]{40}", first.strip()) else None
+
+
+def base_facts(model_name, cache_path):
+    """Which model it is: base_source (`hub`: its name is an id; or `folder`), base_revision (above), base_weights (`weights_hash`)."""
+    source = "folder" if Path(model_name).is_dir() else "hub"
+    return {"base_source": source, "base_revision": base_revision(model_name), "base_weights": weights_hash(model_name, cache_path)}
+
+
 def _snapshot(model_name):
     """The folder in the hub's cache that holds a model (its id), or None."""
     from huggingface_hub import try_to_load_from_cache

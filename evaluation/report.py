@@ -20,6 +20,7 @@ from data.thumbnails import Thumbnails
 from evaluation.compare import changed_rows, short_p
 from evaluation.confidence import answer_set_notes
 from evaluation.figures import draw_figures
+from evaluation.methods import methods_paragraph, sentences, study_of
 from evaluation.metrics import compare_rows, template_of
 from evaluation.presence import rows_that_ask
 from evaluation.provenance import date_of, run_facts, settings_of, title_of
@@ -73,6 +74,7 @@ def write_report(out, cfg, run, images=True):
         changed=cards.changed(),
         sides=sides(run, names),
         about_samples=about_samples(run["robustness"]["samples"]) if run["robustness"] and run["robustness"]["samples"] else None,
+        methods=public(methods_paragraph(sentences(methods_of(cfg, run, names)))),
         listed=LISTED,
         first=FIRST,
         facts=run_facts(cfg, run, names),
@@ -81,6 +83,18 @@ def write_report(out, cfg, run, images=True):
     )
     with atomic_open(out) as file:
         file.write(html)
+
+
+def adapter_of(cfg, run):
+    """The folder of the adapter that made a run's predictions, None where it isn't there, or none was used."""
+    name = run["sidecar"].get("adapter")
+    return None if name == "none" else cfg.find(name, run["path"].parent)
+
+
+def methods_of(cfg, run, names):
+    """What is known of a loaded run's making (`methods.study_of`)."""
+    metrics = {**run, **run["scores"], "tolerances": cfg.eval.model_dump()}
+    return study_of(adapter_of(cfg, run), metrics, cfg.output_dir, names.facts)
 
 
 def percent(share, digits=2):

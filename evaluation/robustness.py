@@ -221,9 +221,9 @@ def _per_question(rows, kinds):
     for row, kind in zip(rows, kinds):
         asked[row["qtype"], template_of(row)].append((row, kind))
     found = []
-    for (qtype, _), pairs in sorted(asked.items(), key=lambda item: -len(item[1])):
+    for (qtype, template), pairs in sorted(asked.items(), key=lambda item: -len(item[1])):
         count = Counter(kind for _, kind in pairs)
-        item = {"question": pairs[0][0].get("question"), "qtype": qtype, "count": len(pairs)}
+        item = {"question": pairs[0][0].get("question"), "template": template, "qtype": qtype, "count": len(pairs)}
         found.append(item | {"kinds": {kind: count[kind] / len(pairs) for kind in KINDS.values()}})
         found[-1]["accuracy"] = sum(row["correct"] for row, _ in pairs) / len(pairs)
     return found

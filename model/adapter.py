@@ -21,6 +21,7 @@ from model.on_disk import CONFIG_FILE, COPY, EXPERIMENT_FILE, WEIGHTS_FILE, adap
 # peft 0.21 reads an attribute that transformers 5.23 has renamed; nothing a user could do about it
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
 
+CARD_FILE = "README.md"
 DIVERGED = "lower train.lr or raise train.warmup_ratio, and start again with --overwrite"  # the remedy
 LANGUAGE_LAYERS = r"model\.language_model\.layers\.\d+\.\w+"  # anchored: the tower has projections of its own
 
@@ -156,6 +157,7 @@ def write_adapter(model, folder, facts, beside=None):
     if broken := not_finite(tensors):
         raise UserError(f"{len(broken)} of {len(tensors)} LoRA tensors hold NaN or infinity, first {broken[0]}: not saved; {DIVERGED}")
     model.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / CARD_FILE).unlink(missing_ok=True)  # peft's is an empty form; tools/publish.py writes one
     write_json(folder / EXPERIMENT_FILE, facts)
     for name, text in (beside or {}).items():
         write_text(folder / name, text)

@@ -151,6 +151,16 @@ def device():
     return torch.device(name)
 
 
+def device_name():
+    """The GPU's name, or `cpu, 2 threads`: both change the order of sums, and so last digits."""
+    return torch.cuda.get_device_name() if device().type == "cuda" else f"{device().type}, {torch.get_num_threads()} threads"
+
+
+def machine_facts(cfg):
+    """What computed a run, for its record: {"hardware": `device_name`, "precision": of `compute_dtype`, by its name}."""
+    return {"hardware": device_name(), "precision": str(compute_dtype(cfg)).removeprefix("torch.")}
+
+
 class Card(NamedTuple):
     """A CUDA card: its name, compute capability, whether it computes in bfloat16, and what the installed torch has kernels for."""
 

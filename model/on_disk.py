@@ -16,8 +16,8 @@ CONFIG_FILE, WEIGHTS_FILE, EXPERIMENT_FILE = "adapter_config.json", "adapter_mod
 # What adapters were trained with that don't say.
 EARLIER = {"prompt": PromptConfig().model_dump(), "max_frames": None, "quantization": "none"}
 # The kinds of what is read of an adapter's EXPERIMENT_FILE, where it says it.
-FACTS = {"model_name": str, "image": dict, "answer_rules": dict | None, "base_weights": str | None}
-FACTS |= {"longest_answer": int, "trained_on": list, "best": dict}
+FACTS = {"model_name": str, "image": dict, "answer_rules": dict | None, "base_weights": str | None, "base_revision": str | None}
+FACTS |= {"base_source": str, "longest_answer": int, "trained_on": list, "best": dict}
 # What a model's folder needs: of each line, all files of one of the alternatives.
 PROCESSOR_FILES = (
     (("config.json",),),

@@ -6,7 +6,7 @@ if __name__ == "__main__":
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 
 import torch
@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from config import PredictConfig, command_line, environment_facts, near, save_run_info
 from data import answer_space, calibration
-from data.contents import CACHE, model_hashes
+from data.contents import CACHE, base_facts, model_hashes
 from data.perturb import NotPossible
 from data.preprocess import ensure_enriched
 from data.rules import ordered_types
 from dataset import encode_answer, load_dataset, say_what_is_thinned
 from files import UserError, hash_of, read_jsonl, sha256
-from model.load import device, errors_explained, load_model
+from model.load import device_name, errors_explained, load_model, machine_facts
 from model.on_disk import adapter_facts
 from prediction.decode import answer_questions, image_batches, split_long_trees
 from prediction.setup import facts_of_files
@@ -235,7 +235,7 @@ def predict(model, dataset, cfg, max_new_tokens, stream, state, fitted=None, vie
 def run_facts(cfg, args, adapter, space, max_new_tokens, model_config):
     """All that decides predictions, for PredictionStream: only runs with the same are continued.
 
-    That includes the GPU, or the number of CPU threads: they change the order of sums, and so last digits.
+    That includes the device: see `device_name`.
     """
     weights = hash_of(model_hashes(cfg.model_name, cfg.output_dir / "data" / CACHE))
     return {
@@ -244,7 +244,7 @@ def run_facts(cfg, args, adapter, space, max_new_tokens, model_config):
         "answer space": answer_space.fingerprint(space),
         "arguments": {"--split": args.split, "--limit": args.limit, "max_new_tokens": max_new_tokens},
         "packages": environment_facts(cfg)["versions"],
-        "device": torch.cuda.get_device_name() if device().type == "cuda" else f"{device().type}, {torch.get_num_threads()} threads",
+        "device": device_name(),
     }
 
 
@@ -257,11 +257,12 @@ def sidecar_facts(cfg, args, ids, rows_in_split, adapter, space, max_new_tokens,
     """What the predictions' .meta.json says of them: the ids that were asked for, of what, how they were answered, and from what
     they were made (`run_facts`)."""
     source = cfg.split_path(args.split)
-    facts = {"date": datetime.now().astimezone().isoformat(timespec="seconds"), "split": args.split, "limit": args.limit}
+    facts = {"split": args.split, "limit": args.limit}
     facts |= {"source": str(source), "source_sha256": sha256(source)}
     facts |= {"rows_in_split": rows_in_split, "ids": ids, "adapter": str(adapter or "none")}
     facts |= {"trained_on": adapter_facts(adapter).get("trained_on")} if adapter else {}
     facts |= {"decoding": cfg.predict.decoding, "max_new_tokens": max_new_tokens, "command": sys.argv}
+    facts |= {**machine_facts(cfg), **base_facts(cfg.model_name, cfg.output_dir / "data" / CACHE)}
     return facts | {"conventions": answer_space.conventions(space), "made_from": made_from}
 
 

@@ -18,6 +18,7 @@ FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # Names of files that a reader has or makes, and of other programs' flags.
 THEIRS = {"my.yaml", "mapping.yaml", "mine/mapping.yaml", "make_example.py", "table.csv", "metadata.csv", "requirements-gpu.txt"}
+THEIRS |= {"REPORTING.md"}
 FOREIGN_FLAGS = {
     "--signal",
     "--time",
@@ -30,6 +31,8 @@ FOREIGN_FLAGS = {
     "--no-index",
     "--find-links",
     "--nproc_per_node",
+    "--revision",
+    "--local-dir",
     "--master_port",
     "--no-deps",
     "--version",

@@ -157,6 +157,9 @@ def test_the_script_takes_model_and_pixels_from_the_adapter_and_leaves_nothing_h
     merge_script(monkeypatch, "--adapter", adapter, "--out", tmp_path / "new", "--dtype", "float32")
     found, expected = (load_file(folder / "model.safetensors") for folder in (tmp_path / "new", merged))
     assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+    facts = json.loads((tmp_path / "new" / "merged_from.json").read_text())
+    assert facts["adapter_sha256"] == sha256(adapter / "adapter_model.safetensors") and facts["base_source"] == "folder"
+    assert facts["base_weights"] == weights_hash(cfg.model_name) and facts["date"] and facts["model_name"][0] != "/"
     assert AutoProcessor.from_pretrained(tmp_path / "new").image_processor.size["longest_edge"] == cfg.image.max_pixels == 12544
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 

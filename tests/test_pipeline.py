@@ -54,11 +54,15 @@ def test_train(parent):
         "loss_curve.png",
         "train_run.json",
     }
+    for folder in (outputs / "adapter", outputs / "checkpoint-4"):
+        assert not (folder / "README.md").exists(), "peft's is an empty form"
     history = json.loads((outputs / "trainer_state.json").read_text())["log_history"]
     assert [entry["loss"] > 0 for entry in history if "loss" in entry] == [True] * 4 and "learning_rate" in history[0]
     assert "eval_exact_match_yes_no" in next(entry for entry in history if "eval_loss" in entry)
     record = json.loads((outputs / "train_run.json").read_text())
     assert record["config"]["train"]["max_steps"] == 4 and record["versions"]["transformers"] and record["device"] == "cpu"
+    base = json.loads((outputs / "adapter" / "experiment.json").read_text())["base_weights"]
+    assert record["base_weights"] == base and record["precision"] == "float32" and record["date"][:2] == "20"
     assert [path.name for path in (parent / "exp1").iterdir() if path.name.startswith("outputs")] == ["outputs"]
     assert sorted(path.name for path in parent.iterdir()) == ["exp1"], "nothing may be written outside output_dir"
 
@@ -198,7 +202,8 @@ def test_a_new_run_starts_from_a_trained_adapter(parent):
     assert "note: 3 steps now, 1 before; from here on the learning rate falls as in a run of 3" in output
     assert "starting from the weights" not in output and (more / "checkpoint-3").is_dir()
     record = json.loads((more / "train_run.json").read_text())
-    assert record["finished"] == {"step": 3} and [entry["step"] for entry in record["resumed"]] == [1]
+    assert record["finished"]["step"] == 3 and [entry["step"] for entry in record["resumed"]] == [1]
+    assert record["date"] <= record["resumed"][0]["date"] <= record["finished"]["date"]
     assert record["made_from"]["train.init_adapter"] == sha256(outputs / "adapter" / "adapter_model.safetensors")
 
 

@@ -34,7 +34,8 @@ from training.resume import RECORD
 ADAPTER = tuple(f"adapter/{name}" for name in (CONFIG_FILE, WEIGHTS_FILE, EXPERIMENT_FILE, SPACE_FILE, QUESTIONS_FILE))
 QUESTIONS = f"adapter/{QUESTIONS_FILE}"
 COPIED = {f"adapter/{WEIGHTS_FILE}", "loss_curve.png"}  # as they are; all others are JSON and read
-METRICS = r"metrics(_(train|val|test|adapter|none|rules|checkpoint-\d+))*\.json"  # other words in a name are the user's
+OURS = "train|val|test|adapter|none|rules|tuned|untuned|constrained|free"  # words of metrics' names, predict_exp1.py's and run_exp1.sh's
+METRICS = rf"metrics(_({OURS}|checkpoint-\d+))*\.json"  # other words in a name are the user's
 GOES = re.compile("|".join([*map(re.escape, (*ADAPTER, "trainer_state.json", "loss_curve.png", RECORD)), METRICS]))
 LEFT = {  # the first pattern that fits says why
     "adapter/README.md": "peft's empty form",
@@ -52,15 +53,19 @@ LEFT = {  # the first pattern that fits says why
     ".*": "working files",
     "*": "nothing that this script knows to be free of patients",
 }
+PART_OF = "part of an adapter whose"
 TEXTS_OF_ANSWERS = {"recall", "confusion"}  # of the metrics
+GROUPS = "by"  # scores by the values of a column of the user's, which may be patients
 # Facts whose values name files and folders; the base model's name is needed to load an adapter.
 NAMES, HASH = PATH_FACTS - {"model_name", "base_model_name_or_path"}, re.compile("[0-9a-f]{64}")
 # Which look like dates and numbers.
-NO_CONTENT = {"date", "versions", "packages", "commit", "made_from", "trained_on", "device"}
+NO_CONTENT = {"date", "versions", "packages", "commit", "made_from", "trained_on", "device", "hardware", "base_revision", "base_weights"}
 
 
-def release(run, dst):
+def release(run, dst, add=None):
     """Copy what may go out of a run's folder to `dst` (both Paths). Returns (names copied, {name: why it was left}).
+
+    add: called with the folder that is to be `dst` and what was left, to write more into it.
 
     Raises UserError where `run` holds no whole adapter, or `dst` is there already.
     """
@@ -84,7 +89,7 @@ def release(run, dst):
         if why := of_few.get(name) or why_not(facts):
             left[name] = why
     if unfit := next((name for name in ADAPTER if name in left), None):
-        left |= {name: f"part of an adapter whose {unfit} stays" for name in ADAPTER if name in going and name not in left}
+        left |= {name: f"{PART_OF} {unfit} stays" for name in ADAPTER if name in going and name not in left}
     going = [name for name in going if name not in left]
     with whole_folder(dst) as staged:
         for name in going:
@@ -93,6 +98,8 @@ def release(run, dst):
                 shutil.copyfile(run / name, staged / name)
             else:
                 write_text(staged / name, json_text(texts[name]))
+        if add:
+            add(staged, left)
     return going, left
 
 
@@ -111,6 +118,8 @@ def without_people(facts, asked, key=""):
     adapter doesn't name. asked: {question: its template} of those that it names."""
     if isinstance(facts, dict):
         kept = {name: value for name, value in facts.items() if name not in (*TEXTS_OF_ANSWERS, "command")}
+        if isinstance(kept.get(GROUPS), dict):
+            kept[GROUPS] = {}
         if key == "conventions":
             kept = {name: value for name, value in kept.items() if name in {"", *asked.values()}}
         if "template" in kept and kept.get("question") not in asked:
@@ -120,7 +129,7 @@ def without_people(facts, asked, key=""):
         templates = {None, *asked.values()}
         named = lambda item: not isinstance(item, dict) or item.get("template") in templates
         return [without_people(item, asked, key) for item in facts if named(item)]
-    if isinstance(facts, str) and (key in NAMES or WHOLE_PATH.fullmatch(facts)) and not HASH.fullmatch(facts):
+    if isinstance(facts, str) and (key in NAMES or WHOLE_PATH.fullmatch(facts)) and not HASH.fullmatch(facts) and facts != "none":
         return "…"
     return facts
 

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from config import PATH_KEYS, Config, TrainConfig, flat, launcher, near, resolve_path
+from config import PATH_KEYS, Config, TrainConfig, flat, launcher, near, now, resolve_path
 from data.contents import CACHE, file_hashes, model_hashes, picture_hashes
 from data.preprocess import enriched_path
 from files import UserError, hash_of, read_json, remove_temporaries, sha256, write_json
@@ -282,12 +282,12 @@ def resumptions(start, command):
     """The record's list of resumptions with this one."""
     if start.checkpoint is None:
         return []
-    return [*start.record.get("resumed", []), {"step": step_of(start.checkpoint), "command": command}]
+    return [*start.record.get("resumed", []), {"step": step_of(start.checkpoint), "command": command, "date": now()}]
 
 
 def note_finished(output_dir, step):
     """Say in the record that all is trained and written."""
-    write_json(output_dir / RECORD, {**read_json(output_dir / RECORD), "finished": {"step": step}})
+    write_json(output_dir / RECORD, {**read_json(output_dir / RECORD), "finished": {"step": step, "date": now()}})
 
 
 def remove_run(cfg):

@@ -7,11 +7,11 @@ import sys
 from contextlib import contextmanager
 from pickle import UnpicklingError
 
-from config import code_facts, near, save_run_info
-from data.contents import CACHE, weights_hash
+from config import code_facts, near, now, save_run_info
+from data.contents import CACHE, base_facts
 from files import UserError, short, signals_later
 from model.adapter import start_from
-from model.load import describe_parameters, errors_explained, load_model, precision_note
+from model.load import describe_parameters, errors_explained, load_model, machine_facts, precision_note
 from training.callbacks import training_callbacks
 from training.report_to import reports_explained
 from training.resume import RECORD, note_finished, put_in_order, remove_leftovers, remove_run, resumptions
@@ -36,6 +36,7 @@ def train(cfg, args, start, ready, made_from, say, longer=False):
     if start.checkpoint is None and cfg.train.init_adapter:
         start_from(model, cfg.train.init_adapter)
         say(f"starting from the weights of {near(cfg.train.init_adapter)}")
+    base = base_facts(cfg.model_name, cfg.output_dir / "data" / CACHE) if args.process_index == 0 else {}  # which alone writes them
     if args.process_index == 0:
         remove_leftovers(cfg.output_dir)
         if start.checkpoint is None:
@@ -45,9 +46,9 @@ def train(cfg, args, start, ready, made_from, say, longer=False):
             say(line)
         record = {"command": command, "world_size": args.world_size, "made_from": {**made_from, "code": code_facts("train")}}
         record |= {"first_draw": ready.train_set.first_draw, "drawn_bs": ready.train_set.drawn_bs}
+        record |= {"date": start.record.get("date") if start.checkpoint else now(), **machine_facts(cfg), **base}
         save_run_info(cfg.output_dir / RECORD, cfg, args.device, **record, resumed=resumptions(start, sys.argv))
-    base = weights_hash(cfg.model_name, cfg.output_dir / "data" / CACHE) if args.process_index == 0 else None  # which alone writes them
-    facts = {**ready.facts, "base_weights": base}
+    facts = {**ready.facts, **base}
     callbacks = [GradientCheck(), *training_callbacks(cfg, facts, ready.beside)]
     trainer = build_trainer(model, ready.train_set, ready.val_set, args, callbacks, facts, ready.beside)
     try:

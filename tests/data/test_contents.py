@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from data import contents
-from data.contents import file_hashes, model_hashes, picture_hashes
+from data.contents import base_facts, file_hashes, model_hashes, picture_hashes
 from files import read_json
 
 
@@ -64,3 +64,21 @@ def test_a_model_is_its_files_or_its_hub_id(tmp_path):
     (tmp_path / "m" / "config.json").write_bytes(b"{}")
     assert model_hashes(str(tmp_path / "m"), tmp_path / "cache.json") == [["config.json", sha(b"{}")]]
     assert model_hashes("Qwen/Qwen2-VL-7B-Instruct", tmp_path / "cache.json") == "Qwen/Qwen2-VL-7B-Instruct"
+
+
+def test_a_base_model_is_known_by_the_hubs_commit_where_one_is_known(tmp_path, monkeypatch):
+    commit, weights = "0123456789" * 4, b"weights"
+    cached, filled, copied = tmp_path / "snapshots" / commit, tmp_path / "filled", tmp_path / "copied"
+    for folder in (cached, filled, copied):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_bytes(b"{}")
+        (folder / "model.safetensors").write_bytes(weights)
+    note = filled / ".cache" / "huggingface" / "download" / "config.json.metadata"  # as huggingface_hub 2.4 writes it
+    note.parent.mkdir(parents=True)
+    note.write_text(f"{commit}\netag\n1700000000.0\n")
+    found = [base_facts(str(folder), None) for folder in (cached, filled, copied)]
+    assert [facts["base_revision"] for facts in found] == [commit, commit, None]
+    assert {facts["base_source"] for facts in found} == {"folder"} and len({facts["base_weights"] for facts in found}) == 1
+    monkeypatch.setattr(contents, "_snapshot", lambda name: cached if name == "Qwen/Qwen2-VL-2B-Instruct" else None)
+    assert base_facts("Qwen/Qwen2-VL-2B-Instruct", None) == {**found[0], "base_source": "hub"}
+    assert base_facts("other/model", None) == {"base_source": "hub", "base_revision": None, "base_weights": None}

@@ -181,6 +181,13 @@ def test_titles_of_other_files(tmp_path, sidecar, title):
     assert title_of(run, PublicNames(CFG, sidecar)) == title and date_of(run)[1] == "that of the predictions file's last change"
 
 
+def test_the_methods_paragraph_says_what_is_known_and_asks_for_the_rest(folder):
+    text = html.unescape(re.sub("<[^>]+>", "", page(folder).partition('id="methods"')[2].partition("<details>")[0]))
+    assert "The base model is Qwen2-VL-7B-Instruct (its revision was not recorded). [for the authors: how the model was adapted]" in text
+    assert "Scores are on the val split: 60 questions about 6 images." in text and "Decoding is deterministic (exact)" in text
+    assert "Every score stands beside what the blind prior, each question's commonest training answer" in text
+
+
 def test_nobody_s_folder_is_named(folder):
     for name in ("report.html", "compared.html"):
         text = html.unescape(page(folder, name))

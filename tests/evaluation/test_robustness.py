@@ -78,6 +78,7 @@ def test_each_answer_is_ideal_fragile_dangerous_or_worst(run):
         ("Is there text?", 3, pytest.approx(1 / 3)),
         ("What color is it?", 3, 0),
     ]
+    assert found["per_question"][0]["template"] == "is there text"  # by which tools/release.py knows which questions may go out
     text = robustness_tables(robustness(CFG, run, None))
     assert "Of 6 answers, 66.67% are the same in every wording (2 others); 50.00% change with a black picture" in text
     assert "not there, so not told: other_image, jpeg, blur, overexposure, glare, rotation, flip" in text

@@ -177,6 +177,20 @@ def test_questions_of_an_older_adapter_stay(run, tmp_path, monkeypatch, capsys):
         assert f"its files name {named}, each of 2 patients" in capsys.readouterr().out
 
 
+def test_scores_by_a_column_stay_and_those_of_the_one_command_go(run, tmp_path):
+    """A column may hold patients, and so may a question of few in the table of what perturbations change."""
+    item = {"count": 9, "kinds": {}}
+    asked = [{"question": text, "template": template, **item} for text, template in (("Is there a polyp?", "is there a polyp"),
+        ("Is meier's polyp flat?", "is meier s polyp flat"))]  # fmt: skip
+    metrics = {"by": {"patient": {"groups": [{"value": "A. Nowak", "count": 9}]}}, "sidecar": {"adapter": "none"}}
+    write_json(run / "metrics_tuned_free.json", {**metrics, "robustness": {"samples": {"by": "black", "per_question": asked}}})
+    going, _ = release.release(run, tmp_path / "out")
+    assert "metrics_tuned_free.json" in going
+    found = json.loads((tmp_path / "out" / "metrics_tuned_free.json").read_text())
+    assert found["by"] == {} and found["sidecar"]["adapter"] == "none"
+    assert found["robustness"]["samples"] == {"by": "black", "per_question": asked[:1]}
+
+
 def test_nothing_is_replaced_and_no_half_of_a_run_taken(run, tmp_path):
     (tmp_path / "there").mkdir()
     for dst, said in ((tmp_path / "there", "is there already"), (run / "release", "lies in the run's own folder")):

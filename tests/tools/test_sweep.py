@@ -262,7 +262,7 @@ def test_a_killed_sweep_goes_on(killed):
     assert lines[0].startswith("waiting for another sweep here") and lines[1] == "run 1/2 lora.r=4/seed_42: done before"
     assert lines[2].startswith("run 2/2 lora.r=8/seed_42: ") and lines[2].endswith(" s")
     record = read_json(folder / "outputs" / "sweep" / "lora.r=8" / "seed_42" / "train_run.json")
-    assert record["finished"] == {"step": 2} and record.get("resumed", []) == [], "one script after the other, never two at once"
+    assert record["finished"]["step"] == 2 and record.get("resumed", []) == [], "one script after the other, never two at once"
 
 
 def test_the_test_split_is_never_opened(killed):

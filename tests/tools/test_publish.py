@@ -1,0 +1,157 @@
+"""A published adapter: its card says what the run's files say, asks the authors for the rest, and names no patient, place or folder.
+
+python -m pytest tests/tools/test_publish.py -v
+"""
+
+import re
+import sys
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import OfflineModeIsEnabled
+from test_release import HOME, PATIENT, run  # noqa: F401  a finished run, with a patient in it and a machine of Meier's
+
+from evaluation.methods import ASKED
+from files import UserError, read_json, sha256, write_json
+from tools import publish
+
+CLAIM = {str(number) for number in range(1, 45)}
+TRIPOD = {"1", "2", "4", "10", "11", "12", "13", "15", "17", "18", "3a", "3b", "9a", "9b"}
+TRIPOD |= {f"{number}{letter}" for number, letters in ((5, "abcde"), (6, "abcde"), (7, "abcde"), (8, "abc")) for letter in letters}
+TRIPOD |= {f"{number}{letter}" for number, letters in ((14, "abcdef"), (16, "abcd"), (19, "abcdefg")) for letter in letters}
+
+
+@pytest.fixture
+def told(run):  # noqa: F811
+    """The run with metrics that say more: of its adapter, of the base model alone, and by a column that holds patients."""
+    own = sha256(*sorted(path for path in (run / "adapter").iterdir() if path.is_file()))
+    item = {"count": 8, "accuracy": 0.5, "interval": [0.3, 0.7, "clustered Wilson"], "clusters": 2}
+    details = {"overall": item, "macro": {"accuracy": 0.5, "interval": [0.3, 0.7, "MOVER"]}, "per_type": {"yes_no": item}}
+    scores = {"micro": 0.5, "macro": 0.5, "per_type": {"yes_no": {"accuracy": 0.5}}}
+    sidecar = {"split": "test", "decoding": "exact", "source": f"{HOME}/test.jsonl", "made_from": {"adapter": own}, "config": {}}
+    metrics = {**scores, "n": 8, "unit": "images", "details": details, "lenient": scores, "sidecar": sidecar}
+    metrics |= {"by": {"patient": {"groups": [{"value": "P. Meier", "count": 8}]}}, "blind_prior": scores | {"micro": 0.25}}
+    write_json(run / "metrics_tuned_constrained.json", metrics)
+    untuned = {"adapter": "none", "split": "test", "made_from": {"adapter": "none"}}
+    write_json(run / "metrics_untuned_free.json", {**metrics, "micro": 0.125, "sidecar": untuned})
+    write_json(run / "metrics_val.json", {**metrics, "micro": 0.75, "sidecar": {"split": "val", "made_from": {"adapter": "f" * 64}}})
+    return run
+
+
+def text_of(folder):
+    return (folder / "README.md").read_text(encoding="utf-8"), (folder / "REPORTING.md").read_text(encoding="utf-8")
+
+
+def test_a_card_says_what_the_files_say_and_names_nobody(told, tmp_path):
+    out = tmp_path / "published"
+    names = publish.publish(told, out)
+    card, reporting = text_of(out)
+    assert {"README.md", "REPORTING.md", "adapter/adapter_model.safetensors", "metrics_untuned_free.json"} <= set(names)
+    found = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert not any(secret in text.lower() for text in found.values() for secret in (b"meier", b"/home", b"1900", PATIENT.encode()))
+    assert "Accuracy is 50.00% (95 % interval 30.00% to 70.00%), +25.00 points over the blind prior" in card
+    assert "| `metrics_untuned_free.json` | test | base model alone | – | 8 | 12.50% |" in card
+    assert "| `metrics_val.json` | val | another adapter, or not known |" in card and "`metrics_tuned_constrained.json`, by type" in card
+    assert "System: You are a surgical VQA assistant. Answer concisely with only the final answer.\nUser:\n{image}\nQuestion type:" in card
+    assert "Question: Is there a polyp?\nValid answers: yes, no\nAssistant: Answer:\n```" in card
+    assert sha256(out / "adapter" / "adapter_model.safetensors") in card and "None" not in card + reporting
+    assert "| 13 | – | Ethics approval and consent | **For the authors:** committee and number or why none was needed. |" in reporting
+    assert re.search(
+        r"^\| 6a \| 22 \| .* \| The base model is models/Qwen2-VL \(its revision was not recorded\)\. ", reporting, re.MULTILINE
+    )
+    data = ModelCard(card).data
+    assert data.library_name == "peft" and data.pipeline_tag == "visual-question-answering" and data.base_model is None
+
+
+def test_a_card_without_scores_asks_for_them(run, tmp_path):  # noqa: F811
+    publish.publish(run, tmp_path / "out")
+    card, _ = text_of(tmp_path / "out")
+    assert "**For the authors:** scores: predict and evaluate with this adapter, then publish again." in card
+    assert "50.00%" not in card.partition("## Scores")[0] and "[for the authors: on which rows the scores are]" in card
+
+
+def test_the_revision_of_a_hub_model_is_what_repeats_a_run(told, tmp_path):
+    facts = read_json(told / "adapter" / "experiment.json") | {"base_source": "hub", "base_revision": "0123456789" * 4}
+    write_json(told / "adapter" / "experiment.json", facts)
+    record = read_json(told / "train_run.json")
+    write_json(told / "train_run.json", {**record, "config": {**record["config"], "model_name": "Qwen/Qwen2-VL-2B-Instruct"}})
+    publish.publish(told, tmp_path / "out")
+    card, _ = text_of(tmp_path / "out")
+    assert f"`hf download Qwen/Qwen2-VL-2B-Instruct --revision {'0123456789' * 4} --local-dir models/base`" in card
+    assert ModelCard(card).data.base_model == "Qwen/Qwen2-VL-2B-Instruct"
+
+
+def test_where_an_adapter_stays_nothing_is_published(told, tmp_path):
+    write_json(told / "adapter" / "questions.json", [["Is this Dr. Huber?", False]])
+    with pytest.raises(
+        UserError, match=r"the adapter stays, so there is nothing to publish; adapter/questions.json: 'Dr. Huber' looks like"
+    ):
+        publish.publish(told, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+
+
+def test_every_item_of_both_guidelines_is_there_once():
+    table = yaml.safe_load(publish.ITEMS.read_text(encoding="utf-8"))
+    left_out = table.pop("left_out")
+    items = [item for section in table.values() for item in section]
+    assert sorted(number for item in items for number in item["claim"]) == sorted(CLAIM)
+    assert sorted([*(number for item in items for number in item["tripod"]), *left_out]) == sorted(TRIPOD)
+    assert all(item.keys() <= {"tripod", "claim", "asked", "from", "authors"} and {"from", "authors"} & item.keys() for item in items)
+    assert {key for item in items for key in item.get("from", ())} <= ASKED.keys()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The hub: what is asked of its client; nothing is sent
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """What the client was asked for. The upload itself is huggingface_hub's."""
+    asked = []
+    monkeypatch.setattr(publish, "get_token", lambda: "hf_x")
+    monkeypatch.setattr(publish.HfApi, "create_repo", lambda self, repo, **kwargs: asked.append((repo, kwargs)) or f"https://hub/{repo}")
+    monkeypatch.setattr(publish.HfApi, "upload_folder", lambda self, **kwargs: asked.append(kwargs))
+    return asked
+
+
+def main(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["publish.py", *map(str, arguments)])
+    publish.main()
+
+
+def test_nothing_is_sent_unless_told(told, tmp_path, hub, monkeypatch, capsys):
+    main(monkeypatch, told, tmp_path / "out")
+    places = sum(text.count("**For the authors:**") for text in text_of(tmp_path / "out"))
+    assert not hub and f"{places} places of README.md and REPORTING.md are marked **For the authors:**" in capsys.readouterr().out
+
+
+def test_a_folder_is_pushed_with_the_authors_words(told, tmp_path, hub, monkeypatch):
+    out = tmp_path / "out"
+    main(monkeypatch, told, out)
+    (out / "README.md").write_text("the authors' words")
+    main(monkeypatch, told, out, "--push", "clinic/adapter")
+    assert hub[0] == ("clinic/adapter", {"private": True, "exist_ok": True})
+    assert hub[1]["repo_id"] == "clinic/adapter" and hub[1]["folder_path"] == str(out)
+    assert (out / "README.md").read_text() == "the authors' words"
+    (told / "adapter" / "adapter_model.safetensors").write_bytes(b"another")
+    with pytest.raises(UserError, match="holds another adapter than"):
+        main(monkeypatch, told, out, "--push", "clinic/adapter")
+    with pytest.raises(UserError, match="is there already, and not a published folder"):
+        main(monkeypatch, told, told / "data", "--push", "clinic/adapter")
+    assert len(hub) == 2
+
+
+def test_without_token_or_network_it_is_one_line(told, tmp_path, hub, monkeypatch):
+    def offline(self, repo, **kwargs):
+        raise OfflineModeIsEnabled("Cannot reach https://huggingface.co:\noffline mode is enabled.")
+
+    monkeypatch.setattr(publish.HfApi, "create_repo", offline)
+    said = "--push clinic/x: Cannot reach https://huggingface.co: offline mode is enabled.; .*out is whole: push it again with the same"
+    with pytest.raises(UserError, match=said):
+        main(monkeypatch, told, tmp_path / "out", "--push", "clinic/x")
+    assert (tmp_path / "out" / "README.md").is_file()
+    monkeypatch.setattr(publish, "get_token", lambda: None)
+    with pytest.raises(UserError, match="there is no token for the hub; make one with write access, and run: hf auth login"):
+        main(monkeypatch, told, tmp_path / "other", "--push", "clinic/x")
+    assert not (tmp_path / "other").exists()
