@@ -16,6 +16,7 @@ from data.image_copies import join_by_rows, unit
 from data.language import ENGLISH, asked_type, names_answers, without_longer_words, wording, yes_no_form, yes_no_spellings
 from data.matching import is_junk, normalize_answer, option_text, question_key, without_letters
 from data.personal import may_be_named
+from data.text import clean
 
 CLOSED_TYPES = ("color", "count_numeric", "size_numeric")  # which the rules may give a closed question; others are mcq
 BUILT_IN = ("yes_no", *CLOSED_TYPES, "mcq", "open_ended")
@@ -63,12 +64,14 @@ def _read_question(question, languages, infer):
     meant = without_longer_words(text) if languages else text
     if meant != question:
         question_type = infer(meant, None)
-    if not languages or question_type not in ("yes_no", "open_ended"):
+    if not languages or question_type == "mcq":
         return Question(key, question_type, None)
     if question_type == "yes_no":
         return Question(key, "open_ended" if names_answers(text, key, languages) else "yes_no", None)
     form = yes_no_form(key, languages)
-    return Question(key, asked_type(key, languages), None if form and offers_others(text, key, languages) else form)
+    if question_type == "open_ended":
+        question_type = asked_type(clean(text) if "#" in text else key, languages)
+    return Question(key, question_type, None if form and offers_others(text, key, languages) else form)
 
 
 def may_name_one_thing(key, languages):
@@ -133,8 +136,8 @@ def rule_candidates(question_type, key, reading=Reading()):
         words = reading.yes_no_forms.get(yes_no_form(key, reading.languages))
         if words and schema.infer_question_type(key) != "yes_no":
             return list(words)
-    if reading.languages and "en" not in reading.languages:
-        return None
+    if reading.languages and ("en" not in reading.languages or question_type in CLOSED_TYPES and yes_no_form(key, reading.languages)):
+        return None  # `Does the colour fade?` isn't answered with a colour
     candidates = schema.build_candidates(question_type, {"question": key})
     return list(map(normalize_answer, candidates)) if candidates else None
 
