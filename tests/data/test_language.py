@@ -189,7 +189,8 @@ OFFERS = {
         "Is there text? What does it say?", "Is there text? Describe it.", "Is it red, white, or yellow?", "Is it red, white, yellow?",
         "Is it a) forceps b) snare?", "Is it (1) forceps (2) snare?", "Is this it?\nA. forceps\nB. snare", "Is it there (yes/no/unclear)?",
         "Is it there? Yes, no, unclear", "Is it a grasper|hook?", "Does it bleed, and from where?", "Does it bleed and from where?",
-        "Is there bleeding, where?", "Is it grade 1/2/3?", "Is it I/II/III?", "Is it T1/T2?", "Is it left\\right?", "Is there a polyp, size?",
+        "Is there bleeding, where?", "Is it grade 1/2/3?", "Is it I/II/III?", "Is it T1/T2?", "Is it left\\right?",
+        "Is there a polyp, size?",
         "Is it flat, elevated; depressed?", "Can you tell which side?", "Can you name the instrument?", "Do you know what it is?",
         "Could you please describe it?", "Can you see how many there are?",
     ),
@@ -219,7 +220,8 @@ CLOSED = {
         "Is there text? Answer yes or no.", "Is there text? (yes/no)", "Is there text? Yes or no?", "Is there text?\nAnswer in a word.",
         "Is there text? a) yes b) no", "Is it there (yes|no)?", "Are the cystic duct, artery and plate visible?", "Is it 1.5 cm?",
         "Is the tool, visible in the image, a snare?", "Is there a tool (e.g. snare, hook, clip)?", "Is the CVS (critical view) achieved?",
-        "Is the tool, which holds the tissue, visible?", "Can you tell if it bleeds?", "Can you identify a polyp?", "Is it from 12/03/2020?", "Is it 5 - 10 mm in size?", "Is it 1,5 cm in size?",
+        "Is the tool, which holds the tissue, visible?", "Can you tell if it bleeds?", "Can you identify a polyp?",
+        "Is it from 12/03/2020?", "Is it 5 - 10 mm in size?", "Is it 1,5 cm in size?",
         "Does the colour fade?", "Do the lesions differ in colour?", "Has the size changed?", "Was the diameter measured?",
         "Does the number of polyps change?", "Can the surgeon see where it bleeds?",
     ),
@@ -233,7 +235,8 @@ CLOSED = {
     ),
     "es": ("¿Hay un pólipo?", "¿Hay un pólipo (sí/no)?", "¿Es el color normal?", "¿Está la zona donde sangra visible?"),
     "zh": (
-        "图中是否有息肉？", "有息肉吗？（是/否）", "有息肉吗？请回答是或否。", "颜色是否正常？", "如图所示，大小是否正常？", "是否为息肉（是/否）？",
+        "图中是否有息肉？", "有息肉吗？（是/否）", "有息肉吗？请回答是或否。", "颜色是否正常？", "如图所示，大小是否正常？",
+        "是否为息肉（是/否）？",
     ),
 }  # fmt: skip
 
@@ -302,7 +305,7 @@ COUNTS = {
         "Anzahl Polypen?", "Anzahl an Polypen", "Anzahl sichtbarer Polypen", "Polypenanzahl?", "Polypenzahl", "Gesamtzahl der Polypen",
         "Zahl der Polypen", "Zahl sichtbarer Polypen", "Wieviel Polypen?", "Wie viele?",
     ),
-    "fr": ("Nombre total de polypes ?", "Nb de polypes", "Nb. polypes", "Nombre d'instruments visibles ?", "Quel nombre exact de polypes ?"),
+    "fr": ("Nombre total de polypes ?", "Nb de polypes", "Nb. polypes", "Nombre d'instruments visibles ?",),
     "es": (
         "¿Número total de pólipos?", "Cantidad total de pólipos", "N.º de pólipos", "Nº de pólipos", "N° de pólipos", "Recuento de pólipos",
     ),
