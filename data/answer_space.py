@@ -366,7 +366,7 @@ def _describe_question(asked_type, is_yes_no, question, settings):
     entry |= {"rows": counts.total(), "groups": groups, "multi_label": multi_label, "closed": closed, "unseen_mass": round(unseen, 5)}
     entry["candidates"] = None
     if closed:
-        kept = {*said, *yes_no, *numbers} - others.keys()
+        kept = {*said, *yes_no, *(numbers or _numbers_between(said))} - others.keys()
         candidates = [label for label in label_order(counts) if label in said] if multi_label else _in_order(kept)
         entry["candidates"] = candidates if is_choice(candidates) else None
     elif is_yes_no and kinds.keys() <= {*yes_no, *others}:
@@ -415,6 +415,16 @@ def _count_range(kinds, margin):
     """Every integer from 0 to `margin` above the largest answer, as text; none where no answer is a small integer."""
     seen = [int(kind) for kind in kinds if re.fullmatch("[0-9]{1,9}", kind)]
     return list(map(str, range(max(seen) + margin + 1))) if seen and max(seen) <= LARGEST_COUNT else []
+
+
+def _numbers_between(said):
+    """The integers within a scale or count in words that no table has (`Polyps, total`: 0, 1, 2, 4): where that is what all answers are,
+    and most are there. Not beyond them: a grade has a last one."""
+    numbers = said - {*EXCLUSIVE}
+    if not numbers or not all(re.fullmatch("[0-9]{1,2}", label) for label in numbers):
+        return []
+    within = range(min(map(int, numbers)), max(map(int, numbers)) + 1)
+    return list(map(str, within)) if len(within) < 2 * len(numbers) else []
 
 
 def _corrected_type(asked_type, yes_no, kinds, has_labels):

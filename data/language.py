@@ -64,9 +64,11 @@ def pattern(languages, *keys):
 def _finder(languages, keys):
     """The same as functions that look for it in a text behind a space: a search for a sign, or for given letters, skips over words."""
     entries = [entry for key in keys for entry in table(languages)[key]]
-    parted = "|".join(entry for entry in entries if not EAST_ASIAN.search(entry))
+    inside = [entry.removeprefix(r"\w*") + r"(?!\w)" for entry in entries if entry.startswith(r"\w*")]  # to look for `anzahl` is fast
+    parted = "|".join(entry for entry in entries if not (EAST_ASIAN.search(entry) or entry.startswith(r"\w*")))
     others = "|".join(filter(EAST_ASIAN.search, entries))
-    return [re.compile(found).search for found in (parted and rf"\W(?:{parted})(?!\w)", others) if found]
+    patterns = [parted and rf"\W(?:{parted})(?!\w)", *inside, others]
+    return [re.compile(found).search for found in patterns if found]
 
 
 def _finds(text, languages, *keys):
@@ -87,7 +89,8 @@ def _unspaced_words(languages):
     return re.compile("|".join(sorted(filter(EAST_ASIAN.search, words), key=len, reverse=True)))
 
 
-_PATTERNS = ("yes_no", "opens_yes_no", "within_yes_no", *TYPES.values(), "alternatives", "asks_more", "asks_form", "asks_list")
+_OF_QUESTIONS = ("alternatives", "asks_more", "question_words", "asks_form", "asks_list")
+_PATTERNS = ("yes_no", "opens_yes_no", "within_yes_no", *TYPES.values(), *_OF_QUESTIONS)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -172,26 +175,23 @@ def yes_no_form(key, languages=ENGLISH):
     return words[match.lastindex] if match else None
 
 
-WORDINGS = (*TYPES.values(), "alternatives", "asks_more", "asks_list")
-
-
 @lru_cache(1 << 19)  # mining and enrichment ask it of each question
-def wording(key, languages=ENGLISH):
-    """Which of the lists WORDINGS a question template (str) has words of (frozenset of names)."""
-    if not _finds(key, languages, *WORDINGS):  # most have none
-        return frozenset()
-    return frozenset(name for name in WORDINGS if _finds(key, languages, name))
+def asks_for_list(key, languages=ENGLISH):
+    """Does a question template (str) ask for several labels in so many words?"""
+    return _finds(key, languages, "asks_list")
 
 
 def asked_type(key, languages=ENGLISH):
     """The type that a question template (str) asks for by the tables: count_numeric, color, size_numeric or open_ended."""
-    said = wording(key, languages)
-    return next((name for name, words in TYPES.items() if words in said), "open_ended")
+    if not _finds(key, languages, *TYPES.values()):  # most have none
+        return "open_ended"
+    return next(name for name, words in TYPES.items() if _finds(key, languages, words))
 
 
-OFFERING = re.compile(r"[/|:,;、)\]]|[.?].*\w")  # a question without any of it offers nothing but by its words
-_WORD = rf"(?:[^\W\d_]{{2,}}|{EAST_ASIAN.pattern}+)"
-SLASHED = re.compile(rf"{_WORD}(?: ?[/|] ?{_WORD})+")
+OFFERING = re.compile(r"[/|\\:,;、)\]]|[.?].*\w| - ")  # a question without any of it offers nothing but by its words
+_WORD, _ITEM = rf"(?:[^\W\d_][^\W_]+|{EAST_ASIAN.pattern}+)", r"(?:[^\W\d_]\w*|[0-9](?!\w))"
+SLASH = r" ?[/|\\] ?"
+SLASHED = re.compile(rf"{_WORD}(?:{SLASH}{_WORD})+|(?<![\w/]){_ITEM}(?:{SLASH}{_ITEM}){{2,}}(?!/)")  # `left/right`, `1/2/3`; not `1/2`
 LISTED = re.compile(r":([^:]+)$")
 IN_BRACKETS = re.compile(r"[(\[]([^()\[\]]+)[)\]]")
 LETTERED = re.compile(r"(?<![a-zà-ÿ0-9])[(\[]?([a-h]|[1-9])[)\].:] ?(?=[^\W\d_])")
@@ -202,20 +202,21 @@ SHORT = 2  # words of an item of a list that ends a question: `, visible in the 
 def names_answers(question, key, languages=ENGLISH):
     """Does a question (str; key: its template) name answers other than yes and no, `forceps or snare`, `left/right`, `Is it: a, b?`,
     `Is it red, white, pink?`, `a) clip b) hook`, `(yes/no/unclear)`, or ask another thing, `If so, what?`, `Is there text? What text?`"""
-    said = wording(key, languages)
-    if not said.isdisjoint(("alternatives", "asks_more")):
+    if _finds(key, languages, "alternatives", "asks_more"):
         return True
     text = clean(question)
     if not OFFERING.search(text):
         return False
-    offered = [re.split("[/|]", found[0]) for found in SLASHED.finditer(text)]
+    offered = [re.split(SLASH, found[0]) for found in SLASHED.finditer(text)]
     if listed := LISTED.search(text):
         offered.append(SIGNS.split(listed[1]))
     rest = text.partition("?")[2]
     offered += [items for items in map(SIGNS.split, [*IN_BRACKETS.findall(text), rest]) if not _bare(items).isdisjoint(YES | NO)]
     offered += [_lettered(text), _items_at_the_end(text, languages)]
+    if _ends_in_another(text, languages):
+        return True
     return any(len(items) > 1 and not _bare(items) <= {*YES, *NO, "and", "or"} for items in offered) or (
-        "asks_list" not in said and _asks_on(rest, languages)  # `Check all that are present.` is known for what it is
+        not asks_for_list(key, languages) and _asks_on(rest, languages)  # `Check all that are present.` is known for what it is
     )
 
 
@@ -233,13 +234,25 @@ def _lettered(text):
 
 def _items_at_the_end(text, languages):
     """The items of a list that ends a text, `red, white, pink?`; none where an `and` joins them to one thing, `a, b and c visible?`."""
-    items = [item.strip(" ().?!") for item in re.split("[,、]", IN_BRACKETS.sub("", text).partition("?")[0])][1:]
+    items = [item.strip(" ().?!") for item in re.split("[,;、]", IN_BRACKETS.sub("", text).partition("?")[0])][1:]
     joined = [word for word in table(languages)["and"] if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", items[-1] if items else "")]
     return items if len(items) > 1 and not joined and all(_is_short(item) for item in items) else []
 
 
 def _is_short(item):
     return bool(item) and len(item.split()) <= SHORT and not (EAST_ASIAN.search(item) and (len(item) > 6 or item.endswith("吗")))
+
+
+QUESTION_WORD_AMONG = 3  # words: `, and from where?`
+
+
+def _ends_in_another(text, languages):
+    """Does a question end in another one behind a comma, `Is there blood, where?`, `…, how large?`; not `the tool, which cuts, visible?`"""
+    *before, last = re.split(r"(?:[,;]| - )(?! ?\d)", IN_BRACKETS.sub("", text).partition("?")[0])
+    if not before or not (last := " ".join(re.findall(r"\w+", last))) or yes_no_form(last, languages):
+        return False
+    first = " ".join(last.split()[:QUESTION_WORD_AMONG])
+    return _finds(first, languages, "question_words") or _finds(last, languages, *TYPES.values())
 
 
 def _asks_on(rest, languages):

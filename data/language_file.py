@@ -78,6 +78,7 @@ class LanguageTable(_Part):
     within_yes_no: Patterns = []
     alternatives: Patterns = []
     asks_more: Patterns = []
+    question_words: Patterns = []
     asks_form: Patterns = []
     asks_list: Patterns = []
     rule_letters: dict[str, Words] = {}

@@ -13,9 +13,10 @@ from typing import NamedTuple
 from data import schema
 from data.aliases import question_template, strip_prefix
 from data.image_copies import join_by_rows, unit
-from data.language import ENGLISH, asked_type, names_answers, without_longer_words, wording, yes_no_form, yes_no_spellings
+from data.language import ENGLISH, asked_type, asks_for_list, names_answers, without_longer_words, yes_no_form, yes_no_spellings
 from data.matching import is_junk, normalize_answer, option_text, question_key, without_letters
 from data.personal import found_in, may_be_named
+from data.text import clean
 
 CLOSED_TYPES = ("color", "count_numeric", "size_numeric")  # which the rules may give a closed question; others are mcq
 BUILT_IN = ("yes_no", *CLOSED_TYPES, "mcq", "open_ended")
@@ -63,18 +64,20 @@ def _read_question(question, languages, infer):
     meant = without_longer_words(text) if languages else text
     if meant != question:
         question_type = infer(meant, None)
-    if not languages or question_type not in ("yes_no", "open_ended"):
+    if not languages or question_type == "mcq":
         return Question(key, question_type, None)
     if question_type == "yes_no":
         return Question(key, "open_ended" if names_answers(text, key, languages) else "yes_no", None)
     form = yes_no_form(key, languages)
-    return Question(key, asked_type(key, languages), None if form and offers_others(text, key, languages) else form)
+    if question_type == "open_ended":
+        question_type = asked_type(clean(text) if "#" in text else key, languages)
+    return Question(key, question_type, None if form and offers_others(text, key, languages) else form)
 
 
 def may_name_one_thing(key, languages):
     """Is a question template a yes/no question but for the answers that it seems to name? `is there a green/black box` names none:
     training answers are to say. A list of labels is asked for in so many words."""
-    return schema.infer_question_type(key) == "yes_no" and not _asks_for_list(key, languages)
+    return schema.infer_question_type(key) == "yes_no" and not asks_for_list(key, languages or ENGLISH)
 
 
 def rule_type(row, reading=Reading()):
@@ -87,11 +90,7 @@ def rule_type(row, reading=Reading()):
 
 def offers_others(question, key, languages):
     """Does a question (str; key: its template) have another answer than yes and no by its wording: named ones, or a list of labels?"""
-    return names_answers(question, key, languages) or _asks_for_list(key, languages)
-
-
-def _asks_for_list(key, languages):
-    return "asks_list" in wording(key, languages or ENGLISH)
+    return names_answers(question, key, languages) or asks_for_list(key, languages or ENGLISH)
 
 
 def given_candidates(question_type, row):
@@ -127,14 +126,14 @@ def rule_candidates(question_type, key, reading=Reading()):
 
     Those of a yes/no question by its form are what training rows answer to that form. The rules' own are English.
     """
-    if question_type not in BUILT_IN or question_type in reading.free_types or _asks_for_list(key, reading.languages):
+    if question_type not in BUILT_IN or question_type in reading.free_types or asks_for_list(key, reading.languages or ENGLISH):
         return None
     if question_type == "yes_no" and reading.yes_no_forms:
         words = reading.yes_no_forms.get(yes_no_form(key, reading.languages))
         if words and schema.infer_question_type(key) != "yes_no":
             return list(words)
-    if reading.languages and "en" not in reading.languages:
-        return None
+    if reading.languages and ("en" not in reading.languages or question_type in CLOSED_TYPES and yes_no_form(key, reading.languages)):
+        return None  # `Does the colour fade?` isn't answered with a colour
     candidates = schema.build_candidates(question_type, {"question": key})
     return list(map(normalize_answer, candidates)) if candidates else None
 

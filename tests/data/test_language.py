@@ -188,23 +188,56 @@ OFFERS = {
     "en": (
         "Is there text? What does it say?", "Is there text? Describe it.", "Is it red, white, or yellow?", "Is it red, white, yellow?",
         "Is it a) forceps b) snare?", "Is it (1) forceps (2) snare?", "Is this it?\nA. forceps\nB. snare", "Is it there (yes/no/unclear)?",
-        "Is it there? Yes, no, unclear", "Is it a grasper|hook?",
+        "Is it there? Yes, no, unclear", "Is it a grasper|hook?", "Does it bleed, and from where?", "Does it bleed and from where?",
+        "Is there bleeding, where?", "Is it grade 1/2/3?", "Is it I/II/III?", "Is it T1/T2?", "Is it left\\right?",
+        "Is there a polyp, size?",
+        "Is it flat, elevated; depressed?", "Can you tell which side?", "Can you name the instrument?", "Do you know what it is?",
+        "Could you please describe it?", "Can you see how many there are?",
     ),
-    "de": ("Gibt es Schrift? Was steht da?", "Ist es rot, weiß, gelb?", "Ist es a) Zange b) Schlinge?", "Ist es da (ja/nein/unklar)?"),
-    "fr": ("Y a-t-il du texte ? Que dit-il ?", "Est-ce rouge, blanc, bleu ?", "Est-ce pince|anse ?", "Est-ce net (oui/non/incertain) ?"),
-    "es": ("¿Hay texto? ¿Qué dice?", "¿Es rojo, blanco, amarillo?", "¿Es a) pinza b) asa?", "¿Está ahí (sí/no/dudoso)?"),
-    "zh": ("有文字吗？写的是什么？", "是否为红色、白色、黄色？", "是否为a）钳 b）圈套器？", "有息肉吗（是/否/不清楚）？", "是否为左/右？"),
+    "de": (
+        "Gibt es Schrift? Was steht da?", "Ist es rot, weiß, gelb?", "Ist es a) Zange b) Schlinge?", "Ist es da (ja/nein/unklar)?",
+        "Ist ein Polyp da, wo?", "Ist ein Polyp zu sehen, wie groß ist er?", "Können Sie das Instrument nennen?", "Ist es Grad 1/2/3?",
+        "Können Sie sagen, welche Seite?", "Ist da Blut und von wo?",
+    ),
+    "fr": (
+        "Y a-t-il du texte ? Que dit-il ?", "Est-ce rouge, blanc, bleu ?", "Est-ce pince|anse ?", "Est-ce net (oui/non/incertain) ?",
+        "Le polype où est-il ?", "Lequel est-il ?", "Avec quel instrument a-t-on réséqué ?", "Par quoi est-il causé ?", "D'où est-il ?",
+        "Pour quelle raison a-t-on réséqué ?", "En quelle position est-il ?", "Depuis quand est-il là ?", "Y a-t-il du sang, où ?",
+        "Peut-on dire combien il y en a ?", "Pouvez-vous nommer l'instrument ?", "Est-ce que vous savez où il est ?",
+    ),
+    "es": (
+        "¿Hay texto? ¿Qué dice?", "¿Es rojo, blanco, amarillo?", "¿Es a) pinza b) asa?", "¿Está ahí (sí/no/dudoso)?",
+        "¿Es hiperplásico u otro tipo?", "¿Hay pólipos u úlceras?", "¿Es benigno ó maligno?", "¿Hay sangre, dónde?", "¿Hay sangre, donde?",
+        "¿Puede decir cuántos hay?", "¿Puede nombrar el instrumento?",
+    ),
+    "zh": (
+        "有文字吗？写的是什么？", "是否为红色、白色、黄色？", "是否为a）钳 b）圈套器？", "有息肉吗（是/否/不清楚）？", "是否为左/右？",
+        "是否为良性、恶性？", "是否有息肉，大小？", "可以数一下有多少吗？", "能否说出器械的名称？", "是否有息肉，有几个？",
+    ),
 }  # fmt: skip
 CLOSED = {
     "en": (
         "Is there text? Answer yes or no.", "Is there text? (yes/no)", "Is there text? Yes or no?", "Is there text?\nAnswer in a word.",
         "Is there text? a) yes b) no", "Is it there (yes|no)?", "Are the cystic duct, artery and plate visible?", "Is it 1.5 cm?",
         "Is the tool, visible in the image, a snare?", "Is there a tool (e.g. snare, hook, clip)?", "Is the CVS (critical view) achieved?",
+        "Is the tool, which holds the tissue, visible?", "Can you tell if it bleeds?", "Can you identify a polyp?",
+        "Is it from 12/03/2020?", "Is it 5 - 10 mm in size?", "Is it 1,5 cm in size?",
+        "Does the colour fade?", "Do the lesions differ in colour?", "Has the size changed?", "Was the diameter measured?",
+        "Does the number of polyps change?", "Can the surgeon see where it bleeds?",
     ),
-    "de": ("Ist ein Polyp zu sehen?", "Ist es da (ja/nein)?", "Ist es da? Antworten Sie mit ja oder nein."),
-    "fr": ("Y a-t-il un polype ?", "Y a-t-il un polype (oui/non) ?"),
-    "es": ("¿Hay un pólipo?", "¿Hay un pólipo (sí/no)?"),
-    "zh": ("图中是否有息肉？", "有息肉吗？（是/否）", "有息肉吗？请回答是或否。"),
+    "de": (
+        "Ist ein Polyp zu sehen?", "Ist es da (ja/nein)?", "Ist es da? Antworten Sie mit ja oder nein.", "Ist die Farbe normal?",
+        "Ist die Stelle, wo es blutet, sichtbar?",
+    ),
+    "fr": (
+        "Y a-t-il un polype ?", "Y a-t-il un polype (oui/non) ?", "La zone où il saigne est-elle visible ?", "Le polype est-il visible ?",
+        "Le polype qui saigne est-il visible ?", "Dans cette image, la taille est-elle normale ?",
+    ),
+    "es": ("¿Hay un pólipo?", "¿Hay un pólipo (sí/no)?", "¿Es el color normal?", "¿Está la zona donde sangra visible?"),
+    "zh": (
+        "图中是否有息肉？", "有息肉吗？（是/否）", "有息肉吗？请回答是或否。", "颜色是否正常？", "如图所示，大小是否正常？",
+        "是否为息肉（是/否）？",
+    ),
 }  # fmt: skip
 
 
@@ -253,7 +286,7 @@ def test_types_are_read_by_whole_words(question, question_type):
 
 
 def test_does_is_a_yes_no_question_where_training_rows_answer_so():
-    train = rows_of("Does it bleed?", ["yes"]) + rows_of("Was a clip used?", ["no"]) + rows_of("Can you describe it?", ["a red spot"])
+    train = rows_of("Does it bleed?", ["yes"]) + rows_of("Was a clip used?", ["no"]) + rows_of("Can you interpret it?", ["a red spot"])
     train += rows_of("Can you see it?", ["yes", "yes"]) + rows_of("Where?", ["here"])
     space = mine(train)
     ask = lambda question: apply(space, {"question": question, "answer": "?", "image": "x", "id": "x"})
@@ -264,6 +297,45 @@ def test_does_is_a_yes_no_question_where_training_rows_answer_so():
     assert set(space["questions"]) == {"can you see it"} and space["yes_no_forms"] == {"does": ["yes", "no"], "was": ["yes", "no"]}
     literal = mine(train, DataConfig(answer_space="rules"))
     assert apply(literal, {"question": "Does it ooze?", "answer": "?", "image": "x", "id": "x"})["question_type"] == "open_ended"
+
+
+COUNTS = {
+    "en": ("No. of polyps", "# polyps", "# of polyps?", "Number visible?", "Quantity of polyps", "Total number of tools", "How many?"),
+    "de": (
+        "Anzahl Polypen?", "Anzahl an Polypen", "Anzahl sichtbarer Polypen", "Polypenanzahl?", "Polypenzahl", "Gesamtzahl der Polypen",
+        "Zahl der Polypen", "Zahl sichtbarer Polypen", "Wieviel Polypen?", "Wie viele?",
+    ),
+    "fr": ("Nombre total de polypes ?", "Nb de polypes", "Nb. polypes", "Nombre d'instruments visibles ?",),
+    "es": (
+        "¿Número total de pólipos?", "Cantidad total de pólipos", "N.º de pólipos", "Nº de pólipos", "N° de pólipos", "Recuento de pólipos",
+    ),
+    "zh": ("息肉总数", "图中有几只器械？", "有几？", "几件器械？", "息肉数", "息肉数量是多少？"),
+}  # fmt: skip
+OTHERS = {
+    "en": ("Which number is written there?", "What does patient #4 show?", "Number the tools."),
+    "de": ("Welche Zahl steht da?", "Welche Kennzahl?", "Welche Anzahlung?"), "fr": ("Compte rendu ?",), "es": ("¿Dónde está?",),
+    "zh": ("第几个？", "几何形状如何？", "评分分数"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", COUNTS)
+def test_a_count_is_asked_for_in_many_words(language):
+    types = {question: read_question(question, (language,)).type for question in (*COUNTS[language], *OTHERS[language])}
+    assert [question for question in types if (types[question] == "count_numeric") != (question in COUNTS[language])] == []
+
+
+def test_whole_numbers_close_with_those_between_them_whatever_the_words():
+    said = lambda answers: enriched("en", "Polyps, total", answers)["answer_candidates"]
+    assert said(["0", "1", "2", "4"] * 10) == [*"01234"], "a grade has a last one: no margin"
+    assert said(["1", "3", "none"] * 12) == ["1", "2", "3", "none"]
+    assert said(["3", "40"] * 20) == ["3", "40"] and said(["1", "3", "clip"] * 12) == ["1", "3", "clip"], "codes, and no scale"
+
+
+def test_a_colour_is_no_answer_to_whether_it_changes():
+    """`does` was never trained on: whether it is a yes/no question nobody said, but no colour answers it."""
+    found = enriched("en", "Where?", ["here"], "Does the colour fade?")
+    assert found["answer_candidates"] is None and enriched("en", "Where?", ["here"], "What colour is it?")["answer_candidates"]
+    assert enriched("en", "Does it bleed?", ["yes"], "Does the colour fade?")["answer_candidates"] == ["yes", "no"]
 
 
 def test_a_slash_or_a_colon_alone_names_no_answers():
