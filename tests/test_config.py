@@ -32,7 +32,7 @@ DEFAULTS = {
     "prompt.question_type": "Question type", "prompt.question": "Question", "prompt.valid_answers": "Valid answers",
     "prompt.answer": "Answer", "data.min_groups": 2, "data.language": "en",
     "image.min_pixels": 3136, "image.max_pixels": 200704,
-    "lora.r": 16, "lora.alpha": 32, "lora.dropout": 0.05, "lora.target_modules": PROJECTIONS,
+    "lora.r": 16, "lora.alpha": 32, "lora.dropout": 0.05, "lora.target_modules": PROJECTIONS, "lora.vision": None,
     "train.train_bs": 4, "train.eval_bs": 4, "train.questions_per_image": "all", "train.grad_accum": 2,
     "train.seed": 42, "train.lr": 1e-4, "train.weight_decay": 0.0, "train.epochs": 1, "train.warmup_ratio": 0.05,
     "train.bf16": True, "train.gradient_checkpointing": True, "train.logging_steps": 10, "train.save_steps": 100,
