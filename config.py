@@ -50,7 +50,7 @@ TELLS = (
     "model/merge.py",
     "model/on_disk.py",
     *(f"data/{name}.yaml" for name in _TABLES),
-    *(f"training/{name}.py" for name in ("cost", "dry_run", "fits", "report_to", "sanity")),
+    *(f"training/{name}.py" for name in ("cost", "dry_run", "fits", "report_to", "sanity", "tower")),
 )
 
 

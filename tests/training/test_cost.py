@@ -34,10 +34,10 @@ from training.cost import (
     model_shape,
     step_flops,
     step_memory,
-    vision_flops,
 )
 from training.dry_run import describe_epoch
 from training.gpus import PEAK_TFLOPS, device_peak_flops
+from training.tower import tower_flops
 
 
 @pytest.fixture(scope="module")
@@ -233,10 +233,10 @@ def test_peaks_by_device_name():
 
 def test_towers_windows_are_counted_as_windows(processor):
     """Qwen2.5-VL: of two blocks the first sees 56 x 56 pixels, 16 patches, at a time."""
-    shape = model_shape(ready(processor, family="qwen2_5_vl"))
-    assert shape.windows == (16, None)
-    attention = vision_flops(shape, (64,)) - 2 * 64 * (shape.patch_weights + shape.merged_weights / 4)
-    assert attention == 4 * 64 * (16 + 64) * shape.vision_width
+    tower = model_shape(ready(processor, family="qwen2_5_vl")).tower
+    assert tower.windows == (16, None)
+    attention = tower_flops(tower, (64,))[0] - 2 * 64 * (tower.patch_weights + tower.merged_weights / 4)
+    assert attention == 4 * 64 * (16 + 64) * tower.width
 
 
 def dry_run(folder, *arguments):
