@@ -53,7 +53,7 @@ def dry_run(dataset, cfg, world_size, gpu, utilisation):
             f"parameters: {describe_parameters(model)}",
             f"FLOPs an epoch: {done:.3g} = " + " + ".join(f"{name} {count:.3g}" for name, count in flops.items() if count),
             describe_memory(shape, batches, cfg),
-            what_fits(dataset, cfg.lora),
+            what_fits(dataset, cfg.lora, config.model_type),
             f"time: {timedelta(seconds=math.ceil(seconds))} for {steps:,} steps on {world_size} x {gpu} at {utilisation:.0%} of its "
             f"{PEAK_TFLOPS[gpu]:g} TFLOP/s (dense bf16); without recomputation, as `mfu` in the log, that is "
             f"{utilisation * useful / done:.0%}",

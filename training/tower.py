@@ -124,15 +124,15 @@ def tower_bytes(tower, patches, precision, checkpointing=False):
     return kept + count * size * tower.width * blocks, transient + block
 
 
-def _lora_input(width, precision):
-    """Bytes that LoRA keeps of an input: itself in float32, dropped out, the mask, and nothing more."""
-    mask = 0 if not precision.dropout else 1 if precision.fused else 4
+def _lora_input(width, precision, wanted=True):
+    """Bytes that LoRA keeps of an input: itself in float32, and dropout's mask if anybody wants the input's gradient."""
+    mask = 0 if not (precision.dropout and wanted) else 1 if precision.fused else 4
     return width * (4 + mask)
 
 
 def _merger_bytes(tower, widths, precision):
     first, middle, last = widths
-    inputs = _lora_input(first, precision) + _lora_input(middle, precision) + 8 * tower.rank
+    inputs = _lora_input(first, precision, tower.whole) + _lora_input(middle, precision) + 8 * tower.rank
     return inputs + (middle + last) * precision.size  # what GELU takes, and the features, which stay
 
 
