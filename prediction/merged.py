@@ -44,7 +44,9 @@ def answer_logits(model, dataset):
     for index in range(len(dataset)):
         batch = dataset.collate([dataset[index]])
         with autocast_of_training(model):
-            logits = model(**training_inputs(model, batch)).logits
+            inputs = training_inputs(model, batch)
+            del inputs["targets"]  # with which the forward returns their losses in the logits' place
+            logits = model(**inputs).logits
         found.append(logits.reshape(int((batch["labels"] != IGNORE_INDEX).sum()), -1).float().cpu())
     return torch.cat(found)
 

@@ -229,7 +229,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path, key, neare
         ("train.questions_per_image", "0"), ("train.warmup_ratio", "1.5"),
         ("predict.max_new_tokens", "0"), ("predict.max_new_tokens", "few"), ("predict.decoding", "beam"),
         ("lora.target_modules", "q_proj"), ("lora.target_modules", "[]"), ("lora.dropout", "1"), ("lora.r", "1.5"),
-        ("prompt_style", "fancy"), ("vision_frozen", "false"), ("eval.count_abs_tol", "0.5"),
+        ("prompt_style", "fancy"), ("vision_frozen", "maybe"), ("lora.vision", "all"), ("eval.count_abs_tol", "0.5"),
         ("image.max_pixels", "-3"), ("eval.numeric_rel_tol", "-0.1"), ("train", "5"), ("data", "[]"),
     ],
 )  # fmt: skip

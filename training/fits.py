@@ -1,4 +1,4 @@
-"""What fits which card: the sizes of a model's family, in bf16 or nf4, with and without gradient checkpointing. A table of `train_exp1.py --dry-run`."""
+"""What fits which card: the sizes of a model's family, in bf16 or nf4, with and without checkpointing. A table of `train_exp1.py --dry-run`."""
 
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python train_exp1.py --dry-run")
@@ -27,7 +27,7 @@ def most_images(shape, batches, precision, checkpointing, card):
 
 
 def what_fits(dataset, lora_cfg, family):
-    """The table of a family (a key of FAMILIES) as text. Micro-batches are of the training set's heaviest images, each with its questions."""
+    """The table of a family (a key of FAMILIES) as text. Micro-batches are of the training set's heaviest images."""
     groups = sorted(dataset.groups, key=dataset.count_tokens, reverse=True)
     batches = {images: cost.micro_batch(dataset, groups[:images], all_pairs=True) for images in IMAGES if images <= len(groups)}
     lines = [

@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -110,7 +111,7 @@ def test_every_byte_that_a_towers_block_keeps_is_predicted(processor, batch, fam
         for depth in (2, 3):
             monkeypatch.setitem(FAMILIES[family][1], "depth", depth)
             model = ready(processor, dtype=dtype, lora=LoraConfig(dropout=dropout, vision=vision), family=family)
-            saved = kept_bytes(model, lambda: image_features(base_model(model).model, batch))
+            saved = kept_bytes(model, partial(image_features, base_model(model).model, batch))
             tower, patches = model_shape(model).tower, MicroBatch.of(batch).patches
             kept[vision, depth] = saved, tower_bytes(tower, patches, precision)[0]
     features = precision.size * sum(patches) / tower.merge * sum(width for *_, width in tower.mergers)
