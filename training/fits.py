@@ -1,4 +1,4 @@
-"""What fits which card: the sizes of a model's family, in bf16 or nf4, with and without checkpointing. A table of `train_exp1.py --dry-run`."""
+"""What fits which card: a family's sizes, in bf16 or nf4, with and without checkpointing. A table of `train_exp1.py --dry-run`."""
 
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python train_exp1.py --dry-run")

@@ -20,12 +20,15 @@ import train_exp1
 from config import LoraConfig, load_config
 from dataset import load_dataset
 from files import UserError, read_jsonl
+from model.adapter import experiment_facts, load_adapter, save_adapter
 from model.forward import answer_loss, base_model, image_features, training_inputs, why_rows_stay_plain
 from model.load import load_model, load_model_config
 from model.on_disk import FAMILIES
 from prediction.decode import answer_questions
 from training import fits
 from training.cost import MicroBatch, Precision, model_on_meta, model_shape, step_flops, step_memory
+from training.origin import check_init_adapter
+from training.resume import refuse_other_settings
 
 OWN = {  # processor, video processor, patch size
     "qwen2_vl": ("Qwen2VLProcessor", "Qwen2VLVideoProcessor", 14),
@@ -155,6 +158,41 @@ def test_a_projector_that_is_trained_alone_leaves_the_tower_without_a_graph(expe
     data = load_dataset(experiment[1], processor, experiment[0], training=True)
     features = image_features(inner, data.collate([data[0]]))
     assert seen == [False, False] and all(feature.requires_grad for feature in features.pooler_output)
+
+
+@pytest.mark.parametrize("was, now", [(None, "merger"), ("merger", "tower"), ("tower", None)])
+def test_an_adapter_of_another_part_of_the_tower_is_refused_by_name(experiment, processor, tmp_path, was, now):
+    """By a run that starts from it and by one that goes on; prediction and merging take what the adapter has."""
+    of = lambda vision: with_changes(experiment[0], [f"vision_frozen={vision is None}", f"lora.vision={vision or 'null'}"])
+    trained, folder = with_random_lora(random_model(processor), of(was).lora), tmp_path / "adapter"
+    save_adapter(trained, folder, experiment_facts(of(was), {}))
+    loaded = dict(load_adapter(random_model(processor), folder).named_parameters())
+    assert all(torch.equal(weight, loaded[name]) for name, weight in trained.named_parameters() if weight.requires_grad)
+    start = lambda cfg: check_init_adapter(cfg.model_copy(update={"train": cfg.train.model_copy(update={"init_adapter": folder})}))
+    told = [json.dumps(vision) for vision in (was, now)]
+    start(of(was))
+    with pytest.raises(UserError, match=f"was trained with lora.vision={told[0]}, this run has {told[1]}; use the same lora.vision"):
+        start(of(now))
+    record = {"config": of(was).model_dump(mode="json"), "world_size": 1}
+    refuse_other_settings(record, of(was), 1)
+    with pytest.raises(UserError, match=f"was started with lora.vision={told[0]}, not {told[1]}; go on with what it was started with"):
+        refuse_other_settings(record, of(now), 1)
+    with pytest.raises(UserError, match="does not fit the model: .* tensors missing or alien, first "):
+        load_adapter(random_model(processor, num_hidden_layers=3), folder)
+
+
+def with_changes(cfg, overrides):
+    return load_config(cfg.config_path, [*cfg.overrides, *overrides])
+
+
+def test_question_types_shares_by_hand(experiment, processor):
+    cfg, rows = experiment
+    data = load_dataset(rows, processor, cfg, training=True)
+    tokens = {row["id"]: len(processor.tokenizer(row["answer"])["input_ids"]) + 1 for row in rows}
+    share = lambda kind, of: sum(of(row) for row in rows if row["question_type"] == kind) / sum(map(of, rows))
+    both = lambda kind: f"{kind} {share(kind, lambda row: 1):.1%} / {share(kind, lambda row: tokens[row['id']]):.1%}"
+    expected = ", ".join(map(both, ("yes_no", "color", "count_numeric")))
+    assert train_exp1.describe_types(data) == "question types, share of rows / of the loss (answer tokens): " + expected
 
 
 @pytest.mark.parametrize("family, size", [(family, size) for family in FAMILIES for size in FAMILIES[family]["sizes"]])
