@@ -51,7 +51,7 @@ TELLS = (
     "model/merge.py",
     "model/on_disk.py",
     *(f"data/{name}.yaml" for name in _TABLES),
-    *(f"training/{name}.py" for name in ("cost", "dry_run", "fits", "report_to", "sanity")),
+    *(f"training/{name}.py" for name in ("cost", "dry_run", "fits", "report_to", "sanity", "tower")),
 )
 
 
@@ -123,6 +123,7 @@ class LoraConfig(Section):
     alpha: Count = 32
     dropout: Annotated[Float, Field(ge=0, lt=1)] = 0.05
     target_modules: Annotated[list[str], Field(min_length=1)] = PROJECTIONS
+    vision: Literal["merger", "tower"] | None = None
 
 
 class TrainConfig(Section):
@@ -201,7 +202,7 @@ class Config(Section):
 
     model_name: Annotated[str, Field(min_length=1)] = "Qwen/Qwen2-VL-7B-Instruct"
     quantization: Literal["none", "nf4"] = "none"
-    vision_frozen: Literal[True] = True
+    vision_frozen: bool = True
     output_dir: Path = Path("outputs")
     prompt_style: Literal["plain", "chat"] = "plain"
     answer_prefix: str = ""
@@ -214,6 +215,14 @@ class Config(Section):
     eval: EvalConfig = EvalConfig()
     config_path: Annotated[Path, Field(exclude=True)] = DEFAULT_CONFIG  # where it was read; not a key of the file
     overrides: Annotated[tuple[str, ...], Field(exclude=True)] = ()  # as they were given
+
+    @model_validator(mode="after")
+    def _vision_as_said(self):
+        if self.vision_frozen and self.lora.vision:
+            raise ValueError(f"lora.vision={self.lora.vision} trains what vision_frozen=true keeps as it is; set vision_frozen=false, too")
+        if not self.vision_frozen and self.lora.vision is None:
+            raise ValueError("vision_frozen=false does not say what is trained; set lora.vision to merger or tower")
+        return self
 
     def command(self, script, *arguments, start=()):
         """How to run a script with this configuration from this shell, for the hints that scripts print. start: see `launcher`."""

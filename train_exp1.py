@@ -12,9 +12,11 @@ trainer_state.json (rewritten at every log), loss_curve.png, train_run.json. War
 """
 
 import os
+from collections import Counter
 from pathlib import Path
 
 from config import DEFAULT_CONFIG, argument_parser, check_environment, load_config, near, resolve_path
+from data.rules import ordered_types
 from files import UserError, heed_signals, keep_others_away, read_json, run_script
 from model.on_disk import EXPERIMENT_FILE, check_model_folder
 from training.gpus import PEAK_TFLOPS
@@ -45,6 +47,16 @@ def describe_step(dataset, cfg, world_size):
         f"processes), ~{questions * scale:.0f} questions, ~{supervised * scale:.0f} answer tokens, ~{shared * scale:,.0f} tokens "
         f"in all; one question a row would be ~{separate * scale:,.0f} ({separate / shared:.1f}x)"
     )
+
+
+def describe_types(dataset):
+    """The share of each question type in the rows, and in the answer tokens, over which the loss is a mean."""
+    tokens, rows = Counter(), Counter()
+    for row in (row for group in dataset.groups for row in group):
+        rows[row["question_type"]] += 1
+        tokens[row["question_type"]] += len(dataset.encoded[row["id"]][1])
+    shares = [f"{name} {rows[name] / rows.total():.1%} / {tokens[name] / tokens.total():.1%}" for name in ordered_types(rows)]
+    return f"question types, share of rows / of the loss (answer tokens): {', '.join(shares)}"
 
 
 def long_answers_note(dataset, cfg):
@@ -149,7 +161,8 @@ def main():
         refuse_other_contents(start.record, made_from, cfg)
     check_first_batch(train_set)
     shares = Shares(train_set, args.world_size).describe() if args.world_size > 1 and args.process_index == 0 else ""
-    say("\n".join(filter(None, [describe_step(train_set, cfg, args.world_size), shares, long_answers_note(train_set, cfg)])))
+    lines = [describe_step(train_set, cfg, args.world_size), describe_types(train_set), shares, long_answers_note(train_set, cfg)]
+    say("\n".join(filter(None, lines)))
     if parsed.dry_run:
         say(dry_run(train_set, cfg, args.world_size, parsed.gpu, parsed.utilisation))
         return

@@ -1,9 +1,10 @@
-"""LoRA on the language model: attached, saved, and loaded only where it fits."""
+"""LoRA on the language model, and on request in the vision tower: attached, saved, and loaded only where it fits."""
 
 if __name__ == "__main__":
     raise SystemExit("not a command; README.md names what is run")
 
 import json
+import re
 import warnings
 from pathlib import Path
 from types import MethodType
@@ -16,6 +17,7 @@ from safetensors import SafetensorError
 
 from files import UserError, short, write_json, write_text
 from model.folders import refuse_edited, whole_folder, write_sums
+from model.forward import base_model, no_graph_below_lora
 from model.on_disk import CONFIG_FILE, COPY, EXPERIMENT_FILE, WEIGHTS_FILE, adapter_facts, check_adapter_folder
 
 # peft 0.21 reads an attribute that transformers 5.23 has renamed; nothing a user could do about it
@@ -24,21 +26,29 @@ warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", categ
 CARD_FILE = "README.md"
 DIVERGED = "lower train.lr or raise train.warmup_ratio, and start again with --overwrite"  # the remedy
 LANGUAGE_LAYERS = r"model\.language_model\.layers\.\d+\.\w+"  # anchored: the tower has projections of its own
+MERGERS = r"model\.visual\.(?:merger|deepstack_merger_list\.\d+)\.(?:mlp\.[02]|linear_fc[12])"
+VISION = {"merger": MERGERS, "tower": rf"(?:{MERGERS}|model\.visual\.blocks\.\d+\.attn\.(?:qkv|proj))"}  # by lora.vision
 
 
 def attach_lora(model, lora_cfg):
-    """Put new LoRA layers on the language model's projections, and on nothing else."""
+    """Put new LoRA layers on the language model's projections, on what `lora_cfg.vision` names, and on nothing else."""
     names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
     missing = [target for target in lora_cfg.target_modules if not any(_is_target(name, target) for name in names)]
     if missing:
         raise UserError(f"lora.target_modules: the language model has no {', '.join(missing)}")
     pattern = rf"{LANGUAGE_LAYERS}\.({'|'.join(lora_cfg.target_modules)})"
+    if lora_cfg.vision:
+        pattern = f"{VISION[lora_cfg.vision]}|{pattern}"
     config = LoraConfig(
         r=lora_cfg.r, lora_alpha=lora_cfg.alpha, lora_dropout=lora_cfg.dropout, target_modules=pattern, task_type="CAUSAL_LM"
     )
     model = add_in_one_product(get_peft_model(model, config))
-    stray = [name for name, weight in model.named_parameters() if weight.requires_grad and ".language_model." not in name]
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    thawed = re.compile(rf"base_model\.model\.(?:{VISION[lora_cfg.vision]})\.lora_.*") if lora_cfg.vision else None
+    stray = [name for name in trained if ".language_model." not in name and not (thawed and thawed.fullmatch(name))]
     assert not stray, f"parameters outside the language model would be trained: {stray[:3]}"
+    if lora_cfg.vision:
+        no_graph_below_lora(base_model(model).model.visual)
     return model
 
 

@@ -166,11 +166,29 @@ def computes_all_pairs(device):
     return device.type == "cuda"
 
 
+def no_graph_below_lora(visual):
+    """Let what lies below the tower's lowest LoRA run without a graph, which gradient checkpointing would ask for.
+
+    Gradient checkpointing lets the patches' embedding require a gradient, so that a tower in which the merger alone is trained would
+    keep all its activations and compute all their gradients, for nobody.
+    """
+    for part in (visual.patch_embed, *visual.blocks):
+        if trains(part):
+            part.register_forward_pre_hook(lambda part, args: (args[0].detach(), *args[1:]))
+            return
+        part.forward = torch.no_grad()(part.forward)
+
+
+def trains(part):
+    """Is anything trained in a part of the model?"""
+    return any(weight.requires_grad for weight in part.parameters())
+
+
 def image_features(inner, batch):
-    """Features of the trees' images, in the order of the trees: the frozen tower runs once an image, without a graph."""
+    """Features of the trees' images, in the order of the trees: the tower runs once an image, and without a graph where it is frozen."""
     grid = batch["image_grid_thw"]
     lengths = {"image_cu_seqlens": get_vision_cu_seqlens(grid)}  # every block of the tower reads them, so where the batch is
-    with torch.no_grad():
+    with nullcontext() if trains(inner.visual) else torch.no_grad():
         features = inner.get_image_features(*_put((batch["pixel_values"], grid), inner), return_dict=True, **lengths)
     per_tree = lambda of_images: [of_images[index] for index in batch["image_index"].tolist()]
     features.pooler_output = per_tree(features.pooler_output)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.utils import disable_progress_bars
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
 from transformers.utils import logging
 
 from config import PublicNames
@@ -25,7 +25,7 @@ from files import UserError, is_full, short
 from model.adapter import attach_lora, load_adapter, not_finite, refuse_broken
 from model.forward import use_tree_attention
 from model.nf4 import count, keep_one_arithmetic, looked_at_before, nf4_settings
-from model.on_disk import check_adapter_folder, check_model_folder
+from model.on_disk import check_adapter_folder, check_model_folder, refuse_other_family
 
 if not sys.stderr.isatty():  # in a file their bars are one long line of carriage returns
     disable_progress_bars()
@@ -125,7 +125,8 @@ def check_fit(config, adapter):
 
 
 def load_model_config(cfg):
-    """The model's config.json, without its weights. Raises UserError where it is that of a quantised model."""
+    """The model's config.json, without its weights. Raises UserError where it is that of another family, or of a quantised model."""
+    refuse_other_family(cfg.model_name, loaded(config_dict, cfg.model_name))
     config = from_pretrained(AutoConfig, cfg.model_name)
     if method := quantisation(config.to_dict()):
         raise UserError(
@@ -208,9 +209,19 @@ def precision_note(cfg):
 
 
 def from_pretrained(auto_class, model_name, **kwargs):
-    """What an Auto class of transformers loads. Raises UserError where it can't, whatever the reason: files, network, a package."""
+    """What an Auto class of transformers loads. Raises UserError as `loaded` does."""
+    return loaded(auto_class.from_pretrained, model_name, trust_remote_code=False, **kwargs)  # else a terminal is asked whether it may run
+
+
+def config_dict(model_name):
+    """A model's config.json as a dict, whatever it is of."""
+    return PreTrainedConfig.get_config_dict(model_name)[0]
+
+
+def loaded(load, model_name, **kwargs):
+    """What a function of transformers loads. Raises UserError where it can't, whatever the reason: files, network, a package."""
     try:
-        return auto_class.from_pretrained(model_name, trust_remote_code=False, **kwargs)  # else a terminal is asked whether it may run
+        return load(model_name, **kwargs)
     except Exception as error:  # of many kinds: OSError, ValueError, ImportError, SafetensorError, RuntimeError, …
         if (lacking := what_is_lacking(error)) == "memory":
             raise  # whoever called knows what to lower

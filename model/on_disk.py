@@ -6,11 +6,13 @@ if __name__ == "__main__":
 import json
 from pathlib import Path
 
+import yaml
 from pydantic import ValidationError
 
 from config import ImageConfig, PromptConfig
-from files import UserError, quoted, read_json, refuse_pointer
+from files import UserError, quoted, read_json, refuse_pointer, short
 
+FAMILIES = yaml.safe_load(Path(__file__).with_name("families.yaml").read_text(encoding="utf-8"))  # model_type: name, vision, sizes
 DOWNLOAD, COPY = "download it again", "copy the adapter again, or train it anew"
 CONFIG_FILE, WEIGHTS_FILE, EXPERIMENT_FILE = "adapter_config.json", "adapter_model.safetensors", "experiment.json"  # of an adapter
 # What adapters were trained with that don't say.
@@ -26,8 +28,16 @@ PROCESSOR_FILES = (
 )
 
 
+def refuse_other_family(model_name, config):
+    """Raise UserError unless a model's config.json (a dict) is that of one of FAMILIES."""
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        known = ", ".join(f"{entry['name']} ({name})" for name, entry in FAMILIES.items())
+        raise UserError(f"model_name: {model_name} is of the family {short(family)}, supported are {known}; give a model of one of these")
+
+
 def check_model_folder(model_name, weights=True):
-    """Raise UserError where a model's folder lacks a file, or holds one that is cut off or a Git LFS pointer.
+    """Raise UserError where a model's folder lacks a file, or holds one that is cut off or a Git LFS pointer, or is of no known family.
 
     A hub id is taken as it is: the hub's client compares what it downloads. weights: whether they are wanted, too.
     """
@@ -42,6 +52,12 @@ def check_model_folder(model_name, weights=True):
             if not (folder / name).is_file():
                 raise UserError(f"model_name: {folder} has no {name}; download the whole model")
     _refuse_damaged(folder, DOWNLOAD)
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except ValueError:  # transformers says what is wrong
+        return
+    if isinstance(config, dict):
+        refuse_other_family(model_name, config)
 
 
 def check_adapter_folder(folder):

@@ -43,9 +43,9 @@ def answer_logits(model, dataset):
     found = []
     for index in range(len(dataset)):
         batch = dataset.collate([dataset[index]])
-        inputs = training_inputs(model, batch)
-        inputs.pop("targets")  # with which the model would say losses alone
         with autocast_of_training(model):
+            inputs = training_inputs(model, batch)
+            del inputs["targets"]  # with which the forward returns their losses in the logits' place
             logits = model(**inputs).logits
         found.append(logits.reshape(int((batch["labels"] != IGNORE_INDEX).sum()), -1).float().cpu())
     return torch.cat(found)

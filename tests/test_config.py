@@ -32,7 +32,7 @@ DEFAULTS = {
     "prompt.question_type": "Question type", "prompt.question": "Question", "prompt.valid_answers": "Valid answers",
     "prompt.answer": "Answer", "data.min_groups": 2, "data.language": "en",
     "image.min_pixels": 3136, "image.max_pixels": 200704,
-    "lora.r": 16, "lora.alpha": 32, "lora.dropout": 0.05, "lora.target_modules": PROJECTIONS,
+    "lora.r": 16, "lora.alpha": 32, "lora.dropout": 0.05, "lora.target_modules": PROJECTIONS, "lora.vision": None,
     "train.train_bs": 4, "train.eval_bs": 4, "train.questions_per_image": "all", "train.grad_accum": 2,
     "train.seed": 42, "train.lr": 1e-4, "train.weight_decay": 0.0, "train.epochs": 1, "train.warmup_ratio": 0.05,
     "train.bf16": True, "train.gradient_checkpointing": True, "train.logging_steps": 10, "train.save_steps": 100,
@@ -229,7 +229,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path, key, neare
         ("train.questions_per_image", "0"), ("train.warmup_ratio", "1.5"),
         ("predict.max_new_tokens", "0"), ("predict.max_new_tokens", "few"), ("predict.decoding", "beam"),
         ("lora.target_modules", "q_proj"), ("lora.target_modules", "[]"), ("lora.dropout", "1"), ("lora.r", "1.5"),
-        ("prompt_style", "fancy"), ("vision_frozen", "false"), ("eval.count_abs_tol", "0.5"),
+        ("prompt_style", "fancy"), ("vision_frozen", "maybe"), ("lora.vision", "all"), ("eval.count_abs_tol", "0.5"),
         ("image.max_pixels", "-3"), ("eval.numeric_rel_tol", "-0.1"), ("train", "5"), ("data", "[]"),
     ],
 )  # fmt: skip

@@ -166,7 +166,7 @@ def test_two_processes_train_like_one(parent):
     validation, of which two ranks repeat one, have the loss and the exact match of 5 at once."""
     exp1 = parent / "exp1"
     steps = [*SMALL, "train.max_steps=3", "train.save_steps=3", "train.eval_steps=3", "train.eval_images=5"]
-    steps += ["lora.dropout=0.0", "train.train_bs=2"]
+    steps += ["lora.dropout=0.0", "train.train_bs=2", "vision_frozen=false", "lora.vision=tower"]  # whose LoRA is outside of DDP's forward
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517")
     two, one = ["train.grad_accum=1", "train.eval_bs=2", f"output_dir={exp1 / 'outputs_two'}"], ["train.grad_accum=2", "train.eval_bs=5"]
     launch(parent, "exp1/train_exp1.py", *steps, *two, launcher=torchrun)

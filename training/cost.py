@@ -25,6 +25,7 @@ from model.adapter import attach_lora
 from model.forward import LOGITS_AT_ONCE, base_model, use_tree_attention
 from model.nf4 import count, nf4_bytes
 from model.token_tree import IGNORE_INDEX
+from training.tower import Tower, tower_bytes, tower_flops, tower_of
 
 STAGES = {
     "q_proj": 0,
@@ -35,6 +36,7 @@ STAGES = {
     "up_proj": 2,
     "down_proj": 3,
 }  # of a layer: what shares an input
+LANGUAGE_LORA = re.compile(r"\.language_model\..*\.(\w+)\.lora_A\.")
 MLP = {name for name, stage in STAGES.items() if stage >= 2}
 
 
@@ -124,13 +126,7 @@ class Shape:
     rank: int
     targets: tuple[str, ...]
     projections: dict  # name -> (in, out) of a language layer's matrices
-    patch_values: int  # pixels x colours x frames of a patch
-    patch_weights: int  # of the tower, applied to each patch
-    merged_weights: int  # and to each image token
-    merge: int  # patches of an image token
-    vision_width: int
-    vision_mlp: int
-    windows: tuple[int | None, ...]  # for each tower block, patches that attend to each other; None: the whole image
+    tower: Tower
 
 
 def model_on_meta(config, lora_cfg):
@@ -142,19 +138,15 @@ def model_on_meta(config, lora_cfg):
 
 def model_shape(model):
     """The Shape of a model with LoRA, real or on the meta device. Layers of other kinds than attention count as if they were."""
-    config = base_model(model).config
-    text, vision = config.get_text_config(), config.vision_config
-    linears = {name: module for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, torch.nn.Conv3d))}
+    text = base_model(model).config.get_text_config()
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     projections = {}
     for name, module in linears.items():
         found = re.search(r"language_model\.layers\..*\.(\w+_proj)(\.base_layer)?$", name)
         if found and found[1] in STAGES:
             projections.setdefault(found[1], (module.in_features, module.out_features))
-    tower = {name: module.weight.numel() for name, module in linears.items() if ".visual." in name}
-    merged = sum(count for name, count in tower.items() if "merger" in name)
-    adapted = {re.search(r"(\w+)\.lora_A", name)[1]: module.out_features for name, module in linears.items() if ".lora_A." in name}
+    adapted = {found[1]: module.out_features for name, module in linears.items() if (found := LANGUAGE_LORA.search(name))}
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)  # of LoRA, never packed
-    wide = lambda part: max(module.weight.shape[0] for name, module in linears.items() if part in name)
     return Shape(
         parameters=sum(map(count, model.parameters())) - trainable,
         trainable=trainable,
@@ -166,23 +158,12 @@ def model_shape(model):
         queries=projections["o_proj"][0],
         keys=projections["k_proj"][1],
         head_norms=any(name.endswith("q_norm") for name, _ in model.named_modules()),
-        vocabulary=wide("lm_head"),
+        vocabulary=base_model(model).lm_head.weight.shape[0],
         rank=max(adapted.values(), default=0),
         targets=tuple(adapted),
         projections=projections,
-        patch_values=next(module.weight[0].numel() for name, module in linears.items() if ".visual.patch_embed" in name),
-        patch_weights=sum(tower.values()) - merged,
-        merged_weights=merged,
-        merge=vision.spatial_merge_size**2,
-        vision_width=wide(".visual.patch_embed"),
-        vision_mlp=wide(".visual.blocks.0.mlp"),
-        windows=_windows(vision),
+        tower=tower_of(base_model(model)),
     )
-
-
-def _windows(vision):
-    size, whole = getattr(vision, "window_size", None), getattr(vision, "fullatt_block_indexes", ())
-    return tuple((size // vision.patch_size) ** 2 if size and block not in whole else None for block in range(vision.depth))
 
 
 def step_flops(shape, batch, checkpointing=False):
@@ -201,12 +182,13 @@ def step_flops(shape, batch, checkpointing=False):
     }
     forward = {name: shape.layers * count - skipped.get(name, 0) for name, count in layer.items()}
     forward["lm_head"] = 2 * batch.supervised * shape.hidden * shape.vocabulary
-    spared = _spared_backward(shape, batch) if not checkpointing else {}  # checkpointing asks for the embeddings' gradient
+    wanted = checkpointing or shape.tower.rank  # the embeddings' gradient
+    spared = _spared_backward(shape, batch) if not wanted else {}
     both = {"language": 2, "attention": 3, "lora": 3, "lm_head": 2}
     flops = {name: both[name] * count - spared.get(name, 0) for name, count in forward.items()}
-    flops["vision"] = vision_flops(shape, batch.patches)
+    flops["vision"], again_in_tower = tower_flops(shape.tower, batch.patches, checkpointing)
     recomputed = shape.layers - (batch.prefixes is not None)  # of trees the last layer is not: it would be at once
-    flops["recomputation"] = recomputed * sum(layer.values()) if checkpointing else 0
+    flops["recomputation"] = recomputed * sum(layer.values()) + again_in_tower if checkpointing else 0
     return flops
 
 
@@ -232,12 +214,6 @@ def _spared_backward(shape, batch):
         "attention": 0 if lowest == 0 else 8 * batch.pairs * shape.queries,
         "lora": 2 * batch.tokens * sum(shape.rank * shape.projections[name][0] for name in below if name in shape.targets),
     }
-
-
-def vision_flops(shape, patches):
-    """FLOPs of the frozen tower over images of so many patches each: forward only, under no_grad."""
-    pairs = sum(count * min(window or count, count) for window in shape.windows for count in patches)
-    return 2 * sum(patches) * (shape.patch_weights + shape.merged_weights / shape.merge) + 4 * pairs * shape.vision_width
 
 
 @dataclass(frozen=True)
@@ -270,25 +246,28 @@ def step_memory(shape, batch, precision, checkpointing=False):
 
     weights, unpacked (of NF4: the one matrix at work), lora (float32 weight, gradient and Adam's two moments), activations (kept for
     the backward), last_layer (of trees: its own, never recomputed, few of them of its MLP), layer (another one at a time: recomputed,
-    with checkpointing, and gradients in flight), logits, vision (the tower's transient) and batch (pixels). Vision comes before
-    activations, and last layer and logits before the other layers' turn, so the peak holds the greater of each pair. Not counted: the
-    CUDA context, kernels' workspaces and fragmentation, together 1-2 GB on a GPU.
+    with checkpointing, and gradients in flight), logits, tower (what a trained one keeps for its backward), vision (the tower's
+    transient) and batch (pixels). Vision comes before activations, or after them, and last layer and logits before the other layers'
+    turn, so the peak holds the greater of each pair. Not counted: the CUDA context, kernels' workspaces and fragmentation, together 1-2
+    GB on a GPU.
     """
     one_layer, size = layer_bytes(shape, batch, precision), precision.size
     kept = batch.tokens * shape.hidden * size if checkpointing else one_layer
     last = layer_bytes(shape, batch, precision, batch.supervised) if batch.prefixes else 0
+    tower, vision = tower_bytes(shape.tower, batch.patches, precision, checkpointing)
     memory = {
         "weights": weight_bytes(shape, precision),
         "unpacked": size * max(map(_numel, shape.projections.values())) if precision.nf4 else 0,
         "lora": 16 * shape.trainable,
-        "batch": size * shape.patch_values * sum(batch.patches),
+        "batch": size * shape.tower.patch_values * sum(batch.patches),
         "activations": (shape.layers - bool(batch.prefixes)) * kept + outside_bytes(shape, batch, precision),
         "last_layer": last,
         "layer": (one_layer if checkpointing else 0) + gradient_bytes(shape, batch, precision),
         "logits": logits_bytes(shape, batch),
-        "vision": vision_bytes(shape, batch.patches, size),
+        "tower": tower,
+        "vision": vision,
     }
-    steady = memory["weights"] + memory["lora"] + memory["batch"]
+    steady = memory["weights"] + memory["lora"] + memory["batch"] + memory["tower"]
     at_work = memory["activations"] + max(memory["last_layer"] + memory["logits"], memory["layer"] + memory["unpacked"])
     return memory | {"peak": steady + max(memory["vision"], at_work)}
 
@@ -371,12 +350,3 @@ def gradient_bytes(shape, batch, precision):
     """
     wide = shape.intermediate * precision.lora_size * (1 if precision.dropout else 2)
     return batch.tokens * (wide + 2 * shape.hidden * precision.size)
-
-
-def vision_bytes(shape, patches, size):
-    """Transient bytes of the tower over images of so many patches, all in one call: residual, its norm, and the widest of a block.
-
-    Attention rotates queries and keys in float32; the MLP's activation takes up to four tensors of its width.
-    """
-    attention = 3 * size + (6 if size == 2 else 4) * 4
-    return sum(patches) * (2 * size * shape.vision_width + max(attention * shape.vision_width, 4 * size * shape.vision_mlp))

@@ -26,6 +26,7 @@ PARTS = {  # of cost.step_memory
     "last_layer": "last layer's, gone before the next line's",
     "layer": "the layer at work: recomputed, and its gradients",
     "logits": "logits, beside the last layer's",
+    "tower": "trained vision tower's activations, kept as well",
     "vision": "vision tower's transient, before all others",
     "peak": "peak",
 }
@@ -52,7 +53,7 @@ def dry_run(dataset, cfg, world_size, gpu, utilisation):
             f"parameters: {describe_parameters(model)}",
             f"FLOPs an epoch: {done:.3g} = " + " + ".join(f"{name} {count:.3g}" for name, count in flops.items() if count),
             describe_memory(shape, batches, cfg),
-            what_fits(dataset, cfg.lora),
+            what_fits(dataset, cfg.lora, config.model_type),
             f"time: {timedelta(seconds=math.ceil(seconds))} for {steps:,} steps on {world_size} x {gpu} at {utilisation:.0%} of its "
             f"{PEAK_TFLOPS[gpu]:g} TFLOP/s (dense bf16); without recomputation, as `mfu` in the log, that is "
             f"{utilisation * useful / done:.0%}",
@@ -82,7 +83,7 @@ def describe_memory(shape, batches, cfg):
     columns = {"with": heaviest(True), "without": heaviest(False)}
     kind = f"{precision.dtype}, nf4" if precision.nf4 else precision.dtype
     lines = [f"peak memory in GB, {kind:36}checkpointing   without"]
-    for part in [part for part in PARTS if precision.nf4 or part != "unpacked"]:
+    for part in [part for part in PARTS if part not in ("unpacked", "tower") or any(memory[part] for memory in columns.values())]:
         values = [memory[part] / 1e9 for memory in columns.values()]
         lines.append(f"  {PARTS[part]:48} {values[0]:10.2f}{values[1]:10.2f}")
     return "\n".join(lines)

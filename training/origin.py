@@ -14,6 +14,7 @@ from model.on_disk import CONFIG_FILE, adapter_facts, check_adapter_folder, read
 COMPARED = {"r", "lora_alpha", "target_modules"}
 HARMLESS = {"lora_dropout", "base_model_name_or_path", "revision", "task_type", "peft_version", "inference_mode", "auto_mapping"}
 HARMLESS |= {"init_lora_weights", "megatron_core", "qalora_group_size", "loftq_config"}
+VISION_PARTS = {"tower": r"visual\.blocks", "merger": r"visual\."}  # lora.vision, by what only its pattern names
 OFF = {"bias": "none", "peft_type": "LORA"}
 
 
@@ -56,5 +57,7 @@ def _lora(path):
     if odd or not isinstance(targets, (str, list)):
         key = odd[0] if odd else "target_modules"
         raise UserError(f"{path}: has {key}={short(json.dumps(config[key]))}, which is not trained here; give an adapter of train_exp1.py")
+    vision = next((name for name, part in VISION_PARTS.items() if part in str(targets)), None)
     targets = targets.rpartition("(")[2].rstrip(")").split("|") if isinstance(targets, str) else targets
-    return {"lora.r": config["r"], "lora.alpha": config["lora_alpha"], "lora.target_modules": sorted(map(str, targets))}
+    targets = sorted(map(str, targets))
+    return {"lora.r": config["r"], "lora.alpha": config["lora_alpha"], "lora.target_modules": targets, "lora.vision": vision}

@@ -25,11 +25,12 @@ from templates import IMAGE_PLACEHOLDER, prompt_parts
 def plain_rows(rows, processor, cfg, image_root):
     """One row per question through the processor, as a textbook would: the independent computation."""
     ids, labels, pixels, grids = [], [], [], []
+    patch = processor.image_processor.patch_size
     for row in rows:
         names = row.get("images") or [row["image"]]
         prompt = "".join(prompt_parts(row["question_type"], row["question"], row["answer_candidates"], cfg.prompt_style, processor))
         prompt = prompt.replace(IMAGE_PLACEHOLDER, IMAGE_PLACEHOLDER * len(names))
-        encoded = processor(text=[prompt], images=[load_image(image_root / name, cfg.image) for name in names], return_tensors="pt")
+        encoded = processor(text=[prompt], images=[load_image(image_root / name, cfg.image, patch) for name in names], return_tensors="pt")
         answer = torch.tensor(encode_answer(processor.tokenizer, row["answer"]))
         ids.append(torch.cat([encoded["input_ids"][0], answer]))
         labels.append(torch.cat([torch.full_like(encoded["input_ids"][0], -100), answer]))

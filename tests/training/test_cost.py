@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-from conftest import ROOT, TINY_MODEL, as_clips, make_experiment, random_model, with_random_lora
+from conftest import FAMILIES, ROOT, TINY_MODEL, as_clips, make_experiment, random_model, with_random_lora
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -34,10 +36,10 @@ from training.cost import (
     model_shape,
     step_flops,
     step_memory,
-    vision_flops,
 )
 from training.dry_run import describe_epoch
 from training.gpus import PEAK_TFLOPS, device_peak_flops
+from training.tower import tower_bytes, tower_flops
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +76,50 @@ def counted_flops(function, *args):
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_flops_are_those_that_torch_counts(processor, batch, family, checkpointing):
-    model = ready(processor, checkpointing, family=family)
+@pytest.mark.parametrize("vision, checkpointing", [(None, False), (None, True), ("merger", False), ("tower", False), ("tower", True)])
+def test_flops_are_those_that_torch_counts(processor, batch, family, checkpointing, vision):
+    model = ready(processor, checkpointing, lora=LoraConfig(dropout=0.0, vision=vision), family=family)
     shape, micro = model_shape(model), MicroBatch.of(batch)
     flops = step_flops(shape, micro, checkpointing)
     assert sum(flops.values()) == pytest.approx(counted_flops(train_step, model, batch), rel=0.01)
-    assert flops["vision"] == pytest.approx(counted_flops(image_features, base_model(model).model, batch), rel=0.01)
+    forward = counted_flops(image_features, base_model(model).model, batch)
+    assert (flops["vision"] == pytest.approx(forward, rel=0.01)) == (vision is None)
+    if vision:  # forward and backward to one number, which no gradient of the language model reaches
+        counted = counted_flops(lambda: sum_of_features(image_features(base_model(model).model, batch)).backward())
+        again = step_flops(shape, micro, True)["recomputation"] - language_again(shape, micro)
+        assert flops["vision"] + checkpointing * again == pytest.approx(counted, rel=0.01)
     assert (flops["recomputation"] > 0) == checkpointing
+
+
+def sum_of_features(features):
+    """A scalar of all that a tower hands over, Qwen3-VL's features for deeper layers included."""
+    deeper = [part for layer in getattr(features, "deepstack_features", None) or [] for part in layer]
+    return sum(part.sum() for part in [*features.pooler_output, *deeper])
+
+
+def language_again(shape, micro):
+    """Recomputed FLOPs of the language model alone, as of a frozen tower."""
+    return step_flops(replace(shape, tower=replace(shape.tower, rank=0)), micro, True)["recomputation"]
+
+
+@pytest.mark.parametrize("dtype, dropout", [(torch.float32, 0.0), (torch.bfloat16, 0.1)])
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_every_byte_that_a_towers_block_keeps_is_predicted(processor, batch, family, dtype, dropout, monkeypatch):
+    """A third block keeps exactly as much as is said; a tower of which the mergers alone are trained keeps nothing of any."""
+    precision, kept = Precision({torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype], False, dropout, fused=False), {}
+    for vision in ("merger", "tower"):
+        for depth in (2, 3):
+            monkeypatch.setitem(FAMILIES[family][1], "depth", depth)
+            model = ready(processor, dtype=dtype, lora=LoraConfig(dropout=dropout, vision=vision), family=family)
+            saved = kept_bytes(model, partial(image_features, base_model(model).model, batch))
+            tower, patches = model_shape(model).tower, MicroBatch.of(batch).patches
+            kept[vision, depth] = saved, tower_bytes(tower, patches, precision)[0]
+    features = precision.size * sum(patches) / tower.merge * sum(width for *_, width in tower.mergers)
+    for vision in ("merger", "tower"):
+        measured, predicted = (kept[vision, 3][index] - kept[vision, 2][index] for index in (0, 1))
+        assert measured == predicted and (measured == 0) == (vision == "merger")
+        saved, told = kept[vision, 3]
+        assert told - features == pytest.approx(saved, rel=0.05), "all but the features, which the model's inputs hold"
 
 
 @pytest.mark.parametrize("targets", [["o_proj"], ["gate_proj", "down_proj"], ["down_proj"], ["q_proj", "k_proj", "v_proj"]])
@@ -114,6 +152,13 @@ def test_model_flops_leave_recomputation_out(processor, batch):
 
 def saved_bytes(model, batch, autocast):
     """Bytes that autograd keeps from forward to backward, parameters excluded: every storage once."""
+    with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
+        inputs = training_inputs(model, batch)
+        return kept_bytes(model, lambda: answer_loss(model(**inputs), batch["labels"]))
+
+
+def kept_bytes(model, function):
+    """Bytes that autograd keeps of a function's forward, parameters excluded: every storage once."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept = {}
 
@@ -121,10 +166,8 @@ def saved_bytes(model, batch, autocast):
         kept[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
-        inputs = training_inputs(model, batch)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            answer_loss(model(**inputs), batch["labels"])
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        function()
     return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in weights)
 
 
@@ -149,6 +192,18 @@ def allocated_peak(function, *args):
     for _, change in sorted(events):
         now, peak = now + change, max(peak, now + change)
     return peak
+
+
+@pytest.mark.parametrize("vision", ["merger", "tower"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_peak_memory_of_a_step_with_a_trained_tower(processor, batch, checkpointing, vision, monkeypatch):
+    """Of eight blocks beside three layers: the tower's part is a quarter of the peak."""
+    monkeypatch.setitem(FAMILIES["qwen3_vl"][1], "depth", 8)
+    lora, precision = LoraConfig(dropout=0.1, vision=vision), Precision("bf16", True, 0.1, fused=False)
+    model = ready(processor, checkpointing, torch.bfloat16, lora, "qwen3_vl", num_hidden_layers=3)
+    memory = step_memory(model_shape(model), MicroBatch.of(batch), precision, checkpointing)
+    estimate = memory["peak"] - memory["weights"] - memory["lora"] - memory["batch"]
+    assert estimate == pytest.approx(allocated_peak(train_step, model, batch, True), rel=0.1) and memory["tower"] > 0
 
 
 @pytest.mark.parametrize("text", [dict(num_hidden_layers=12), dict(num_hidden_layers=3, intermediate_size=1024)], ids=["deep", "wide"])
@@ -233,10 +288,10 @@ def test_peaks_by_device_name():
 
 def test_towers_windows_are_counted_as_windows(processor):
     """Qwen2.5-VL: of two blocks the first sees 56 x 56 pixels, 16 patches, at a time."""
-    shape = model_shape(ready(processor, family="qwen2_5_vl"))
-    assert shape.windows == (16, None)
-    attention = vision_flops(shape, (64,)) - 2 * 64 * (shape.patch_weights + shape.merged_weights / 4)
-    assert attention == 4 * 64 * (16 + 64) * shape.vision_width
+    tower = model_shape(ready(processor, family="qwen2_5_vl")).tower
+    assert tower.windows == (16, None)
+    attention = tower_flops(tower, (64,))[0] - 2 * 64 * (tower.patch_weights + tower.merged_weights / 4)
+    assert attention == 4 * 64 * (16 + 64) * tower.width
 
 
 def dry_run(folder, *arguments):
@@ -276,7 +331,7 @@ def test_what_is_configured_for_a_small_card_fits_it_and_the_table_says_so(tmp_p
     monkeypatch.setattr("training.cost.model_shape", lambda model: shapes.append(model_shape(model)) or shapes[-1])
     for path in TINY_MODEL.glob("*.json"):
         shutil.copy(path, tmp_path)
-    fits.size_config("7B").save_pretrained(tmp_path)
+    fits.size_config("qwen2_vl", "7B").save_pretrained(tmp_path)
     demo = ROOT / "data" / "demo" / "scenes"
     (tmp_path / "rows.jsonl").write_text("".join((demo / "train.jsonl").read_text().splitlines(keepends=True)[:72]))
     settings = [f"model_name={tmp_path}", f"data.train_jsonl={tmp_path / 'rows.jsonl'}", f"data.image_root={demo}"]
