@@ -269,6 +269,7 @@ class VQADataset(Dataset):
         if asked not in self.branches:
             self._refuse_special_tokens(row, "question", [row["question"]])
             self._refuse_special_tokens(row, "valid answers", row["answer_candidates"] or [])
+            self._refuse_special_tokens(row, "context of earlier answers", list(chain.from_iterable(row.get(EARLIER, ()))))
             self.branches[asked] = self._encode_prompt(row, images)[1]
         return self.branches[asked]
 
@@ -311,16 +312,18 @@ class VQADataset(Dataset):
         change = lambda name: self.shown and partial(self.shown.change, name)
         loaded = [load_image(image_path(self.image_root, name), self.cfg.image, patch_size, change(name)) for name in names]
         pixels = self.processor.image_processor(images=loaded, do_resize=False, return_tensors="pt")
-        for name, patches in zip(names, pixels["image_grid_thw"].prod(1).tolist(), strict=True):
-            if patches != self.image_tokens[name] * merge_size**2:
-                raise UserError(f"image {short(name)}: changed on disk while it was used; start again")
-        return self.about_same_images({"images": names, **pixels}, rows, counts)
-
-    def about_same_images(self, item, rows, counts=True):
-        """An item as `item`, whose images stay, with these rows."""
         tree, leaves = self.tree(rows)
         if not counts:
             rows, tree.labels = [], [IGNORE_INDEX] * len(tree)
+        input_ids, labels = tree.input_ids, tree.labels
+        for name, patches in zip(names, pixels["image_grid_thw"].prod(1).tolist(), strict=True):
+            if patches != self.image_tokens[name] * merge_size**2:
+                raise UserError(f"image {short(name)}: changed on disk while it was used; start again")
+        return {"rows": rows, "images": names, "tree": tree, "leaves": leaves, "input_ids": input_ids, "labels": labels, **pixels}
+
+    def about_same_images(self, item, rows):
+        """An item as `item`, whose images stay, with these rows."""
+        tree, leaves = self.tree(rows)
         return {**item, "rows": rows, "tree": tree, "leaves": leaves, "input_ids": tree.input_ids, "labels": tree.labels}
 
     def pack(self, items):
