@@ -166,6 +166,9 @@ def test_a_kill_between_stages_goes_on_to_the_same_bytes(files, monkeypatch, cap
     main(monkeypatch, settings, "--perturb", "reworded")
     expected = {path.name: path.read_bytes() for path in out.parent.glob("predictions*.jsonl")}
     assert len(expected) > 1
+    main(monkeypatch, settings, "predict.tokens_per_row=120", "--out", str(narrow := out.with_name("narrow.jsonl")))
+    answers = lambda path: [(row["id"], row["pred"]) for _, row in read_jsonl(path)]
+    assert answers(narrow) == answers(out), "images whose rows are split stay whole over their stages"
     out.unlink()
     passes, answer_items = [], cascade.answer_items
 
