@@ -39,6 +39,7 @@ REPORTED_PACKAGES = ("torch", "transformers", "peft", "accelerate", "qwen-vl-uti
 # The code that decides what a stage writes, for hashes that tell whether it is to be done again. Stages meet at files: enrichment
 # counts in the later ones by the rows that it wrote, so an edit of data/ that changes no row makes nobody train again.
 _SHARED = ("config.py", "files.py", "templates.py", "dataset.py", "constraints.py", "data/images.py", "data/image_names.py", "model/*.py")
+_SHARED += ("data/earlier_answers.py", "data/stages.*")  # what a cascade tells is no part of the rows
 CODE = {
     "enrich": ("files.py", "data/*.py", "data/*.yaml", "data/languages/*.yaml"),
     "train": (*_SHARED, "training/*.py", "train_exp1.py"),
@@ -149,6 +150,7 @@ class TrainConfig(Section):
     early_stopping_patience: Count | None = None
     select_by: Literal["micro", "macro"] = "micro"
     init_adapter: Path | None = None
+    cascade: Literal["gold", "none"] = "none"
     num_workers: Annotated[Integer, Field(ge=0)] = 2
     report_to: Annotated[str | list[str], BeforeValidator(_reporters)] = "none"
 
@@ -179,6 +181,7 @@ class DataConfig(Section):
 
 class PredictConfig(Section):
     decoding: Literal["exact", "greedy", "allowed_set", "free"] = "exact"
+    cascade: bool = False
     exact_sets: Annotated[Integer, Field(ge=0)] = 64
     beams: Count = 4
     numeric_grammar: bool = False
@@ -349,6 +352,9 @@ def load_config(path=None, overrides=()):
         raise UserError("; ".join(f"{_where(item, chain)}: {_explain(item)}" for item in error.errors())) from None
     except TypeError as error:  # `config_path` itself
         raise UserError(f"{path}: {error}") from None
+    if cfg.train.cascade == "gold" and not cfg.predict.cascade:
+        why = "what was trained with earlier answers in its prompts is asked with them"
+        raise UserError(f"{path}: train.cascade=gold needs predict.cascade=true, because {why}; set both, or train.cascade=none")
     if os.path.isabs(cfg.model_name) and not (Path(cfg.model_name) / "config.json").is_file():
         raise UserError(f"model_name: {cfg.model_name} is no model folder, with a config.json; give a model folder or a hub id")
     if cfg.output_dir.exists() and not cfg.output_dir.is_dir():

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from config import SPLITS, PromptConfig, argument_parser, check_transformers, load_config
 from constraints import LabelSetGrammar
 from data.answer_space import EXCLUSIVE
+from data.earlier_answers import EARLIER, with_earlier_answers
 from data.image_names import image_path, images_of
 from data.images import check_images, image_token_count, load_image
 from data.preprocess import ensure_enriched
@@ -81,7 +82,7 @@ def encode_prompt(processor, row, style="plain", max_listed=None, words=PromptCo
 
     Encoding the two apart gives the ids of the whole prompt, because the cut follows a special token. images: their number.
     """
-    prefix, branch = prompt_parts(*prompt_fields(row, max_listed), style, processor, words, images)
+    prefix, branch = prompt_parts(*prompt_fields(row, max_listed), style, processor, words, images, row.get(EARLIER, ()))
     encode = lambda text: processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     return encode(prefix), encode(branch)
 
@@ -182,10 +183,15 @@ class VQADataset(Dataset):
         self.image_tokens = {name: self._count_tokens(name, size) for name, size in sizes.items()}
         self.prefixes = {}  # of so many images -> prefix ids
         self.branches, self.answers = {}, {}  # what is encoded already
-        self.encoded = {row["id"]: self._encode_row(row) for row in rows}
+        self.encoded = {}  # row id -> (branch_ids, answer_ids)
+        self.encode(rows)
         self.drawn_bs = drawn_bs or cfg.train.train_bs
         self.first_draw = self._heaviest_draw() if training and first_draw is None else first_draw or 0
         self.set_epoch(0)
+
+    def encode(self, rows):
+        """Take up the ids of rows as they are now. Raises UserError for one that can't be asked, or is too long."""
+        self.encoded |= {row["id"]: self._encode_row(row) for row in rows}
 
     def set_epoch(self, epoch):
         """Redraw groups and order of an epoch, which covers every question once; a function of train.seed and epoch (and first_draw)."""
@@ -202,6 +208,8 @@ class VQADataset(Dataset):
 
     def _cap(self):
         """Most questions of a group."""
+        if not self.supervised and self.cfg.predict.cascade:
+            return "all"  # its stages are answered one after another
         return 1 if not self.shared else self.cfg.train.questions_per_image if self.training else "all"
 
     def _heaviest_draw(self):
@@ -248,18 +256,20 @@ class VQADataset(Dataset):
         length = self.prefix_length(row) + len(branch_ids) + len(answer_ids)
         if length > self.cfg.train.max_seq_len:
             others = f"image.max_pixels or data.max_frames (it has {images} images)" if images > 1 else "image.max_pixels"
+            told = " with the answers that it may be told of" if row.get(EARLIER) else ""
             raise UserError(
-                f"row {quoted(row['id'])}: is {length} tokens long, over train.max_seq_len={self.cfg.train.max_seq_len}; "
+                f"row {quoted(row['id'])}: is {length} tokens long{told}, over train.max_seq_len={self.cfg.train.max_seq_len}; "
                 f"raise it, lower {others} or shorten the row (rows are never cut)"
             )
         return branch_ids, answer_ids
 
     def _branch_ids(self, row, images):
         """The ids of a row's question and valid answers, encoded once: thousands of rows ask the same."""
-        asked = row["question_type"], row["question"], tuple(row["answer_candidates"] or ()), images
+        asked = row["question_type"], row["question"], tuple(row["answer_candidates"] or ()), images, row.get(EARLIER, ())
         if asked not in self.branches:
             self._refuse_special_tokens(row, "question", [row["question"]])
             self._refuse_special_tokens(row, "valid answers", row["answer_candidates"] or [])
+            self._refuse_special_tokens(row, "context of earlier answers", list(chain.from_iterable(row.get(EARLIER, ()))))
             self.branches[asked] = self._encode_prompt(row, images)[1]
         return self.branches[asked]
 
@@ -310,6 +320,11 @@ class VQADataset(Dataset):
             if patches != self.image_tokens[name] * merge_size**2:
                 raise UserError(f"image {short(name)}: changed on disk while it was used; start again")
         return {"rows": rows, "images": names, "tree": tree, "leaves": leaves, "input_ids": input_ids, "labels": labels, **pixels}
+
+    def about_same_images(self, item, rows):
+        """An item as `item`, whose images stay, with these rows."""
+        tree, leaves = self.tree(rows)
+        return {**item, "rows": rows, "tree": tree, "leaves": leaves, "input_ids": tree.input_ids, "labels": tree.labels}
 
     def pack(self, items):
         """Lists of the items that share a row of the batch: in training several images up to train.tokens_per_row tokens."""
@@ -362,6 +377,13 @@ def load_dataset(rows, processor, cfg, model_config=None, **kwargs):
     return VQADataset(rows, processor, cfg, sizes, model_config or load_model_config(cfg), **kwargs)
 
 
+def training_rows(cfg, split, space=None):
+    """Enriched rows of a split as training puts them: with `train.cascade: gold` each is told the true answers of its image's earlier
+    stages."""
+    rows = ensure_enriched(cfg, split, space)
+    return with_earlier_answers(rows, {row["id"]: row.get("answer") or "" for row in rows}) if cfg.train.cascade == "gold" else rows
+
+
 def say_what_is_thinned(rows, cfg, say=print):
     """One line if rows have more images than `data.max_frames`."""
     most = cfg.data.max_frames
@@ -411,7 +433,8 @@ def check_supervision(batch, groups, processor, cfg):
 def whole_prompt_ids(processor, row, cfg, like_ids):
     """Ids of a row's prompt encoded in one piece, with as many tokens of each image as `like_ids` has."""
     images = len(images_of(row, cfg.data.max_frames))
-    prompt = "".join(prompt_parts(*prompt_fields(row, cfg.data.max_listed), cfg.prompt_style, processor, cfg.prompt, images))
+    parts = prompt_parts(*prompt_fields(row, cfg.data.max_listed), cfg.prompt_style, processor, cfg.prompt, images, row.get(EARLIER, ()))
+    prompt = "".join(parts)
     prompt_ids = processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
     counts = [len(list(run)) for token, run in groupby(like_ids) if token == processor.image_token_id]
     return expand_image_tokens(prompt_ids, processor.image_token_id, counts)
@@ -460,7 +483,7 @@ def main():
         parser.error("--show must be at least 1")
     check_transformers()
     cfg = load_config(args.config, args.overrides)
-    rows = ensure_enriched(cfg, args.split)[: args.show]
+    rows = training_rows(cfg, args.split)[: args.show]
     processor = load_processor(cfg)
     dataset = load_dataset(rows, processor, cfg)
     for index in range(len(dataset)):

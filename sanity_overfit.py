@@ -15,7 +15,6 @@ from config import argument_parser, check_environment, load_config, near, save_r
 from data.contents import CACHE, base_facts
 from data.image_names import images_of
 from data.matching import normalize_answer, question_key
-from data.preprocess import ensure_enriched
 from data.rows import group_by_image
 from files import run_script, use_color, write_json
 
@@ -126,7 +125,7 @@ def main():
     # torch and transformers take seconds: what the user mistyped is said before
     from transformers import set_seed
 
-    from dataset import load_dataset, say_what_is_thinned, show_item
+    from dataset import load_dataset, say_what_is_thinned, show_item, training_rows
     from model.load import errors_explained, load_model, load_processor
     from prediction.decode import answer_questions
     from training.sanity import UntilKnown, check_forward, check_labels, evaluating, share_teacher_forced
@@ -134,7 +133,7 @@ def main():
 
     set_seed(cfg.train.seed)
     output_dir = cfg.output_dir / "sanity"
-    rows = choose_rows(ensure_enriched(cfg, "train"), SAMPLES)
+    rows = choose_rows(training_rows(cfg, "train"), SAMPLES)
     say_what_is_thinned(rows, cfg)
     processor = load_processor(cfg)
     dataset = load_dataset(rows, processor, cfg, training=True)

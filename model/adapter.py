@@ -148,6 +148,7 @@ def experiment_facts(cfg, answer_rules):
         "prompt": cfg.prompt.model_dump(),
         "image": cfg.image.model_dump(),
         "max_frames": cfg.data.max_frames,
+        "cascade": cfg.train.cascade,
         "valid_answers": {"answer_space": cfg.data.answer_space, "max_listed": cfg.data.max_listed},
         "answer_rules": answer_rules,
     }

@@ -80,19 +80,25 @@ def log_sum(values):
     return highest + log(sum(exp(value - highest) for value in values)) if highest > -inf else -inf
 
 
-def answer_questions(model, dataset, cfg, decoding, max_new_tokens, batches=None):
+def answer_questions(model, dataset, cfg, decoding, max_new_tokens, batches=None, answer=None):
     """Yield lists of `(row, Answer)` for batches of images of an unsupervised dataset.
 
-    batches: lists of indices into the dataset; by default every predict.batch_size images, in order. Models whose trees can't
-    be flattened answer through `generate`, greedily where an exact answer is wanted.
+    batches: lists of indices into the dataset; by default every predict.batch_size images, in order. answer: `answer_items`, or what
+    else answers a batch.
     """
     batches = image_batches(dataset, cfg) if batches is None else batches
-    by_trees = answer_by_generate if why_rows_stay_plain(base_model(model).config) else answer_batch
     workers = {"num_workers": cfg.train.num_workers, "worker_init_fn": leave_signals_to_parent}
     for items in DataLoader(dataset, batch_sampler=batches, collate_fn=list, **workers):
         rows = [row for item in items for row in item["rows"]]
-        answer = answer_allowed_set if decoding == "allowed_set" else by_trees
-        yield list(zip(rows, answer(model, dataset, items, cfg, decoding, max_new_tokens)))
+        yield list(zip(rows, (answer or answer_items)(model, dataset, items, cfg, decoding, max_new_tokens)))
+
+
+def answer_items(model, dataset, items, cfg, decoding, max_new_tokens):
+    """Answers to all questions of some items, in their order. Models whose trees can't be flattened answer through `generate`, greedily
+    where an exact answer is wanted."""
+    by_trees = answer_by_generate if why_rows_stay_plain(base_model(model).config) else answer_batch
+    answer = answer_allowed_set if decoding == "allowed_set" else by_trees
+    return answer(model, dataset, items, cfg, decoding, max_new_tokens)
 
 
 def image_batches(dataset, cfg):
@@ -102,18 +108,20 @@ def image_batches(dataset, cfg):
 
 def split_long_trees(dataset, tokens_per_row):
     """Split images whose questions don't fit into a row into several of the dataset's groups, in order."""
-    groups = []
-    for rows in dataset.groups:
-        groups.append([])
-        used = dataset.prefix_length(rows[0])
-        for row in rows:
-            length = len(dataset.encoded[row["id"]][0])
-            if groups[-1] and used + length > tokens_per_row:
-                groups.append([])
-                used = dataset.prefix_length(row)
-            groups[-1].append(row)
-            used += length
-    dataset.groups = groups
+    dataset.groups = [part for rows in dataset.groups for part in split_rows(dataset, rows, tokens_per_row)]
+
+
+def split_rows(dataset, rows, tokens_per_row):
+    """Lists of an image's rows, in order, each of which fits into a row of so many tokens; of one row each where rows stay plain."""
+    groups, used = [[]], dataset.prefix_length(rows[0])
+    for row in rows:
+        length = len(dataset.encoded[row["id"]][0])
+        if groups[-1] and (used + length > tokens_per_row or not dataset.shared):
+            groups.append([])
+            used = dataset.prefix_length(row)
+        groups[-1].append(row)
+        used += length
+    return groups
 
 
 def answer_batch(model, dataset, items, cfg, decoding, max_new_tokens):

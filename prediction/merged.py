@@ -7,8 +7,7 @@ from importlib.util import find_spec
 
 import torch
 
-from data.preprocess import ensure_enriched
-from dataset import load_dataset
+from dataset import load_dataset, training_rows
 from files import UserError
 from model.forward import autocast_of_training, training_inputs, use_tree_attention
 from model.load import load_model, load_processor
@@ -26,7 +25,7 @@ def rows_to_compare(cfg, adapter):
     if find_spec("bitsandbytes") is None:
         return None, "pip install bitsandbytes, and how much is measured"
     try:
-        rows = ensure_enriched(cfg, split, space_of(cfg, adapter))[:ROWS]
+        rows = training_rows(cfg, split, space_of(cfg, adapter))[:ROWS]
         return load_dataset(rows, load_processor(cfg), cfg), None
     except UserError as error:  # merging needs no rows
         return None, f"how much can't be measured: {error}"

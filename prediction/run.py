@@ -23,6 +23,7 @@ from dataset import encode_answer, load_dataset, say_what_is_thinned
 from files import UserError, hash_of, read_jsonl, sha256
 from model.load import device_name, errors_explained, load_model, machine_facts
 from model.on_disk import adapter_facts
+from prediction.cascade import answer_in_stages, with_longest_answers
 from prediction.decode import answer_questions, image_batches, split_long_trees
 from prediction.setup import facts_of_files
 from prediction.streaming import PredictionStream
@@ -181,8 +182,11 @@ def answer_view(job, view, out):
     if not streams.open:
         return
     with state.main_process_first():  # one process checks images and repairs the stream, the others read
-        dataset = load_dataset(view.rows, job.processor, cfg, job.model_config, supervised=False, shown=view.shown)
-        split_long_trees(dataset, cfg.predict.tokens_per_row)
+        cascade, rows = cfg.predict.cascade, view.rows
+        rows = with_longest_answers(rows, cfg.predict.decoding, job.max_new_tokens) if cascade else rows
+        dataset = load_dataset(rows, job.processor, cfg, job.model_config, supervised=False, shown=view.shown)
+        if not cascade:  # which splits each stage
+            split_long_trees(dataset, cfg.predict.tokens_per_row)
         if state.is_main_process:
             say_what_is_thinned(view.rows, cfg)
             streams.start(args.overwrite)
@@ -224,7 +228,8 @@ def predict(model, dataset, cfg, max_new_tokens, stream, state, fitted=None, vie
     own = view.own if view else lambda row, answer: (row, answer, {})
     names = " ".join(filter(None, view.names)) if view else ""
     with tqdm(total=total, desc=f"predicting {names}".strip(), unit="row", disable=None if state.is_main_process else True) as progress:
-        for answers in answer_questions(model, dataset, cfg, cfg.predict.decoding, max_new_tokens, mine):
+        how = {"answer": answer_in_stages} if cfg.predict.cascade else {}
+        for answers in answer_questions(model, dataset, cfg, cfg.predict.decoding, max_new_tokens, mine, **how):
             asked = [own(row, answer) for row, answer in answers]
             values = lambda row, answer: prediction_row(row, answer, cfg.predict.min_confidence, cfg.predict, fitted)
             stream.append([values(row, answer) | more for row, answer, more in asked])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from data.contents import CACHE, picture_hashes
+from data.earlier_answers import WORDING
 from data.perturb import NotPossible, Shown, other_pictures, perturbations
 from data.reword import wordings_of
 from data.sides import MOVES, SIDES_FILE, moved_back, moved_row
@@ -82,7 +83,7 @@ def _reworded(rows, facts):
     asked, places = [], {}
     for row in rows:
         for number, wording in enumerate(wordings_of(row)):
-            asked.append({**row, "id": f"{row['id']} (wording {number + 1})", "question": wording})
+            asked.append({**row, "id": f"{row['id']} (wording {number + 1})", "question": wording, WORDING: number})
             places[asked[-1]["id"]] = number, row
     without = sum(not wordings_of(row) for row in rows)
     note = left_out(without, rows, "their questions have no other wording (data/rewordings.yaml)")

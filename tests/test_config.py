@@ -36,11 +36,11 @@ DEFAULTS = {
     "train.train_bs": 4, "train.eval_bs": 4, "train.questions_per_image": "all", "train.grad_accum": 2,
     "train.seed": 42, "train.lr": 1e-4, "train.weight_decay": 0.0, "train.epochs": 1, "train.warmup_ratio": 0.05,
     "train.bf16": True, "train.gradient_checkpointing": True, "train.logging_steps": 10, "train.save_steps": 100,
-    "train.max_seq_len": 2048, "train.report_to": "none", "train.select_by": "micro", "train.init_adapter": None,
+    "train.max_seq_len": 2048, "train.report_to": "none", "train.select_by": "micro", "train.init_adapter": None, "train.cascade": "none",
     "data.train_jsonl": None, "data.val_jsonl": None, "data.test_jsonl": None, "data.image_root": None,
     "data.corrections": None, "data.answer_space": "mined", "data.max_unseen": 0.01, "data.count_margin": 5, "data.max_listed": 20,
     "data.max_frames": None,
-    "predict.decoding": "exact", "predict.max_new_tokens": 4, "predict.batch_size": 4,
+    "predict.decoding": "exact", "predict.cascade": False, "predict.max_new_tokens": 4, "predict.batch_size": 4,
     "predict.candidates_kept": 5, "predict.calibrated": False, "predict.coverage": None,
     "eval.numeric_rel_tol": 0.05, "eval.numeric_abs_tol": 0.0, "eval.count_abs_tol": 0,
 }  # fmt: skip

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from data.answer_space import SPACE_FILE
 from data.asked import QUESTIONS_FILE, asked_questions
 from data.check import warnings_before_training
-from data.preprocess import answer_rules, ensure_enriched, training_space
-from dataset import VQADataset, first_images, load_dataset, say_what_is_thinned
+from data.preprocess import answer_rules, training_space
+from dataset import VQADataset, first_images, load_dataset, say_what_is_thinned, training_rows
 from files import json_text, sha256
 from model.adapter import experiment_facts
 from model.forward import why_rows_stay_plain
@@ -37,7 +37,7 @@ def prepare(cfg, splits, args, start, say):
         space = training_space(cfg)
         for line in warnings_before_training(cfg, splits, space) if args.process_index == 0 else ():
             say(line)
-        rows = {split: ensure_enriched(cfg, split, space) for split in splits}
+        rows = {split: training_rows(cfg, split, space) for split in splits}
         say_what_is_thinned([row for split in rows.values() for row in split], cfg, say)
         if plain := why_rows_stay_plain(model_config):
             say(f"note: {cfg.model_name} {plain}; every question is trained in a row of its own")

@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 
 from data import answer_space
+from data.earlier_answers import EARLIER, with_earlier_answers
 from data.images import load_image
-from dataset import encode_answer, load_dataset
+from dataset import check_supervision, encode_answer, load_dataset
 from files import UserError, json_text
 from model import forward
 from model.adapter import attach_lora, check_adapter, experiment_facts, load_adapter, save_adapter
@@ -28,7 +29,8 @@ def plain_rows(rows, processor, cfg, image_root):
     patch = processor.image_processor.patch_size
     for row in rows:
         names = row.get("images") or [row["image"]]
-        prompt = "".join(prompt_parts(row["question_type"], row["question"], row["answer_candidates"], cfg.prompt_style, processor))
+        fields = row["question_type"], row["question"], row["answer_candidates"], cfg.prompt_style, processor
+        prompt = "".join(prompt_parts(*fields, earlier=row.get(EARLIER, ())))
         prompt = prompt.replace(IMAGE_PLACEHOLDER, IMAGE_PLACEHOLDER * len(names))
         encoded = processor(text=[prompt], images=[load_image(image_root / name, cfg.image, patch) for name in names], return_tensors="pt")
         answer = torch.tensor(encode_answer(processor.tokenizer, row["answer"]))
@@ -107,6 +109,24 @@ def test_one_packed_backward_equals_separate_rows(experiment, processor, checkpo
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     assert_same_objective(cfg, experiment[1], processor, model)
+
+
+@pytest.mark.parametrize("style", ["plain", "chat"])
+def test_a_cascades_training_equals_separate_rows_and_supervises_no_earlier_answer(experiment, processor, style):
+    """Also with one question a row: it is told what was answered before, wherever that is trained."""
+    cfg = experiment[0].model_copy(update={"prompt_style": style})
+    rows = [{**row, "stage": int(row["id"]) % 3 + 1} for row in experiment[1]]
+    rows = with_earlier_answers(rows, {row["id"]: row["answer"] for row in rows})
+    assert {len(row[EARLIER]) for row in rows} >= {0, 1, 2, 3, 6}
+    model = with_random_lora(random_model(processor), cfg.lora).train()
+    batch = assert_same_objective(cfg, rows, processor, model)
+    answers = [encode_answer(processor.tokenizer, row["answer"]) for row in rows]
+    assert (batch["labels"] != IGNORE_INDEX).sum() == sum(map(len, answers))
+    single = load_dataset(rows, processor, training_config(cfg, questions_per_image=1), training=True)
+    for index in range(len(single)):
+        check_supervision(single.collate([single[index]]), [single[index]["rows"]], processor, cfg)
+        (row,), ids = single[index]["rows"], single[index]["input_ids"]
+        assert processor.tokenizer.decode(ids).count("Answer: ") == len(row[EARLIER])
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])

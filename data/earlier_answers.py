@@ -1,0 +1,35 @@
+"""A cascade: an image's questions of one stage are asked with the questions and answers of its stages before. No torch."""
+
+if __name__ == "__main__":
+    raise SystemExit("not a command; run: python predict_exp1.py predict.cascade=true")
+
+from collections import defaultdict
+
+from data.image_names import images_of
+from data.stages import stage_of
+from files import UserError, quoted
+
+EARLIER = "earlier answers"  # of a row: ((question, answer), …) that its prompt tells first; a key that no file's column has
+WORDING = "wording number"  # of a reworded row: each wording of a split is a cascade of its own
+
+
+def stage_in_cascade(row):
+    """`stages.stage_of` of a row. Raises UserError where it has none."""
+    if (stage := stage_of(row)) is None:
+        remedy = "give it `stage` (1, 2 or 3), or let its question begin with [Stage-1: name]"
+        raise UserError(f"row {quoted(row['id'])}: has no stage, which a cascade needs; {remedy}")
+    return stage
+
+
+def with_earlier_answers(rows, answers):
+    """The rows (list of dicts), each with its EARLIER: the questions of its image's earlier stages and their `answers`.
+
+    answers: {row id: text}, of true or predicted answers; what has none yet isn't told. Told by stage and, within one, in the order of
+    the rows. Rows of a first stage, and of images without an earlier one, have (). Raises UserError for a row without a stage.
+    """
+    told = defaultdict(list)  # of an image -> (stage, row), by stage
+    key = lambda row: (*images_of(row), row.get(WORDING))
+    for row in sorted(rows, key=stage_in_cascade):  # stable
+        if row["id"] in answers:
+            told[key(row)].append((stage_of(row), (row["question"], " ".join(answers[row["id"]].split()))))
+    return [{**row, EARLIER: tuple(said for stage, said in told[key(row)] if stage < stage_of(row))} for row in rows]
