@@ -37,7 +37,8 @@ PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 REPORTED_PACKAGES = ("torch", "transformers", "peft", "accelerate", "qwen-vl-utils", "tokenizers", "numpy", "pillow")
 # The code that decides what a stage writes, for hashes that tell whether it is to be done again. Stages meet at files: enrichment
 # counts in the later ones by the rows that it wrote, so an edit of data/ that changes no row makes nobody train again.
-_SHARED = ("config.py", "files.py", "templates.py", "dataset.py", "constraints.py", "data/images.py", "data/image_names.py", "model/*.py")
+_SHARED = ("config.py", "files.py", "templates.py", "dataset.py", "constraints.py", "data/images.py", "data/image_names.py")
+_SHARED += ("data/stages.py", "model/*.py")
 CODE = {
     "enrich": ("files.py", "data/*.py", "data/*.yaml", "data/languages/*.yaml"),
     "train": (*_SHARED, "training/*.py", "train_exp1.py"),
@@ -146,6 +147,7 @@ class TrainConfig(Section):
     save_total_limit: Count | None = 3
     early_stopping_patience: Count | None = None
     select_by: Literal["micro", "macro"] = "micro"
+    order: Literal["random", "stages"] = "random"
     init_adapter: Path | None = None
     num_workers: Annotated[Integer, Field(ge=0)] = 2
     report_to: Annotated[str | list[str], BeforeValidator(_reporters)] = "none"
@@ -168,6 +170,8 @@ class DataConfig(Section):
     language: Language | Annotated[list[Language], Field(min_length=1)] = "en"
     max_listed: Annotated[Integer, Field(ge=0)] = 20
     max_frames: Count | None = None
+    stages: Annotated[list[Count], Field(min_length=1)] | None = None
+    stage_prefix: Literal["keep", "add", "strip"] = "keep"
 
     @property
     def languages(self):
