@@ -160,8 +160,9 @@ class VQADataset(Dataset):
     rows: enriched rows (dicts). sizes: `{image name: (width, height)}` from `images.check_images`. supervised=False
     leaves the answers out (prediction). training=True groups and orders the images anew each epoch (`set_epoch`) and
     packs several into a row, as `train.*` says for `world_size` processes; else each image has its row and the order is
-    that of the rows. With train.order=stages an item of training is an image's questions of one stage. A model whose rows have to stay plain (`model.why_rows_stay_plain` of model_config) gets one row a
-    question. Every row is encoded here, so a row longer than max_seq_len is an error now and not in the middle of a run.
+    that of the rows. With train.order=stages an item of training is an image's questions of one stage. A model whose rows
+    have to stay plain (`model.why_rows_stay_plain` of model_config) gets one row a question. Every row is encoded here, so
+    a row longer than max_seq_len is an error now and not in the middle of a run.
 
     first_draw: the draw that the first epoch takes; default: of all epochs' the one with the heaviest micro-batch, so that the
     first step of a training needs the most memory. drawn_bs: the train.train_bs by whose micro-batches that was chosen. A run that is

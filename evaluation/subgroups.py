@@ -28,8 +28,8 @@ def with_fields(rows, source, names, corrections=None):
     """The rows with `fields`: {name: value}, the columns `names` of the data file's row of the same id.
 
     Every row also has `question_type` (its type), `answer_type`, `closed` where its question has valid answers to choose from and
-    else `open`, and `stage` (data/stages.py); a column of the file that is called so goes before. Raises UserError, which names the columns that there are, for an
-    unknown one, and for one that no groups can be made of.
+    else `open`, and `stage` (data/stages.py); a column of the file that is called so goes before. Raises UserError, which names the
+    columns that there are, for an unknown one, and for one that no groups can be made of.
     """
     data = {row["id"]: row for row in read_rows(source, need_answer=False, corrections=corrections)}
     columns = dict.fromkeys(key for row in data.values() for key in row)

@@ -423,7 +423,9 @@ def test_in_stages_an_item_is_an_image_and_stage_with_the_stage_in_its_prompts(e
     text = processor.tokenizer.decode(item["input_ids"])
     assert text.count("Question: [Stage-2: Findings Identification] ") == text.count("Question: ") == len(item["rows"])
     items = [data[index] for index in range(len(data))]
-    check_supervision(data.collate(items), [[row for item in packed for row in item["rows"]] for packed in data.pack(items)], processor, cfg)
+    check_supervision(
+        data.collate(items), [[row for item in packed for row in item["rows"]] for packed in data.pack(items)], processor, cfg
+    )
 
 
 def test_the_order_of_a_trees_questions_changes_no_token_of_any_path(experiment, processor):

@@ -62,7 +62,9 @@ def what_is_next(chosen, base, folds):
 
 def load_run(run):
     """The run's predictions, checked against its rows and judged: see `evaluation.runs.load_all`."""
-    args = Namespace(against=run.predicted.split_path("val"), predictions=True, compare=None, pair=None, types="predicted", by=[], recipe=[])
+    args = Namespace(
+        against=run.predicted.split_path("val"), predictions=True, compare=None, pair=None, types="predicted", by=[], recipe=[]
+    )
     return load_all(run.predicted, [run.folder / "predictions.jsonl"], args)[0]
 
 
