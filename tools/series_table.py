@@ -117,9 +117,13 @@ def sentence(found, names, split):
         p = "p < 0.001" if item["p_holm"] < 0.001 else f"p = {item['p_holm']:.3f}"
         parts.append(f"{names[name]} by {100 * item['difference']:+.2f} percentage points ({low:+.2f} to {high:+.2f}, {p})")
     sure = [names[name] for name, item in others.items() if item["p_holm"] <= ALPHA]
-    told = f"Only {_listed(sure)} can be told from it" if 0 < len(sure) < len(others) else "Each can be told from it" if sure else ""
-    told = told or f"None of {len(others)} can be told from it" if len(others) > 1 else told or "These rows cannot tell the two apart"
-    how = f"95% confidence interval{over} of the paired difference, p Holm-adjusted over {len(others)} comparisons"
+    if sure:
+        told = f"Only {_listed(sure)}" if len(sure) < len(others) else "Each" if len(others) > 1 else "It"
+        told += " can be told from it"
+    else:
+        told = f"None of {len(others)} can be told from it" if len(others) > 1 else "These rows cannot tell the two apart"
+    count = f"{len(others)} comparison{'s' * (len(others) > 1)}"
+    how = f"95% confidence interval{over} of the paired difference, p Holm-adjusted over {count}"
     return f"{first} Against it, {'; '.join(parts)} ({how}). {told} at alpha = {ALPHA:.2f}."
 
 
