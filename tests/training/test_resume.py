@@ -390,6 +390,7 @@ def test_an_adapter_to_start_from_has_to_fit(cfg, trained):
         ("prompt_style=chat", 'prompt_style="plain", this run has "chat"'),
         ('answer_prefix=" "', 'answer_prefix="", this run has " "'),
         ("image.max_pixels=10000", "image.max_pixels=200704, this run has 10000"),
+        ("data.stage_prefix=add", r'stage_prefix="keep", this run has "\[Stage-1: Initial Assessment\] '),
         ("model_name=other/model", 'model_name="tiny", this run has "model"'),
     ):
         with pytest.raises(UserError, match=f"{trained} was trained with .*{said}"):
