@@ -100,8 +100,8 @@ def prompts_say(settings):
 
 
 def use_stages(settings):
-    """Does the data section of a configuration ask for the rows' stages?"""
-    return settings.stages is not None or settings.stage_prefix != "keep"
+    """Does the data section of a configuration need the rows' stages?"""
+    return settings.stages is not None or settings.stage_prefix == "add"
 
 
 def with_stage(rows, settings, path):

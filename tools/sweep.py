@@ -47,6 +47,7 @@ REFUSED = {
     "train.seed": "give --seeds N",
     "data.val_jsonl": "all settings answer the same rows",
     "data.test_jsonl": "a sweep doesn't read the test split",
+    "data.stages": "all settings answer the same rows",
 }
 
 

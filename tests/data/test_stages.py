@@ -146,7 +146,8 @@ def test_an_unknown_question_is_named_with_its_file():
     rows = [{"id": "a", "question": "Is there text?"}, {"id": "b", "question": "Is it?"}]
     with pytest.raises(UserError, match=r"^rows.jsonl: row .b.: its question has no stage"):
         list(with_stage(rows, DataConfig(stage_prefix="add"), "rows.jsonl"))
-    assert list(with_stage(rows, DataConfig(), "rows.jsonl")) == rows, "unless somebody asks for stages, none is needed"
+    for settings in (DataConfig(), DataConfig(stage_prefix="strip")):
+        assert list(with_stage(rows, settings, "rows.jsonl")) == rows, "unless somebody asks for stages, none is needed"
 
 
 def test_without_stages_enriched_rows_are_what_they_were(tmp_path):
