@@ -107,24 +107,29 @@ def sentence(found, names, split):
     about = f" about {overall['clusters']:,} {unit}" if unit != "rows" else ""
     mean = f" (mean of {seeds} seeds)" if seeds > 1 else ""
     others = {name: one["overall"] for name, one in found.items() if name != FIRST}
-    first = f"On {overall['count']:,} {split} questions{about}, {names[FIRST]} answered {overall['b']:.2%} correctly{mean}."
+    where = {"val": "validation"}.get(split, split)
+    first = f"On {overall['count']:,} questions of the {where} split{about}, {names[FIRST]} answered {overall['b']:.2%} correctly{mean}."
     if not others:
         return first
-    over = " over questions and seeds" if seeds > 1 else ""
     parts = []
     for name, item in others.items():
         low, high = (100 * end for end in item["interval"][:2])
         p = "p < 0.001" if item["p_holm"] < 0.001 else f"p = {item['p_holm']:.3f}"
-        parts.append(f"{names[name]} by {100 * item['difference']:+.2f} percentage points ({low:+.2f} to {high:+.2f}, {p})")
+        parts.append(f"{100 * item['difference']:+.2f} percentage points with {names[name]} ({low:+.2f} to {high:+.2f}; {p})")
+    over, several = " over questions and seeds" if seeds > 1 else "", len(others) > 1
+    how = f"95% confidence intervals{over}; p Holm-adjusted over {len(others)} comparisons" if several else f"95% confidence interval{over}"
+    differences = f"The paired difference{'s' * several} from it {'were' if several else 'was'} {_listed(parts)} ({how})."
+    return f"{first} {differences} {_told(others, names)} at alpha = {ALPHA:.2f}."
+
+
+def _told(others, names):
+    """Which experiments can be told from the first."""
     sure = [names[name] for name, item in others.items() if item["p_holm"] <= ALPHA]
-    if sure:
-        told = f"Only {_listed(sure)}" if len(sure) < len(others) else "Each" if len(others) > 1 else "It"
-        told += " can be told from it"
-    else:
-        told = f"None of {len(others)} can be told from it" if len(others) > 1 else "These rows cannot tell the two apart"
-    count = f"{len(others)} comparison{'s' * (len(others) > 1)}"
-    how = f"95% confidence interval{over} of the paired difference, p Holm-adjusted over {count}"
-    return f"{first} Against it, {'; '.join(parts)} ({how}). {told} at alpha = {ALPHA:.2f}."
+    if not sure:
+        return f"None of the {len(others)} can be told from it" if len(others) > 1 else "These rows cannot tell the two apart"
+    if len(sure) < len(others):
+        return f"Only {_listed(sure)} can be told from it"
+    return "Each can be told from it" if len(others) > 1 else "It can be told from it"
 
 
 def _listed(names):
