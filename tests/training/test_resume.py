@@ -5,6 +5,7 @@ python -m pytest tests/training/test_resume.py -v
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,9 +14,9 @@ from test_checkpoints import cut, make, make_adapter
 
 from config import load_config, save_run_info
 from data.contents import weights_hash
-from files import UserError, read_json, write_jsonl
+from files import UserError, read_json, write_json, write_jsonl
 from training.origin import check_init_adapter
-from training.prepare import drawn_before
+from training.prepare import drawn_before, longest_answer
 from training.resume import (
     Start,
     contents,
@@ -436,3 +437,13 @@ def test_an_adapter_to_start_from_is_one_and_is_not_replaced(cfg, trained):
     (trained / "experiment.json").unlink()
     with pytest.raises(UserError, match="has no experiment.json; train it with train_exp1.py"):
         check_init_adapter(with_changes(cfg, f"train.init_adapter={trained}"))
+
+
+def test_a_stage_of_short_answers_remembers_the_long_ones_that_its_adapter_learnt(trained):
+    """A curriculum's last stage answers the questions of all: `predict.max_new_tokens: auto` must not cut the first stage's."""
+    dataset = SimpleNamespace(encoded={"0": ([1, 2], [3, 4])})
+    assert longest_answer(dataset) == longest_answer(dataset, trained) == 2, "older adapters don't say"
+    facts = read_json(trained / "experiment.json")
+    for longest in (9, 1):
+        write_json(trained / "experiment.json", {**facts, "longest_answer": longest})
+        assert longest_answer(dataset, trained) == max(2, longest)
