@@ -149,6 +149,7 @@ class TrainConfig(Section):
     save_total_limit: Count | None = 3
     early_stopping_patience: Count | None = None
     select_by: Literal["micro", "macro"] = "micro"
+    order: Literal["random", "stages"] = "random"
     init_adapter: Path | None = None
     cascade: Literal["gold", "none"] = "none"
     num_workers: Annotated[Integer, Field(ge=0)] = 2
@@ -172,6 +173,8 @@ class DataConfig(Section):
     language: Language | Annotated[list[Language], Field(min_length=1)] = "en"
     max_listed: Annotated[Integer, Field(ge=0)] = 20
     max_frames: Count | None = None
+    stages: Annotated[list[Count], Field(min_length=1)] | None = None
+    stage_prefix: Literal["keep", "add", "strip"] = "keep"
 
     @property
     def languages(self):

@@ -26,6 +26,7 @@ from data.image_names import image_path, images_of
 from data.images import check_images, image_token_count, load_image
 from data.preprocess import ensure_enriched
 from data.rows import group_by_image
+from data.stages import needed_stage, shown_question
 from model.forward import attention_par, why_rows_stay_plain
 from model.load import compute_dtype, load_model_config, load_processor
 from model.token_tree import IGNORE_INDEX, TokenTree, ancestor_mask, batch_trees, pack_rows
@@ -77,21 +78,23 @@ def label_set_grammar(tokenizer, labels, answer_prefix=""):
     return grammar
 
 
-def encode_prompt(processor, row, style="plain", max_listed=None, words=PromptConfig(), images=1):
+def encode_prompt(processor, row, style="plain", max_listed=None, words=PromptConfig(), images=1, stage_prefix="keep"):
     """Return `(prefix_ids, branch_ids)` of a row's prompt; the prefix holds one unexpanded image token for each of its `images`.
 
     Encoding the two apart gives the ids of the whole prompt, because the cut follows a special token. images: their number.
     """
-    prefix, branch = prompt_parts(*prompt_fields(row, max_listed), style, processor, words, images, row.get(EARLIER, ()))
+    fields = prompt_fields(row, max_listed, stage_prefix)
+    prefix, branch = prompt_parts(*fields, style, processor, words, images, row.get(EARLIER, ()))
     encode = lambda text: processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     return encode(prefix), encode(branch)
 
 
-def prompt_fields(row, max_listed=None):
-    """What a row's prompt says: type, question, and the valid answers unless they are more than `max_listed`."""
+def prompt_fields(row, max_listed=None, stage_prefix="keep"):
+    """What a row's prompt says: type, question, and the valid answers unless they are more than `max_listed`. stage_prefix: see
+    `stages.shown_question`."""
     candidates = row["answer_candidates"]
     listed = candidates and (max_listed is None or len(candidates) <= max_listed)
-    return row["question_type"], row["question"], candidates if listed else None
+    return row["question_type"], shown_question(row, stage_prefix), candidates if listed else None
 
 
 def expand_image_tokens(prefix_ids, image_token_id, counts):
@@ -134,6 +137,13 @@ def order_by_step(lengths, images_per_step, rng, micro_batch=None):
     return [index for step in [first, *steps] for index in step]
 
 
+def order_by_stage(stages, lengths, images_per_step, rng):
+    """A random order of trees in which the stages (a number for each) rise; those of one optimizer step stand by length."""
+    order = sorted(rng.sample(range(len(stages)), len(stages)), key=stages.__getitem__)
+    steps = [order[at : at + images_per_step] for at in range(0, len(order), images_per_step)]
+    return [index for step in steps for index in sorted(step, key=lengths.__getitem__)]
+
+
 def heaviest_micro_batch(lengths, micro_batch):
     """Tokens of the heaviest micro-batch of images in this order."""
     return max(sum(lengths[at : at + micro_batch]) for at in range(0, len(lengths), micro_batch))
@@ -152,8 +162,9 @@ class VQADataset(Dataset):
     rows: enriched rows (dicts). sizes: `{image name: (width, height)}` from `images.check_images`. supervised=False
     leaves the answers out (prediction). training=True groups and orders the images anew each epoch (`set_epoch`) and
     packs several into a row, as `train.*` says for `world_size` processes; else each image has its row and the order is
-    that of the rows. A model whose rows have to stay plain (`model.why_rows_stay_plain` of model_config) gets one row a
-    question. Every row is encoded here, so a row longer than max_seq_len is an error now and not in the middle of a run.
+    that of the rows. With train.order=stages an item of training is an image's questions of one stage. A model whose rows
+    have to stay plain (`model.why_rows_stay_plain` of model_config) gets one row a question. Every row is encoded here, so
+    a row longer than max_seq_len is an error now and not in the middle of a run.
 
     first_draw: the draw that the first epoch takes; default: of all epochs' the one with the heaviest micro-batch, so that the
     first step of a training needs the most memory. drawn_bs: the train.train_bs by whose micro-batches that was chosen. A run that is
@@ -179,7 +190,8 @@ class VQADataset(Dataset):
         self.images_per_step = cfg.train.train_bs * cfg.train.grad_accum * world_size
         self.image_root = cfg.image_folder()
         self.special_tokens = list(processor.tokenizer.get_added_vocab())
-        self.sizes, self.image_groups = sizes, group_by_image(rows)
+        self.in_stages = training and cfg.train.order == "stages"
+        self.sizes, self.image_groups = sizes, group_by_image(rows, needed_stage if self.in_stages else None)
         self.image_tokens = {name: self._count_tokens(name, size) for name, size in sizes.items()}
         self.prefixes = {}  # of so many images -> prefix ids
         self.branches, self.answers = {}, {}  # what is encoded already
@@ -204,6 +216,9 @@ class VQADataset(Dataset):
         if not self.training:
             return groups
         lengths = list(map(self.count_tokens, groups))
+        if self.in_stages:
+            stages = [needed_stage(rows[0]) for rows in groups]
+            return [groups[index] for index in order_by_stage(stages, lengths, self.images_per_step, rng)]
         return [groups[index] for index in order_by_step(lengths, self.images_per_step, rng, self.drawn_bs)]
 
     def _cap(self):
@@ -238,7 +253,7 @@ class VQADataset(Dataset):
 
     def _encode_prompt(self, row, images):
         cfg = self.cfg
-        return encode_prompt(self.processor, row, cfg.prompt_style, cfg.data.max_listed, cfg.prompt, images)
+        return encode_prompt(self.processor, row, cfg.prompt_style, cfg.data.max_listed, cfg.prompt, images, cfg.data.stage_prefix)
 
     def _count_tokens(self, name, size):
         try:
@@ -265,7 +280,8 @@ class VQADataset(Dataset):
 
     def _branch_ids(self, row, images):
         """The ids of a row's question and valid answers, encoded once: thousands of rows ask the same."""
-        asked = row["question_type"], row["question"], tuple(row["answer_candidates"] or ()), images, row.get(EARLIER, ())
+        shown = shown_question(row, self.cfg.data.stage_prefix)
+        asked = row["question_type"], shown, tuple(row["answer_candidates"] or ()), images, row.get(EARLIER, ())
         if asked not in self.branches:
             self._refuse_special_tokens(row, "question", [row["question"]])
             self._refuse_special_tokens(row, "valid answers", row["answer_candidates"] or [])
@@ -433,8 +449,8 @@ def check_supervision(batch, groups, processor, cfg):
 def whole_prompt_ids(processor, row, cfg, like_ids):
     """Ids of a row's prompt encoded in one piece, with as many tokens of each image as `like_ids` has."""
     images = len(images_of(row, cfg.data.max_frames))
-    parts = prompt_parts(*prompt_fields(row, cfg.data.max_listed), cfg.prompt_style, processor, cfg.prompt, images, row.get(EARLIER, ()))
-    prompt = "".join(parts)
+    fields = prompt_fields(row, cfg.data.max_listed, cfg.data.stage_prefix)
+    prompt = "".join(prompt_parts(*fields, cfg.prompt_style, processor, cfg.prompt, images, row.get(EARLIER, ())))
     prompt_ids = processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
     counts = [len(list(run)) for token, run in groupby(like_ids) if token == processor.image_token_id]
     return expand_image_tokens(prompt_ids, processor.image_token_id, counts)

@@ -95,6 +95,7 @@ def main():
     from data import asked
     from data.images import check_image
     from data.preprocess import answer_rules
+    from data.stages import prompts_say
     from model.adapter import check_adapter, experiment_facts
     from model.forward import why_rows_stay_plain
     from model.load import check_base, errors_explained, load_model, load_processor
@@ -105,7 +106,7 @@ def main():
         check_image(path)
     args.candidates = split_candidates(args.candidates)
     if adapter:
-        check_adapter(adapter, experiment_facts(cfg, answer_rules(space, asked.load(adapter))))
+        check_adapter(adapter, experiment_facts(cfg, answer_rules(space, asked.load(adapter)), prompts_say(cfg.data)))
     model_config = check_base(cfg)
     plain = why_rows_stay_plain(model_config)
     if plain and cfg.predict.decoding == "exact":

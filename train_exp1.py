@@ -42,6 +42,7 @@ def describe_step(dataset, cfg, world_size):
     separate = sum(dataset.count_tokens([row]) for rows in dataset.groups for row in rows)
     scale, longest = images_per_step / len(dataset), max(len(dataset.images(rows[0])) for rows in dataset.groups)
     images = "images" if longest == 1 else f"lists of up to {longest} images"
+    images += ", each with one stage's questions" * dataset.in_stages
     return (
         f"one optimizer step: {images_per_step} {images} ({cfg.train.train_bs} x {cfg.train.grad_accum} accumulated x {world_size} "
         f"processes), ~{questions * scale:.0f} questions, ~{supervised * scale:.0f} answer tokens, ~{shared * scale:,.0f} tokens "

@@ -6,19 +6,10 @@ if __name__ == "__main__":
 from collections import defaultdict
 
 from data.image_names import images_of
-from data.stages import stage_of
-from files import UserError, quoted
+from data.stages import needed_stage, stage_of
 
 EARLIER = "earlier answers"  # of a row: ((question, answer), …) that its prompt tells first; a key that no file's column has
 WORDING = "wording number"  # of a reworded row: each wording of a split is a cascade of its own
-
-
-def stage_in_cascade(row):
-    """`stages.stage_of` of a row. Raises UserError where it has none."""
-    if (stage := stage_of(row)) is None:
-        remedy = "give it `stage` (1, 2 or 3), or let its question begin with [Stage-1: name]"
-        raise UserError(f"row {quoted(row['id'])}: has no stage, which a cascade needs; {remedy}")
-    return stage
 
 
 def with_earlier_answers(rows, answers):
@@ -29,7 +20,7 @@ def with_earlier_answers(rows, answers):
     """
     told = defaultdict(list)  # of an image -> (stage, row), by stage
     key = lambda row: (*images_of(row), row.get(WORDING))
-    for row in sorted(rows, key=stage_in_cascade):  # stable
+    for row in sorted(rows, key=needed_stage):  # stable
         if row["id"] in answers:
             told[key(row)].append((stage_of(row), (row["question"], " ".join(answers[row["id"]].split()))))
     return [{**row, EARLIER: tuple(said for stage, said in told[key(row)] if stage < stage_of(row))} for row in rows]

@@ -26,6 +26,7 @@ from data.language import unread_language, unread_note
 from data.matching import normalize_answer  # noqa: F401  where the user's document imports it from
 from data.rows import junk_reason, read_rows
 from data.rules import has_rule, ordered_types
+from data.stages import use_stages, with_stage
 from files import UserError, hash_of, quoted, read_cache, read_jsonl, run_script, sha256, short, write_json, write_jsonl
 
 
@@ -48,7 +49,8 @@ def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig(), 
     corrections = corrections_for(settings, src, train_jsonl)
 
     def enriched_rows():
-        for row in read_rows(src, need_answer=False, corrections=corrections, placeholders=placeholders):
+        rows = read_rows(src, need_answer=False, corrections=corrections, placeholders=placeholders)
+        for row in with_stage(rows, settings, src):
             enriched = answer_space.apply(space, row, folded)
             if languages and (language := unread_language(row, languages)):
                 unread[language] += 1
@@ -69,7 +71,7 @@ def enrich_jsonl(src, dst, train_jsonl=None, space=None, settings=DataConfig(), 
     counts |= {"dropped": dropped.total(), "questions_dropped": dict(dropped), "folded": dict(+folded)}
     new = unheard(corrections, src, *training_files(settings, src, train_jsonl))
     counts |= {"corrected": len(corrections), **({"unheard": new} if new else {})}
-    counts |= {"placeholders": dict(placeholders), "left_out": left_out}
+    counts |= {"placeholders": dict(placeholders), "left_out": left_out, **({"stages": settings.stages} if settings.stages else {})}
     return counts | {"languages": list(languages), "unread": dict(unread)}
 
 
@@ -139,6 +141,7 @@ def enrich_split(cfg, split, space=None):
     space = space or training_space(cfg)
     inputs = {"source": sha256(src), "answer_space": answer_space.fingerprint(space), "rules": rules_hash()}
     inputs |= fingerprint(corrections_for(cfg.data, src))
+    inputs |= {"stages": cfg.data.stages} if use_stages(cfg.data) else {}
     made = read_cache(sidecar)
     if not dst.is_file() or made.get("inputs") != inputs or made.get("sha256") != sha256(dst):  # of another make, or damaged since
         sidecar.unlink(missing_ok=True)  # killed in between, the old one would vouch for the new rows
@@ -173,7 +176,8 @@ def answer_rules(space, asked=()):
 def describe(split, counts):
     """What enrichment found, for people: a line, and a warning of the rows that it left out."""
     types = ", ".join(f"{name} {counts['types'][name]}" for name in ordered_types(counts["types"]))
-    line = f"enriched {split}: {counts['rows']} rows ({types}), {sum(counts['constrained'].values())} constrained"
+    stages = f" of stage {', '.join(map(str, counts['stages']))}" if counts.get("stages") else ""
+    line = f"enriched {split}: {counts['rows']} rows{stages} ({types}), {sum(counts['constrained'].values())} constrained"
     if counts["dropped"]:
         line += (
             f"; {counts['dropped']} rows of {len(counts['questions_dropped'])} questions go unconstrained, "

@@ -140,9 +140,10 @@ def _check_references(answers, where):
         raise UserError(f"{where}: answers is {quoted(answers)}; write a list of texts, or leave it out")
 
 
-def group_by_image(rows):
-    """Lists of rows that share an image, or the same images in the same order; in order of first appearance."""
+def group_by_image(rows, key=None):
+    """Lists of rows that share an image, or the same images in the same order; in order of first appearance. key: a function of a row,
+    of which all rows of a list have the same value."""
     groups = {}
     for row in rows:
-        groups.setdefault(tuple(images_of(row)), []).append(row)
+        groups.setdefault((*images_of(row), key and key(row)), []).append(row)
     return list(groups.values())

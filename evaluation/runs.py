@@ -72,7 +72,7 @@ def load(cfg, path, args, sidecar, space, space_from):
         training = bool(cfg.data.train_jsonl and cfg.data.train_jsonl.is_file() and source.samefile(cfg.data.train_jsonl))
         corrections = corrections_for(cfg.data, source)
         limit, any_wording = sidecar.get("limit"), args.pair == "wording"
-        rows, in_data = truth.with_data(rows, path, source, space, limit, rules, any_wording, training, corrections)
+        rows, in_data = truth.with_data(rows, path, source, space, limit, rules, any_wording, training, corrections, cfg.data)
         rows = with_fields(rows, source, args.by, corrections) if args.by else rows
     else:
         if args.by:

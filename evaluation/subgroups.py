@@ -10,6 +10,7 @@ from collections import defaultdict
 import numpy as np
 
 from data.rows import read_rows
+from data.stages import stage_of
 from evaluation.intervals import accuracy_interval, cluster_sums, effective_clusters
 from evaluation.metrics import group_scores
 from evaluation.tables import FEW_CLUSTERS, number
@@ -19,16 +20,16 @@ MANY = 30  # groups are listed, the largest; more than that of numbers become qu
 QUARTERS = 12  # so many different numbers are each a group, more of them are cut into four
 NAMES = ("group", "patient", "video", "case")  # their numbers are names, as those of columns that end in `id` are
 NOT_GIVEN, OTHERS = "(not given)", "(all others)"
-OWN = ("question_type", "answer_type")  # known of every row, where the file doesn't say it
+OWN = ("question_type", "answer_type", "stage")  # known of every row, where the file doesn't say it
 NOT_FIELDS = ("id", "answer", "answer_raw", "answers", "answers_by", "options", "images", "answer_candidates", "box")
 
 
 def with_fields(rows, source, names, corrections=None):
     """The rows with `fields`: {name: value}, the columns `names` of the data file's row of the same id.
 
-    Every row also has `question_type` (its type) and `answer_type`, `closed` where its question has valid answers to choose from and
-    else `open`; a column of the file that is called so goes before. Raises UserError, which names the columns that there are, for an
-    unknown one, and for one that no groups can be made of.
+    Every row also has `question_type` (its type), `answer_type`, `closed` where its question has valid answers to choose from and
+    else `open`, and `stage` (data/stages.py); a column of the file that is called so goes before. Raises UserError, which names the
+    columns that there are, for an unknown one, and for one that no groups can be made of.
     """
     data = {row["id"]: row for row in read_rows(source, need_answer=False, corrections=corrections)}
     columns = dict.fromkeys(key for row in data.values() for key in row)
@@ -40,7 +41,8 @@ def with_fields(rows, source, names, corrections=None):
             raise UserError(f"--by {quoted(name)}: {source} has no such field{hint}; its fields are {', '.join(map(printable, known))}")
         _check_values(source, name, (row.get(name) for row in data.values()))
     own = lambda row: {"question_type": row["qtype"], "answer_type": "closed" if row.get("candidates") else "open"}
-    return [{**row, "fields": {name: data[row["id"]].get(name, own(row).get(name)) for name in names}} for row in rows]
+    value = lambda row, name: stage_of(row) if name == "stage" and name not in columns else own(row).get(name)
+    return [{**row, "fields": {name: data[row["id"]].get(name, value(row, name)) for name in names}} for row in rows]
 
 
 def _check_values(source, name, values):

@@ -12,7 +12,7 @@ import posixpath
 import re
 from collections import defaultdict
 
-from config import near
+from config import DataConfig, near
 from data import answer_space
 from data.image_copies import join_by_rows
 from data.image_names import images_of
@@ -21,6 +21,7 @@ from data.preprocess import training_space, why_untrainable
 from data.rows import junk_reason, read_rows
 from data.rules import BUILT_IN
 from data.schema import infer_question_type
+from data.stages import with_stage
 from data.text import clean, group_of, strip_placeholders
 from evaluation.predictions import listed
 from files import UserError, quoted, short
@@ -58,7 +59,9 @@ def space_for(cfg, sidecars, paths=()):
 # With a data file
 
 
-def with_data(rows, path, source, space, limit=None, by_rules=False, any_wording=False, training=False, corrections=None):
+def with_data(
+    rows, path, source, space, limit=None, by_rules=False, any_wording=False, training=False, corrections=None, settings=DataConfig()
+):
     """(rows of a predictions file with all that the data file knows of them, number of rows in the data), in the file's order.
 
     rows: of `predictions.load_predictions`. Where none has an id they are taken in the data's order. limit: so many of the
@@ -66,7 +69,7 @@ def with_data(rows, path, source, space, limit=None, by_rules=False, any_wording
     any_wording: their questions, and what goes by these, may differ from the data's. training: these are the training rows, some of
     which enrichment leaves out. Raises UserError that counts and lists what differs.
     """
-    data = read_truths(source, space, training, corrections)
+    data = read_truths(source, space, training, corrections, settings)
     if not any("id" in row for row in rows):
         if len(rows) != len(data):
             said = f"{path}: its {len(rows)} rows have no id, and {source} has {len(data)} rows"
@@ -81,13 +84,14 @@ def with_data(rows, path, source, space, limit=None, by_rules=False, any_wording
     return [{**{key: row[key] for key in believed if key in row}, **data[row["id"]]} for row in rows], len(data)
 
 
-def read_truths(source, space, training=False, corrections=None):
+def read_truths(source, space, training=False, corrections=None, settings=DataConfig()):
     """{id: what is known of a data row}: question, image, group, options, answers, gt, qtype, candidates and reachable.
 
-    training: without the rows that training leaves out. corrections: {id: answer}, applied as enrichment does.
+    training: without the rows that training leaves out. corrections: {id: answer}, applied as enrichment does. settings: the data section
+    of a configuration, whose `stages` choose rows.
     """
     truths, verdicts = {}, {}
-    for row in read_rows(source, need_answer=False, corrections=corrections):
+    for row in with_stage(read_rows(source, need_answer=False, corrections=corrections), settings, source):
         known = {key: row[key] for key in KNOWN if row.get(key) is not None}
         case = row["question"], row.get("answer"), row.get("answer_raw"), tuple(row.get("options") or ()), tuple(row.get("answers") or ())
         verdict = verdicts.get(case) or _verdict(row, space)

@@ -138,8 +138,9 @@ def not_finite(tensors):
     return [name for name, tensor in tensors.items() if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all()]
 
 
-def experiment_facts(cfg, answer_rules):
-    """What prediction must share with training. answer_rules: hashes of what decides types and candidates."""
+def experiment_facts(cfg, answer_rules, stage_prefix="keep"):
+    """What prediction must share with training. answer_rules: hashes of what decides types and candidates. stage_prefix: of
+    `stages.prompts_say`."""
     return {
         "model_name": Path(cfg.model_name).name,
         "quantization": cfg.quantization,
@@ -149,6 +150,7 @@ def experiment_facts(cfg, answer_rules):
         "image": cfg.image.model_dump(),
         "max_frames": cfg.data.max_frames,
         "cascade": cfg.train.cascade,
+        "stage_prefix": stage_prefix,
         "valid_answers": {"answer_space": cfg.data.answer_space, "max_listed": cfg.data.max_listed},
         "answer_rules": answer_rules,
     }
@@ -178,7 +180,7 @@ def check_adapter(folder, facts):
     """Raise UserError when the adapter in `folder` was trained with other `experiment_facts`; of the model see `refuse_other_base`."""
     saved = adapter_facts(folder)
     for key, value in facts.items():
-        was = saved.get(key)
+        was = saved.get(key, "keep" if key == "stage_prefix" else None)  # which older code did not write
         if key == "model_name" or was == value or key == "answer_rules" and _same_rules(was, value):
             continue
         if key == "answer_rules" and was and was.get("space", "none") == value.get("space"):

@@ -7,7 +7,8 @@ from disk once, under any decoding. An image's stages are in one batch, and so i
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python predict_exp1.py predict.cascade=true")
 
-from data.earlier_answers import stage_in_cascade, with_earlier_answers
+from data.earlier_answers import with_earlier_answers
+from data.stages import needed_stage
 from prediction.decode import answer_items, split_rows
 
 
@@ -15,7 +16,7 @@ def answer_in_stages(model, dataset, items, cfg, decoding, max_new_tokens):
     """Answers (`decode.Answer`) to all questions of some items that are whole images, in their order. Arguments: as of
     `decode.answer_items`; predict.batch_size trees are read at once."""
     rows, found, said = [row for item in items for row in item["rows"]], {}, {}
-    for stage in sorted(set(map(stage_in_cascade, rows))):
+    for stage in sorted(set(map(needed_stage, rows))):
         asked = [tree for item in items for tree in items_of_stage(dataset, item, stage, said, cfg.predict.tokens_per_row)]
         for at in range(0, len(asked), cfg.predict.batch_size):
             some = asked[at : at + cfg.predict.batch_size]
@@ -27,7 +28,7 @@ def answer_in_stages(model, dataset, items, cfg, decoding, max_new_tokens):
 
 def items_of_stage(dataset, item, stage, said, tokens_per_row):
     """An image's item with its questions of one stage alone, in several where they don't fit into a row. said: {row id: answer}."""
-    rows = [row for row in with_earlier_answers(item["rows"], said) if stage_in_cascade(row) == stage]
+    rows = [row for row in with_earlier_answers(item["rows"], said) if needed_stage(row) == stage]
     dataset.encode(rows)
     return [dataset.about_same_images(item, part) for part in split_rows(dataset, rows, tokens_per_row)] if rows else []
 

@@ -14,7 +14,7 @@ from data.rows import read_rows
 from files import UserError, hash_of, quoted, sha256, short
 
 DECIDING = dict.fromkeys(("model_name", "quantization", "prompt_style", "prompt", "answer_prefix", "image", "predict"), True)
-DECIDING["data"] = {"max_listed", "max_frames"}  # configuration beside the rows and the adapter
+DECIDING["data"] = {"max_listed", "max_frames", "stages", "stage_prefix"}  # configuration beside the rows and the adapter
 # Of it: how much is computed at once, which changes last digits alone, and where the model lies, whose files are compared.
 FREE = {"predict.batch_size", "predict.tokens_per_row", "model_name"}
 

@@ -1,5 +1,6 @@
 """Rows to tokens and labels: whole lists, every way to break the mask.    python -m pytest tests/test_dataset.py -v"""
 
+import hashlib
 import json
 import random
 import re
@@ -27,6 +28,7 @@ from dataset import (
     group_by_image,
     label_set_grammar,
     load_dataset,
+    order_by_stage,
     order_by_step,
     say_what_is_thinned,
     show_item,
@@ -383,6 +385,74 @@ def test_the_first_step_of_a_training_needs_the_most_memory(tmp_path, processor,
             one.set_epoch(epoch)
         assert data.groups == again.groups == resumed.groups, "a run that goes on longer keeps its order"
         assert data.groups == split.groups, "and so does one whose steps are split in another way"
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 999)), min_size=1, max_size=60), st.integers(1, 9), st.integers(0, 9))
+def test_stages_come_in_order_and_a_step_stands_by_length(trees, size, seed):
+    stages, lengths = map(list, zip(*trees))
+    order = order_by_stage(stages, lengths, size, random.Random(seed))
+    steps = [order[at : at + size] for at in range(0, len(order), size)]
+    assert sorted(order) == list(range(len(trees)))
+    assert all(lengths[a] <= lengths[b] for step in steps for a, b in zip(step, step[1:]))
+    assert sorted(stages) == [stage for step in steps for stage in sorted(stages[index] for index in step)]
+    assert order == order_by_stage(stages, lengths, size, random.Random(seed))
+
+
+STAGES = ("data.stage_prefix=add", "train.order=stages")
+
+
+def staged(experiment, *overrides):
+    """The shared experiment by other settings, and its rows, each with a stage."""
+    cfg = load_config(experiment[0].config_path, [*experiment[0].overrides, *overrides])
+    return cfg, [{**row, "stage": 1 + int(row["id"]) % 3} for row in experiment[1]]
+
+
+def test_in_stages_an_item_is_an_image_and_stage_with_the_stage_in_its_prompts(experiment, processor):
+    cfg, rows = staged(experiment, *STAGES, "train.train_bs=1", "train.grad_accum=1")  # a tree a step
+    data, orders = load_dataset(rows, processor, cfg, training=True), []
+    assert [len(group) for group in load_dataset(rows, processor, cfg).groups] == [1, 3, 5, 9], "validation and prediction share an image"
+    for epoch in range(2):
+        data.set_epoch(epoch)
+        found = [(rows[0]["image"], {row["stage"] for row in rows}) for rows in data.groups]
+        assert all(len(stages) == 1 for _, stages in found) and len(found) == len({(image, *stages) for image, stages in found}) == 10
+        assert [min(stages) for _, stages in found] == sorted(min(stages) for _, stages in found)
+        assert sorted(row["id"] for rows in data.groups for row in rows) == sorted(row["id"] for row in rows)
+        orders.append(found)
+    assert orders[0] != orders[1], "within a stage the order is drawn"
+    item = next(data[index] for index in range(len(data)) if data.groups[index][0]["stage"] == 2)
+    text = processor.tokenizer.decode(item["input_ids"])
+    assert text.count("Question: [Stage-2: Findings Identification] ") == text.count("Question: ") == len(item["rows"])
+    items = [data[index] for index in range(len(data))]
+    check_supervision(
+        data.collate(items), [[row for item in packed for row in item["rows"]] for packed in data.pack(items)], processor, cfg
+    )
+
+
+def test_the_order_of_a_trees_questions_changes_no_token_of_any_path(experiment, processor):
+    """Each question sees its image and itself: so Exp2 can't be an order within an image."""
+    cfg, rows = experiment
+    paths = []
+    for some in (rows, rows[::-1]):
+        tree, _ = (data := load_dataset(some, processor, cfg)).tree(next(group for group in data.groups if len(group) == 9))
+        ends = [index for index, label in enumerate(tree.labels) if label == processor.tokenizer.eos_token_id]
+        paths.append(sorted([tree.input_ids[node] for node in tree.path(end)] for end in ends))
+    assert paths[0] == paths[1] and len(paths[0]) == 9
+
+
+def test_without_stages_trees_and_batches_are_what_they_were(experiment, processor):
+    """Byte for byte as before there were stages: the SHA-256 that the code before gave, a `stage` in the rows or not."""
+    cfg, rows = experiment
+    for some in (rows, staged(experiment)[1]):
+        data, digest = load_dataset(some, processor, cfg, training=True), hashlib.sha256()
+        for epoch in range(2):
+            data.set_epoch(epoch)
+            batch = data.collate([data[index] for index in range(len(data))])
+            for name in sorted(batch.keys() - {"pixel_values"}):
+                digest.update(batch[name].numpy().tobytes())
+        assert digest.hexdigest() == BATCHES_BEFORE
+
+
+BATCHES_BEFORE = "80ec3ca39207a0d0545ec3fcf3b7c7e6a6d6da7769e5e6a42896a441de2186b0"
 
 
 def test_group_by_image_keeps_order():

@@ -47,11 +47,13 @@ REFUSED = {
     "train.seed": "give --seeds N",
     "data.val_jsonl": "all settings answer the same rows",
     "data.test_jsonl": "a sweep doesn't read the test split",
+    "data.stages": "all settings answer the same rows",
 }
 
 
 class Run(NamedTuple):
-    """A training and its predictions. setting: ("train.lr=1e-4", …), what is varied. trained, predicted: configurations of the scripts."""
+    """A training and its predictions. setting: ("train.lr=1e-4", …), what is varied. trained, predicted: configurations of the scripts.
+    split: what is predicted, None for nothing."""
 
     name: str
     setting: tuple
@@ -59,10 +61,16 @@ class Run(NamedTuple):
     fold: int | None
     trained: Config
     predicted: Config
+    split: str | None = "val"
 
     @property
     def folder(self):
         return self.predicted.output_dir
+
+    @property
+    def predictions(self):
+        """Where predict_exp1.py writes them."""
+        return self.folder / ("predictions.jsonl" if self.split == "val" else f"predictions_{self.split}_adapter.jsonl")
 
 
 def parse_arguments():
@@ -183,6 +191,8 @@ def state_of(run):
     training = other_training(run, record)
     if training or not record.get("finished"):
         return State(training=training)
+    if run.split is None:
+        return State(done=(run.folder / "adapter").is_dir())
     prediction = other_predictions(run)
     return State(done=prediction == [], prediction=prediction or [])
 
@@ -198,14 +208,14 @@ def other_training(run, record):
 
 def other_predictions(run):
     """Names of what decides finished predictions and is another now; None where there are none, or no adapter."""
-    out, adapter = run.folder / "predictions.jsonl", run.folder / "adapter"
+    out, adapter = run.predictions, run.folder / "adapter"
     if not (out.is_file() and out.with_suffix(".meta.json").is_file() and adapter.is_dir()):
         return None
     facts = read_json(out.with_suffix(".meta.json"))
-    now = {**facts_of_files(run.predicted, "val", adapter), "arguments": {"--limit": None}}
+    now = {**facts_of_files(run.predicted, run.split, adapter), "arguments": {"--limit": None}}
     was = {"arguments": {"--limit": facts.get("limit")}, **{key: facts.get("made_from", {}).get(key) for key in now if key != "arguments"}}
     names = sorted(name.removeprefix("config ") for name in differences(was, now))
-    return names or ["contents of predictions.jsonl"] * bool(damage_since(out))
+    return names or [f"contents of {out.name}"] * bool(damage_since(out))
 
 
 def refuse_others(runs, states, folder):
@@ -223,11 +233,13 @@ def make(run, state, lock):
     """Train and predict, or go on with it; what is another is made anew. Returns None, or why it failed: the last line of the script."""
     run.folder.mkdir(parents=True, exist_ok=True)
     log = run.folder / "sweep.log"
-    for script, cfg in (("train_exp1.py", run.trained), ("predict_exp1.py", run.predicted)):
+    scripts = [("train_exp1.py", run.trained), ("predict_exp1.py", run.predicted)]
+    for script, cfg in scripts[: 1 if run.split is None else 2]:
         if script == "train_exp1.py":
             flags = ["--overwrite"] if state.training else ["--resume_from_checkpoint"]
         else:
             flags = ["--overwrite"] if (state.training or state.prediction) and other_predictions(run) else []
+            flags += ["--split", run.split] if run.split != "val" else []
         command = [sys.executable, str(ROOT / script), "--config", str(cfg.config_path), *cfg.overrides, *flags]
         with open(log, "a", encoding="utf-8") as output:
             code = run_child(command, stdout=output, stderr=output, pass_fds=[lock.fileno()])

@@ -7,6 +7,7 @@ import json
 
 from config import flat
 from data.contents import CACHE, weights_hash
+from data.stages import prompts_say
 from files import UserError, short
 from model.on_disk import CONFIG_FILE, adapter_facts, check_adapter_folder, read_object, refuse_other_base
 
@@ -32,8 +33,9 @@ def check_init_adapter(cfg):
     if folder.resolve().is_relative_to(cfg.output_dir.resolve()):
         raise UserError(f"train.init_adapter: {folder} lies in output_dir, whose run would be replaced; set another output_dir")
     check_adapter_folder(folder)
-    was = {**flat(adapter_facts(folder)), **_lora(folder / CONFIG_FILE)}
+    was = {"stage_prefix": "keep", **flat(adapter_facts(folder)), **_lora(folder / CONFIG_FILE)}  # the first: older code wrote none
     now = {"quantization": cfg.quantization, "prompt_style": cfg.prompt_style, "answer_prefix": cfg.answer_prefix}
+    now |= {"stage_prefix": prompts_say(cfg.data)}
     now |= flat({"prompt": cfg.prompt.model_dump(), "image": cfg.image.model_dump(), "lora": cfg.lora.model_dump(exclude={"dropout"})})
     now["lora.target_modules"] = sorted(now["lora.target_modules"])
     for key, value in now.items():

@@ -9,6 +9,7 @@ from data.answer_space import SPACE_FILE
 from data.asked import QUESTIONS_FILE, asked_questions
 from data.check import warnings_before_training
 from data.preprocess import answer_rules, training_space
+from data.stages import prompts_say
 from dataset import VQADataset, first_images, load_dataset, say_what_is_thinned, training_rows
 from files import json_text, sha256
 from model.adapter import experiment_facts
@@ -46,7 +47,8 @@ def prepare(cfg, splits, args, start, say):
         val_rows = first_images(rows["val"], cfg.train.eval_images) if "val" in rows else None
         val_set = load_dataset(val_rows, processor, cfg, model_config) if val_rows else None
     asked = asked_questions(rows["train"], cfg.data.min_groups)
-    facts = {**experiment_facts(cfg, answer_rules(space, asked)), "longest_answer": longest_answer(train_set)}
+    facts = {**experiment_facts(cfg, answer_rules(space, asked), prompts_say(cfg.data))}
+    facts |= {"longest_answer": longest_answer(train_set, cfg.train.init_adapter)}
     facts |= {"trained_on": trained_on(cfg), "min_groups": cfg.data.min_groups}  # the latter of what lies beside it
     return Prepared(rows, train_set, val_set, facts, {SPACE_FILE: json_text(space), QUESTIONS_FILE: json_text(asked)})
 
@@ -65,6 +67,8 @@ def trained_on(cfg):
     return [*before, sha256(cfg.split_path("train"))]
 
 
-def longest_answer(dataset):
-    """Tokens of the longest training answer with its EOS, for `predict.max_new_tokens: auto`."""
-    return max(len(answer_ids) for _, answer_ids in dataset.encoded.values())
+def longest_answer(dataset, init_adapter=None):
+    """Tokens of the longest training answer with its EOS, for `predict.max_new_tokens: auto`; those of the adapter that a run starts from
+    are its model's answers, too."""
+    before = adapter_facts(init_adapter).get("longest_answer") or 0 if init_adapter else 0
+    return max(before, *(len(answer_ids) for _, answer_ids in dataset.encoded.values()))

@@ -35,11 +35,11 @@ def test_what_is_not_answered_yet_is_not_told_and_each_wording_is_told_its_own()
 
 @pytest.mark.parametrize("question", ["[Stage-2: Findings Identification] Is there a polyp?", "[stage 2] Is there a polyp?"])
 def test_a_stage_is_that_of_the_field_or_of_the_questions_prefix(question):
-    assert stage_of(row(0, question=question)) == 2 and stage_of(row(0, 1, question=question)) == 1 and stage_of(row(0, "3")) == 3
+    assert stage_of(row(0, question=question)) == 2 and stage_of(row(0, "3")) == 3
 
 
 def test_rows_that_a_cascade_can_not_place_are_refused_by_name():
-    with pytest.raises(UserError, match=r"^row '7': has no stage, which a cascade needs; give it `stage`"):
+    with pytest.raises(UserError, match=r"^row '7': its question has no stage "):
         with_earlier_answers([row(6, 1), row(7, question="What does [Stage-1] say?")], {})
     for wrong in ("first", 1.5, True, "-1", "0"):
         with pytest.raises(UserError, match="^row '7': stage is .*; write 1, 2 or 3"):

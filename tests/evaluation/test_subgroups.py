@@ -107,6 +107,13 @@ def test_columns_of_the_data_are_joined_by_id(tmp_path):
         with_fields(known, tmp_path / "data.jsonl", ["where"])
 
 
+def test_a_stage_is_known_of_rows_whose_file_has_no_such_column(tmp_path):
+    asked = ["Is there text?", "[Stage-3] Is it?", "Is it?"]
+    write_jsonl(tmp_path / "data.jsonl", [{"id": n, "question": text, "answer": "yes", "image": "a.png"} for n, text in enumerate(asked)])
+    known = [{"id": str(n), "qtype": "yes_no", "question": text} for n, text in enumerate(asked)]
+    assert [row["fields"]["stage"] for row in with_fields(known, tmp_path / "data.jsonl", ["stage"])] == [1, 3, None]
+
+
 @pytest.fixture
 def evaluate(tmp_path, monkeypatch, capsys):
     """The script on six rows of three images, in this process: (exit code or error, stdout)."""

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from config import load_config
+from config import DataConfig, load_config
 from data import answer_space
 from data.preprocess import mine_space
 from evaluation.predictions import check_asked, load_predictions, load_sidecar
@@ -40,6 +40,14 @@ def joined(tmp_path, source, rows, **options):
 
 # ---------------------------------------------------------------------------------------------------------------------
 # With a data file
+
+
+def test_predictions_of_one_stage_are_about_its_rows_alone(tmp_path):
+    write_jsonl(tmp_path / "data.jsonl", [{**row, "stage": stage} for row, stage in zip(DATA, (1, 2, 2, 1))])
+    rows = [{"id": str(place), **SAID[place]} for place in (1, 2)]
+    with pytest.raises(UserError, match="missing: 2"):
+        joined(tmp_path, tmp_path / "data.jsonl", rows)
+    assert [row["id"] for row in joined(tmp_path, tmp_path / "data.jsonl", rows, settings=DataConfig(stages=[2]))] == ["1", "2"]
 
 
 def test_what_a_row_lacks_is_filled_in(tmp_path, source):

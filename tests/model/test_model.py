@@ -16,10 +16,11 @@ from data.images import load_image
 from dataset import check_supervision, encode_answer, load_dataset
 from files import UserError, json_text
 from model import forward
-from model.adapter import attach_lora, check_adapter, experiment_facts, load_adapter, save_adapter
+from model.adapter import attach_lora, check_adapter, experiment_facts, load_adapter, save_adapter, start_from
 from model.forward import answer_loss, attention_par, base_model, token_scores, training_inputs, why_rows_stay_plain
 from model.load import device, errors_explained, load_model, load_processor
 from model.token_tree import IGNORE_INDEX
+from prediction.decode import answer_questions
 from templates import IMAGE_PLACEHOLDER, prompt_parts
 
 
@@ -325,6 +326,22 @@ def test_adapter_round_trip_is_exact(adapter, processor):
     assert not any(weight.requires_grad for weight in loaded.parameters())
 
 
+def test_a_training_that_has_not_stepped_yet_predicts_as_the_adapter_it_starts_from(adapter, experiment, processor):
+    """A curriculum's next stage: its new LoRA, before a first step, against the old adapter as prediction loads it. Answer for answer."""
+    folder, _, _ = adapter
+    cfg, rows = experiment
+    data = load_dataset(rows, processor, cfg, supervised=False)
+
+    def answers(model):
+        found = [pair for batch in answer_questions(model.eval(), data, cfg, "exact", 4) for pair in batch]
+        return [(row["id"], answer.text, answer.scored, answer.logprob) for row, answer in found]
+
+    trained, fresh = load_adapter(random_model(processor), folder), attach_lora(random_model(processor), cfg.lora)
+    assert answers(fresh) != answers(trained)
+    start_from(fresh, folder)
+    assert answers(fresh) == answers(trained) and len(answers(trained)) == len(rows)
+
+
 def test_the_answer_space_is_saved_beside_the_adapter(adapter):
     folder, lora, facts = adapter
     entry = {"type": "mcq", "candidates": ["ja"], "multi_label": False, "spellings": {}}
@@ -380,6 +397,7 @@ def test_saving_replaces_an_adapter_whole(adapter):
         {"prompt_style": "chat"},
         {"answer_prefix": " "},
         {"max_frames": 8},
+        {"stage_prefix": "[Stage-1: Initial Assessment]"},
         {"image": {"min_pixels": 1, "max_pixels": 2}},
         {"answer_rules": {}},
     ],

@@ -220,6 +220,6 @@ def test_rows_without_a_stage_are_refused_before_the_model_is_loaded(files, monk
     rows = [row for _, row in read_jsonl(out.parents[1] / "rows.jsonl")]
     write_jsonl(out.parents[1] / "rows.jsonl", [{key: value for key, value in row.items() if key != "stage"} for row in rows])
     monkeypatch.setattr(run, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
-    with pytest.raises(UserError, match="^row '0': has no stage, which a cascade needs; "):
+    with pytest.raises(UserError, match="^row '0': its question has no stage "):
         main(monkeypatch, settings)
     assert not out.exists()

@@ -116,6 +116,7 @@ def test_without_a_test_split_the_next_step_is_to_set_one(experiment):
         (["train.seed=1,2"], "'train.seed=1,2': give --seeds N"),
         (["output_dir=a,b"], "every run has its own"),
         (["data.val_jsonl=a,b"], "all settings answer the same rows"),
+        (["data.stages=[1],[2]"], "all settings answer the same rows"),
         (["data.test_jsonl=a,b"], "a sweep doesn't read the test split"),
         (["eval.count_abs_tol=0,1"], "eval.* is how answers are judged"),
         (["train.lrr=1,2"], "unknown key train.lrr (did you mean train.lr?)"),

@@ -5,6 +5,7 @@ python -m pytest tests/training/test_resume.py -v
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,9 +14,9 @@ from test_checkpoints import cut, make, make_adapter
 
 from config import load_config, save_run_info
 from data.contents import weights_hash
-from files import UserError, read_json, write_jsonl
+from files import UserError, read_json, write_json, write_jsonl
 from training.origin import check_init_adapter
-from training.prepare import drawn_before
+from training.prepare import drawn_before, longest_answer
 from training.resume import (
     Start,
     contents,
@@ -391,6 +392,7 @@ def test_an_adapter_to_start_from_has_to_fit(cfg, trained):
         ("prompt_style=chat", 'prompt_style="plain", this run has "chat"'),
         ('answer_prefix=" "', 'answer_prefix="", this run has " "'),
         ("image.max_pixels=10000", "image.max_pixels=200704, this run has 10000"),
+        ("data.stage_prefix=add", r'stage_prefix="keep", this run has "\[Stage-1: Initial Assessment\] '),
         ("model_name=other/model", 'model_name="tiny", this run has "model"'),
     ):
         with pytest.raises(UserError, match=f"{trained} was trained with .*{said}"):
@@ -436,3 +438,13 @@ def test_an_adapter_to_start_from_is_one_and_is_not_replaced(cfg, trained):
     (trained / "experiment.json").unlink()
     with pytest.raises(UserError, match="has no experiment.json; train it with train_exp1.py"):
         check_init_adapter(with_changes(cfg, f"train.init_adapter={trained}"))
+
+
+def test_a_stage_of_short_answers_remembers_the_long_ones_that_its_adapter_learnt(trained):
+    """A curriculum's last stage answers the questions of all: `predict.max_new_tokens: auto` must not cut the first stage's."""
+    dataset = SimpleNamespace(encoded={"0": ([1, 2], [3, 4])})
+    assert longest_answer(dataset) == longest_answer(dataset, trained) == 2, "older adapters don't say"
+    facts = read_json(trained / "experiment.json")
+    for longest in (9, 1):
+        write_json(trained / "experiment.json", {**facts, "longest_answer": longest})
+        assert longest_answer(dataset, trained) == max(2, longest)

@@ -1,0 +1,277 @@
+"""The series: what each experiment changes, which runs there are, what is joined, and what the table says of it.
+
+python -m pytest tests/tools/test_series.py -v
+"""
+
+import json
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from user_copy import SCENES, first_scenes, write_rows
+
+from config import flat, load_config
+from data.stages import stage_of
+from evaluation.compare import compare
+from evaluation.intervals import holm
+from files import UserError, read_json, read_jsonl, sha256, write_json, write_jsonl
+from tools import series, sweep
+from tools.series_table import against_first, load_sides, sentence, table, write_joined
+
+FILES = [path for path in sorted((ROOT / "configs").glob("exp*.yaml")) if path.stem in series.EXPERIMENTS]
+
+
+def ask(*given, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["series.py", *map(str, given)])
+    return series.plan(series.parse_arguments())
+
+
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    """A function of further arguments: what is planned for a few scenes of the demo; stages: those that a split's rows keep."""
+
+    def plan(*given, train=(1, 2, 3), val=(1, 2, 3)):
+        for split, kept in (("train", train), ("val", val)):
+            rows = [row for row in first_scenes(split, 4) if stage_of(row) in kept]
+            write_rows(tmp_path / f"{split}.jsonl", [{**row, "id": f"{split} {number}"} for number, row in enumerate(rows)])
+        data = {"train_jsonl": "train.jsonl", "val_jsonl": "val.jsonl", "image_root": str(SCENES)}
+        own = {"extends": str(ROOT / "config_demo.yaml"), "output_dir": "out", "data": data}
+        (tmp_path / "my.yaml").write_text(yaml.safe_dump(own))
+        return ask(tmp_path / "my.yaml", *given, monkeypatch=monkeypatch)
+
+    return plan
+
+
+def by_name(experiments):
+    return {experiment.name: experiment for experiment in experiments}
+
+
+# --- which runs there are
+
+
+def test_an_experiment_changes_what_its_file_says_in_proportion_to_the_base():
+    """The 7B file makes three times its base's accumulation, and so does the demo, whose own is half of it."""
+    demo = load_config(ROOT / "config_demo.yaml")
+    assert series.keys_of(ROOT / "configs" / "exp2.yaml", demo) == ["data.stage_prefix=add", "train.order=stages", "train.grad_accum=3"]
+    thirds = ["data.stages=[1]", "train.grad_accum=3", "train.eval_steps=13", "train.save_steps=13"]  # of 38
+    assert series.keys_of(ROOT / "configs" / "exp3.yaml", demo) == series.keys_of(ROOT / "configs" / "exp4.yaml", demo) == thirds
+    real = load_config(ROOT / "config_exp1.yaml")
+    for path in FILES:
+        own = {key: value for key, value in flat(yaml.safe_load(path.read_text())).items() if key not in series.OWN}
+        assert {key: flat(load_config(path).model_dump(mode="json"))[key] for key in own} == own
+        assert [key.partition("=")[2] for key in series.keys_of(path, real)] == [
+            value if isinstance(value, str) else json.dumps(value) for value in own.values()
+        ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_key_of_an_experiment_has_its_reason(path):
+    lines = path.read_text().splitlines()
+    keys = [number for number, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#") and not line.endswith(":")]
+    assert len(keys) < 10 and all(lines[number - 1].lstrip().startswith("#") for number in keys)
+
+
+def test_no_two_runs_share_a_folder_and_each_reads_its_own_rows(planned):
+    base, folder, experiments = planned("--seeds", "2", "train.epochs=2")
+    runs = [run for experiment in experiments for run in experiment.runs]
+    assert len({run.folder for run in runs}) == len(runs) and all(run.folder.is_relative_to(folder) for run in runs)
+    assert folder == base.output_dir / "series" and {run.trained.train.epochs for run in runs} == {2}
+    assert Counter(run.seed for run in runs) == {42: len(runs) // 2, 43: len(runs) // 2}
+    first = by_name(experiments[::2])  # of the first seed
+    assert first["exp1"].runs[0].trained.data == base.data and first["exp1"].runs[0].split == "val"
+    assert (
+        [run.trained.data.stages for run in first["exp3"].runs]
+        == [run.predicted.data.stages for run in first["exp3"].runs]
+        == [[1], [2], [3]]
+    )
+    assert {run.split for run in first["exp3"].runs} == {"val"} and not any(run.trained.train.init_adapter for run in first["exp3"].runs)
+
+
+def test_a_curriculum_starts_from_the_stage_before_and_its_last_adapter_answers_all(planned):
+    runs = by_name(planned()[2])["exp4"].runs
+    assert [run.trained.data.stages for run in runs] == [[1], [2], [3]]
+    assert [run.trained.train.init_adapter for run in runs] == [None, runs[0].folder / "adapter", runs[1].folder / "adapter"]
+    assert [run.split for run in runs] == [None, None, "val"] and runs[2].predicted.data.stages is None
+    assert by_name(planned()[2])["exp4"].predictions == runs[2].folder / "predictions.jsonl"
+    waves = series.waves(planned("--seeds", "2")[2])
+    assert [[run.name for run in runs if "exp4" in run.name] for runs in waves] == [
+        [f"exp4/seed_{seed}/stage_{stage}" for seed in (42, 43)] for stage in (1, 2, 3)
+    ]
+
+
+def test_stages_without_rows_are_skipped(planned):
+    found = by_name(planned(train=(1, 3), val=(1, 3))[2])
+    assert [run.trained.data.stages for run in found["exp3"].runs] == [run.trained.data.stages for run in found["exp4"].runs] == [[1], [3]]
+    found = by_name(planned(val=(1, 2))[2])
+    assert [run.trained.data.stages for run in found["exp3"].runs] == [[1], [2]], "nobody asks a model of stage 3"
+    last = found["exp4"].runs[-1]
+    assert last.trained.data.stages == [3] and last.trained.data.val_jsonl is None and last.predicted.data.val_jsonl
+
+
+def test_rows_without_a_model_are_refused_by_name(planned):
+    with pytest.raises(UserError, match=r"val.jsonl: \d+ rows of stage 2 would have no model, since .*train.jsonl has none of that stage"):
+        planned(train=(1, 3))
+    planned("data.stages=[1,3]", train=(1, 3))  # the remedy
+
+
+def test_a_row_without_a_stage_is_named_before_anything_runs(planned, tmp_path, monkeypatch):
+    planned()
+    rows = [{"question": "Is it?", "answer": "yes", "image": "a.png", "id": "odd"}]
+    write_rows(tmp_path / "val.jsonl", rows)
+    with pytest.raises(UserError, match=r"val.jsonl: row .odd.: its question has no stage \(Is it\?\)"):
+        ask(tmp_path / "my.yaml", monkeypatch=monkeypatch)
+
+
+def test_the_test_split_is_asked_for_by_its_name(planned, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="set data.test_jsonl in config_exp1.yaml|test"):
+        planned("--test", "data.test_jsonl=null")
+    write_rows(tmp_path / "test.jsonl", first_scenes("test", 2))
+    experiments = by_name(planned("--test", f"data.test_jsonl={tmp_path / 'test.jsonl'}")[2])
+    assert experiments["exp1"].predictions == experiments["exp1"].runs[0].folder / "predictions_test_adapter.jsonl"
+    assert experiments["exp3"].predictions == experiments["exp3"].runs[0].folder.parent / "predictions_test_adapter.jsonl"
+
+
+def test_experiments_can_be_chosen_and_a_missing_file_is_said(planned, capsys, monkeypatch):
+    assert list(by_name(planned("configs/exp3.yaml")[2])) == ["exp1", "exp3"]
+    monkeypatch.setitem(series.EXPERIMENTS, "exp2", ("exp9.yaml", series.ONCE, "another"))
+    assert "exp2" not in by_name(planned()[2]) and "note: exp2 is left out: there is no configs/exp9.yaml" in capsys.readouterr().out
+
+
+def test_what_only_trains_is_done_without_predictions(planned, monkeypatch):
+    run = by_name(planned()[2])["exp4"].runs[0]
+    assert sweep.state_of(run) == sweep.State()
+    write_json(run.folder / "train_run.json", {"config": run.trained.model_dump(mode="json"), "world_size": 1, "finished": {"step": 1}})
+    monkeypatch.setattr(sweep, "other_training", lambda run, record: [])
+    assert not sweep.state_of(run).done
+    (run.folder / "adapter").mkdir()
+    assert sweep.state_of(run).done
+
+
+def test_what_starts_from_a_failed_stage_is_not_started(planned, monkeypatch):
+    experiments = planned()[2]
+    made = []
+    monkeypatch.setattr(series, "make_all", lambda runs, *_: made.extend(runs) or {run.name: "why" for run in runs if "exp4" in run.name})
+    failed = series.make_series(experiments, Path("x"), False)
+    assert failed == {
+        "exp4/seed_42/stage_1": "why",
+        "exp4/seed_42/stage_2": "exp4/seed_42/stage_1 failed",
+        "exp4/seed_42/stage_3": "exp4/seed_42/stage_2 failed",
+    }
+    assert [run.name for run in made if "exp4" in run.name] == ["exp4/seed_42/stage_1"]
+
+
+# --- what is joined, and the table
+
+
+def answer(run, right):
+    """Predictions of a run about the rows of its stages, of which so many are right, as predict_exp1.py writes them."""
+    source = run.predicted.split_path("val")
+    rows = [row for _, row in read_jsonl(source)]
+    rows = [row for row in rows if run.predicted.data.stages is None or stage_of(row) in run.predicted.data.stages]
+    said = [{"id": row["id"], "pred": row["answer"] if number < right else "?", "gt": row["answer"]} for number, row in enumerate(rows)]
+    write_jsonl(run.predictions, said)
+    facts = {"split": "val", "limit": None, "source": str(source), "source_sha256": sha256(source), "decoding": "exact"}
+    facts |= {"max_new_tokens": 4, "conventions": {}, "ids": [row["id"] for row in said], "rows_in_split": len(said), "adapter": "a"}
+    write_json(run.predictions.with_suffix(".meta.json"), facts)
+    return said
+
+
+@pytest.fixture
+def answered(planned):
+    """(base, experiments, {experiment: what was answered}), the models per stage joined."""
+    base, _, experiments = planned()
+    said = {}
+    for experiment in experiments:
+        said[experiment.name] = [answer(run, 5 if experiment.name == "exp3" else 12) for run in experiment.runs if run.split]
+    write_joined(by_name(experiments)["exp3"])
+    return base, experiments, said
+
+
+def test_the_joined_file_is_the_models_own_lines_in_the_datas_order(answered):
+    base, experiments, said = answered
+    three = by_name(experiments)["exp3"]
+    lines = [line for run in three.runs for line in run.predictions.read_text().splitlines()]
+    joined = three.predictions.read_text().splitlines()
+    assert sorted(joined) == sorted(lines) and joined != lines
+    assert [json.loads(line)["id"] for line in joined] == [row["id"] for _, row in read_jsonl(base.data.val_jsonl)]
+    sidecar = read_json(three.predictions.with_suffix(".meta.json"))
+    assert sidecar["ids"] == [json.loads(line)["id"] for line in joined] and sidecar["adapter"] == "3, one a stage"
+    right = Counter(row["correct"] for row in load_sides(base, experiments, base.data.val_jsonl)["exp3"][0])
+    assert right[True] == sum(row["pred"] == row["gt"] for rows in said["exp3"] for row in rows) == 15
+
+
+def test_a_row_that_two_models_answer_is_refused(answered):
+    three = by_name(answered[1])["exp3"]
+    shutil.copy(three.runs[0].predictions, three.runs[1].predictions)
+    with pytest.raises(UserError, match=r"row .val \d+. of .*val.jsonl is not answered by one model"):
+        write_joined(three)
+
+
+def test_each_experiment_stands_against_the_first_by_stage_and_corrected(answered):
+    base, experiments, _ = answered
+    sides = load_sides(base, experiments, base.data.val_jsonl)
+    stages = {row["id"]: stage_of(row) for _, row in read_jsonl(base.data.val_jsonl)}
+    found = against_first(sides, stages)
+    others = [name for name in found if name != "exp1"]
+    assert {"exp2", "exp3", "exp4"} <= set(others)
+    whole = {name: compare(sides["exp1"], sides[name])["overall"] for name in others}
+    adjusted = holm([whole[name]["p"] for name in others])
+    for name, p in zip(others, adjusted):
+        own = found[name]["overall"]
+        assert (own["b"], own["difference"], own["interval"], own["p_holm"]) == (
+            whole[name]["b"], whole[name]["difference"], whole[name]["interval"], p,
+        )  # fmt: skip
+        assert [item["count"] for item in found[name]["per_type"].values()] == [Counter(stages.values())[stage] for stage in (1, 2, 3)]
+    every = [item for name in others for item in found[name]["per_type"].values()]
+    assert [item["p_holm"] for item in every] == holm([item["p"] for item in every])
+    lines = table(found, {name: name for name in found}).splitlines()
+    assert lines[2].split()[:5] == ["exp1", "Stage-1:", "Initial", "Assessment", str(Counter(stages.values())[1])]
+    assert sum("OVERALL" in line for line in lines) == len(found)
+
+
+def item(difference, p):
+    return {
+        "count": 900,
+        "clusters": 100,
+        "a": 0.8,
+        "b": 0.8 + difference,
+        "difference": difference,
+        "interval": [difference - 0.01, difference + 0.01],
+        "p_holm": p,
+    }
+
+
+@pytest.mark.parametrize(
+    ("others", "end"),
+    [
+        ({"exp2": (0.004, 0.7), "exp3": (-0.004, 0.7)}, "None of the 2 can be told from it at alpha = 0.05."),
+        ({"exp2": (0.04, 0.0001), "exp3": (-0.004, 0.7)}, "Only reordered (exp2) can be told from it at alpha = 0.05."),
+        ({"exp2": (0.04, 0.0001), "exp3": (-0.04, 0.01)}, "Each can be told from it at alpha = 0.05."),
+        ({"exp2": (0.004, 0.7)}, "These rows cannot tell the two apart at alpha = 0.05."),
+        ({"exp2": (0.04, 0.01)}, "It can be told from it at alpha = 0.05."),
+    ],
+)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_sentence_says_what_can_be_told(others, end, seeds):
+    found = {
+        name: {"overall": item(*values), "unit": "images", "seeds": [seeds, seeds]} for name, values in ({"exp1": (0, 1)} | others).items()
+    }
+    said = sentence(found, {"exp1": "random order (exp1)", "exp2": "reordered (exp2)", "exp3": "sequential (exp3)"}, "test")
+    mean = " (mean of 3 seeds)" if seeds > 1 else ""
+    assert said.startswith(
+        f"On 900 questions of the test split about 100 images, random order (exp1) answered 80.00% correctly{mean}. The "
+    )
+    assert said.endswith(end) and ("p Holm-adjusted over 2 comparisons" in said) == (len(others) == 2)
+    if others.get("exp3", [0])[0] == -0.004:
+        assert " and -0.40 percentage points with sequential (exp3) (-1.40 to +0.60; p = 0.700) (95% confidence intervals" in said
+
+
+def test_the_script_lists_the_demo_and_passes_arguments_on(tmp_path):
+    command = ["bash", str(ROOT / "run_series.sh"), f"output_dir={tmp_path}", "--dry-run", "configs/exp4.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    names = ["exp1/seed_42", *(f"exp4/seed_42/stage_{stage}" for stage in (1, 2, 3))]
+    assert done.stdout.splitlines() == [f"{name}: to do" for name in names], done.stderr
