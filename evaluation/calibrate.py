@@ -47,8 +47,11 @@ class Scored(NamedTuple):
 
 
 def scored_rows(run, tolerances):
-    """The Scored of a loaded run."""
+    """The Scored of a loaded run. Raises UserError for a row whose candidates have no probability at all."""
     rows = [row for row in run["judged"] if row.get("candidates_top")]
+    for row in rows:
+        if not any(rounded(value) for _, value in row["candidates_top"]):
+            raise UserError(f"{near(run['path'])}: row {row['id']}: the probabilities of its candidates are all 0; predict it again")
     rankings = [row["candidates_top"] for row in rows]
     asked = [{**row, "pred": text} for row, ranking in zip(rows, rankings) for text, _ in ranking]
     verdicts = iter([row["correct"] for row in judge(asked, tolerances, run["conventions"])])
@@ -87,9 +90,32 @@ def losses(scored, temperatures):
 
 
 def fit_temperature(scored):
-    """The temperature (Guo et al. 2017) that makes the truths likeliest: the minimum of the mean loss."""
+    """The temperature (Guo et al. 2017) that makes the truths likeliest: the minimum of the mean loss; 1 where there is none."""
+    if not informative(scored).any():
+        return 1.0
     found = minimize_scalar(lambda value: losses(scored, np.exp(value)).mean(), bounds=BOUNDS, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
+
+
+def informative(scored):
+    """Which rows tell anything of a temperature, bool (n,): not one whose truth is no candidate, or just as likely at any temperature."""
+    tried = np.array([losses(scored, value) for value in (*np.exp(BOUNDS), 1.0)])
+    return np.ptp(tried, axis=0) > 1e-9
+
+
+def check_informative(scored, path):
+    """Raise UserError where no row tells anything of a temperature."""
+    if not informative(scored).any():
+        without, alone = (~scored.right.any(axis=1)).sum(), ((scored.shares > 0).sum(axis=1) == 1).sum()
+        rows = number(len(scored.rows), "row")
+        why = f"{without:,} of {rows} have a truth that is no candidate, and {alone:,} one possible candidate alone"
+        raise UserError(f"{near(path)}: any temperature fits as well: {why}; give predictions that leave it open which candidate is right")
+
+
+def at_an_end(scored, temperature):
+    """Do the truths get likelier to an end of the temperatures that are searched? Then there is no best one, and it says nothing."""
+    least = losses(scored, temperature).mean()
+    return any(losses(scored, end).mean() <= least + 1e-9 for end in np.exp(BOUNDS))
 
 
 def cross_fit(scored):
@@ -138,6 +164,7 @@ def calibrate(cfg, run, sets_run=None):
         others = scored_rows(sets_run, cfg.eval)
     else:
         scored, others = shared_out(scored, cfg.train.eval_images)
+    check_informative(scored, run["path"])
     temperatures, folds = cross_fit(scored)
     temperature, ones = fit_temperature(scored), np.ones(len(scored.rows))
     public, unit = PublicNames(cfg), unit_of(scored.rows)
@@ -155,8 +182,9 @@ def calibrate(cfg, run, sets_run=None):
     print("\n".join(calibration_lines(cfg, found, scored, others)))
     write_json(out := cfg.output_dir / kept.FILE, found.model_dump(mode="json"))
     print(f"calibration: {near(out)}")
-    told = ["predict.calibrated=true", *(["predict.coverage=0.9"] if others else [])]
-    print(f"next: {cfg.command('predict_exp1.py', '--split', 'test', *told)}")
+    helps = found.after["nll"] < found.before["nll"] and not at_an_end(scored, temperature)
+    if told := [*(["predict.calibrated=true"] if helps else []), *(["predict.coverage=0.9"] if others else [])]:
+        print(f"next: {cfg.command('predict_exp1.py', '--split', 'test', *told)}")
 
 
 def shared_out(scored, count):
@@ -195,7 +223,11 @@ def calibration_lines(cfg, found, scored, others):
     """What was fitted, in words."""
     yield f"temperature {found.temperature:.4f}, of {number(found.rows, 'row')} of {number(found.clusters, found.unit)}"
     yield f"  without a part of the {found.unit} at a time: {', '.join(f'{value:.3f}' for value in found.folds)}"
-    if found.temperature > 1.01:
+    if at_an_end(scored, found.temperature):
+        low, high = np.exp(BOUNDS)
+        yield f"WARNING: no temperature from {low:.2f} to {high:.2f} is best: the truths get likelier to the end. All these rows are"
+        yield "  right, or nearly all wrong: that is no calibration; leave predict.calibrated at false, and fit to more rows"
+    elif found.temperature > 1.01:
         yield "  the model is too sure of itself: probabilities are drawn together"
     elif found.temperature < 0.99:
         yield "  the model is too unsure of itself: probabilities are drawn apart"

@@ -159,6 +159,7 @@ def test_the_stage_writes_what_prediction_applies(cfg, tmp_path, capsys):
     rng = np.random.default_rng(1)
     calibrate.calibrate(cfg, run_of(judged(rng, 400, 1.5), tmp_path / "p.jsonl"))
     out = capsys.readouterr().out
+    assert out.splitlines()[-1].endswith("--split test predict.calibrated=true predict.coverage=0.9")
     assert "of 600 rows of 150 images" in out and "1,000 rows of 250 images that chose neither adapter nor temperature" in out
     told = cfg.model_copy(update={"predict": PredictConfig(calibrated=True, coverage=0.9)})
     fitted = calibration_for(told, FACTS)
@@ -174,6 +175,40 @@ def test_the_stage_writes_what_prediction_applies(cfg, tmp_path, capsys):
     table = answer_set_table(found, "images")
     assert "made for 90%" in table and "not another hospital" in table
     assert calibration_for(cfg, FACTS) is None, "nothing is applied unasked"
+
+
+def answered(shares, truth, images=20):
+    """Judged rows, one an image, which all have the same candidates and truth."""
+    ranking = [list(pair) for pair in zip("abcd", shares)]
+    row = {"qtype": "mcq", "question": "Which?", "gt": truth, "pred": "a", "correct": truth == "a", "confidence": shares[0]}
+    names = [f"{n}.png" for n in range(images)]
+    return [{**row, "id": name, "image": name, "cluster": f"image {name}", "candidates_top": ranking} for name in names]
+
+
+@pytest.mark.parametrize(
+    "shares, truth, said",
+    [
+        ([1.0, 0.0], "a", "0 of 20 rows have a truth that is no candidate, and 20 one possible candidate alone"),
+        ([1.0], "a", "0 of 20 rows have a truth that is no candidate, and 20 one"),
+        ([0.6, 0.4], "z", "20 of 20 rows have a truth that is no candidate, and 0 one"),
+        ([0.5, 0.5], "a", "0 of 20 rows have a truth that is no candidate, and 0 one"),
+        ([0.0, 0.0], "a", "row 0.png: the probabilities of its candidates are all 0"),
+    ],
+)
+def test_rows_that_tell_nothing_of_a_temperature_are_refused(cfg, tmp_path, shares, truth, said):
+    with pytest.raises(UserError, match=f"p.jsonl: .*{said}"):
+        calibrate.calibrate(cfg, run_of(answered(shares, truth), tmp_path / "p.jsonl"))
+    assert not (cfg.output_dir / calibration.FILE).exists()
+
+
+@pytest.mark.parametrize("truth", ["a", "b"])
+def test_a_temperature_at_the_end_of_the_range_is_not_recommended(cfg, tmp_path, capsys, truth):
+    run = run_of(answered([0.9, 0.1], truth), tmp_path / "p.jsonl")
+    calibrate.calibrate(cfg, run)
+    out = capsys.readouterr().out
+    assert "WARNING: no temperature from 0.05 to 20.09 is best" in out and "next:" not in out and "of itself" not in out
+    calibrate.calibrate(cfg.model_copy(update={"train": cfg.train.model_copy(update={"eval_images": 10})}), run)
+    assert capsys.readouterr().out.splitlines()[-1].endswith("--split test predict.coverage=0.9")
 
 
 def test_where_a_calibration_does_not_hold_is_one_line(cfg, tmp_path):
