@@ -338,6 +338,31 @@ def test_a_colour_is_no_answer_to_whether_it_changes():
     assert enriched("en", "Does it bleed?", ["yes"], "Does the colour fade?")["answer_candidates"] == ["yes", "no"]
 
 
+@pytest.mark.parametrize("lists", [["息肉、溃疡", "溃疡、出血"], ["息肉; 溃疡", "溃疡; 出血"]])
+def test_the_chinese_list_sign_parts_labels(lists):
+    question = "图中可见什么？"
+    space = mine(rows_of(question, [*lists, "息肉", "溃疡", "出血"] * 8), DataConfig(language="zh"))
+    entry = space["questions"]["图中可见什么"]
+    assert entry["multi_label"] and sorted(entry["candidates"]) == sorted(["息肉", "溃疡", "出血"])
+    (row,) = judge([{"gt": "息肉; 溃疡", "pred": "溃疡、息肉", "qtype": "mcq", "question": question}], conventions=conventions(space))
+    assert row["correct"]
+    prose = ["胃窦见充血、水肿", "食管见糜烂、溃疡、结节", "未见异常", "十二指肠正常"]
+    assert mine(rows_of(question, prose * 8), DataConfig(language="zh"))["questions"]["图中可见什么"]["multi_label"] is False
+
+
+@pytest.mark.parametrize(
+    ("languages", "question", "word"),
+    [
+        ("de", "Wie viele Polypen?", "keiner"), ("de", "Wie viele Polypen?", "keine"), ("zh", "有几个息肉？", "无"),
+        ("zh", "有几个息肉？", "没有"), ("es", "¿Cuántos pólipos hay?", "no hay"), ("es", "¿Cuántos pólipos hay?", "ninguno"),
+        ("fr", "Combien de polypes ?", "aucun"), (["de", "en"], "Wie viele Polypen?", "keiner"),
+    ],
+)  # fmt: skip
+def test_none_is_a_count_and_no_rival_of_0(languages, question, word):
+    found = enriched(languages, question, [word, "0", "1", "2"] * 10)
+    assert (found["answer"], found["answer_candidates"]) == ("0", [*"01234567"])
+
+
 def test_a_slash_or_a_colon_alone_names_no_answers():
     assert not names_answers("Is it (12:30)?", "is it 12:30") and names_answers("Is it a/b cd/ef?", "is it a b cd ef")
 
