@@ -23,7 +23,7 @@ from itertools import combinations
 from config import DataConfig
 from data.aliases import ALIASES, TIGHT_LIST, fold_label, question_template, spellings_where_seen
 from data.image_copies import join_by_rows, unit
-from data.language import EXCLUSIVE, NO, YES, same_yes_no, yes_no_answers, yes_no_spellings
+from data.language import EAST_ASIAN, EXCLUSIVE, NO, YES, same_yes_no, yes_no_answers, yes_no_spellings
 from data.matching import (
     are_labels,
     chosen_options,
@@ -331,7 +331,9 @@ def list_separators(answers):
             if looks_like_list(answer):
                 recur[sign] += rows * sum(answers_with[label] > 1 for label in items[answer])
                 move[sign] += rows * sum(label in free for label in items[answer])
-    return [sign for sign in ALIASES["separators"] if 2 * recur[sign] > found[sign] and 3 * move[sign] >= found[sign]]
+    borne_out = lambda sign: 2 * recur[sign] > found[sign] and 3 * move[sign] >= found[sign]
+    chinese_list = any(";" in answer and EAST_ASIAN.search(answer) for answer in answers)  # where `、`, for nothing else, is the same sign
+    return [sign for sign in ALIASES["separators"] if borne_out(sign) or sign == "、" and chinese_list]
 
 
 def _describe_question(asked_type, is_yes_no, question, settings):
@@ -532,13 +534,14 @@ def _folded_answer(row, entry, folded, languages):
 
 
 def _as_digits(labels, languages, folded, rows):
-    """Counts among labels as digits, `zwei` as 2, or each would be an answer beside the other. none and not relevant stay as they are.
+    """Counts among labels as digits, `zwei` as 2 and `keiner` as 0, or each would be an answer beside the other. not relevant stays,
+    and so does the `none` of English data sets, which is a label of its own there.
 
     languages: empty for spaces of earlier code, which did not do this.
     """
     kept = []
     for label in labels:
-        count = None if label.isdigit() or label in EXCLUSIVE or not languages else parse_count(label, None, languages)
+        count = None if label.isdigit() or label == "none" or not languages else parse_count(label, None, languages)
         kept.append(label if count is None else str(count))
         if count is not None:
             folded[f"{label} → {count}"] += rows

@@ -23,7 +23,20 @@ NUMBER_EDGES = re.compile(rf"(?<=[0-9])(?={EAST_ASIAN.pattern})|(?<={EAST_ASIAN.
 
 @lru_cache
 def _read(language):
-    return read_language(FOLDER / f"{language}.yaml")
+    own = read_language(FOLDER / f"{language}.yaml")
+    return {**own, "numbers": _with_joined(own["numbers"], own["joined"])}
+
+
+def _with_joined(numbers, forms):
+    """Numbers ({value: words}) and those that two of them make (`einundzwanzig`), up to the next that has a word of its own."""
+    joined = dict(numbers)
+    for ten in [value for value in numbers if value in range(20, 100, 10)] if forms else ():
+        for one in range(1, 20):
+            if ten + one in numbers and one > 9:
+                break
+            words = [form.format(ten=tens, one=ones) for form in forms for tens in numbers[ten] for ones in numbers.get(one, ())]
+            joined[ten + one] = [*numbers.get(ten + one, ()), *words]
+    return joined
 
 
 def _leaves(value, without=()):
@@ -90,7 +103,7 @@ def _unspaced_words(languages):
 
 
 _OF_QUESTIONS = ("alternatives", "asks_more", "question_words", "asks_form", "asks_list")
-_PATTERNS = ("yes_no", "opens_yes_no", "within_yes_no", *TYPES.values(), *_OF_QUESTIONS)
+_PATTERNS = ("yes_no", "opens_yes_no", "within_yes_no", *TYPES.values(), *_OF_QUESTIONS, "joined")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -84,6 +84,7 @@ class LanguageTable(_Part):
     rule_letters: dict[str, Words] = {}
     ones: Words = []
     numbers: dict[int, Words] = {}
+    joined: Words = []
     single: Words = []
     tens: Words = []
     between: Words = []

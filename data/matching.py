@@ -59,7 +59,7 @@ def _bare(item):
     item = item.strip(" ")
     if INCHES.search(item) and item[0] not in QUOTES:
         return item
-    return item.strip(" " + QUOTES).rstrip(" " + CLOSING + QUOTES)
+    return item.strip(" ¡¿" + QUOTES).rstrip(" " + CLOSING + QUOTES)
 
 
 def question_key(question):

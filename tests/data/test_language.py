@@ -338,6 +338,36 @@ def test_a_colour_is_no_answer_to_whether_it_changes():
     assert enriched("en", "Does it bleed?", ["yes"], "Does the colour fade?")["answer_candidates"] == ["yes", "no"]
 
 
+@pytest.mark.parametrize("lists", [["息肉、溃疡", "溃疡、出血"], ["息肉; 溃疡", "溃疡; 出血"]])
+def test_the_chinese_list_sign_parts_labels(lists):
+    question = "图中可见什么？"
+    space = mine(rows_of(question, [*lists, "息肉", "溃疡", "出血"] * 8), DataConfig(language="zh"))
+    entry = space["questions"]["图中可见什么"]
+    assert entry["multi_label"] and sorted(entry["candidates"]) == sorted(["息肉", "溃疡", "出血"])
+    (row,) = judge([{"gt": "息肉; 溃疡", "pred": "溃疡、息肉", "qtype": "mcq", "question": question}], conventions=conventions(space))
+    assert row["correct"]
+    prose = ["胃窦见充血、水肿", "食管见糜烂、溃疡、结节", "未见异常", "十二指肠正常"]
+    assert mine(rows_of(question, prose * 8), DataConfig(language="zh"))["questions"]["图中可见什么"]["multi_label"] is False
+
+
+@pytest.mark.parametrize(
+    ("languages", "question", "word"),
+    [
+        ("de", "Wie viele Polypen?", "keiner"), ("de", "Wie viele Polypen?", "keine"), ("zh", "有几个息肉？", "无"),
+        ("zh", "有几个息肉？", "没有"), ("es", "¿Cuántos pólipos hay?", "no hay"), ("es", "¿Cuántos pólipos hay?", "ninguno"),
+        ("fr", "Combien de polypes ?", "aucun"), (["de", "en"], "Wie viele Polypen?", "keiner"),
+    ],
+)  # fmt: skip
+def test_none_is_a_count_and_no_rival_of_0(languages, question, word):
+    found = enriched(languages, question, [word, "0", "1", "2"] * 10)
+    assert (found["answer"], found["answer_candidates"]) == ("0", [*"01234567"])
+
+
+def test_opening_marks_and_swiss_spelling_say_nothing():
+    assert is_correct("yes_no", "sí", "¡Sí!", convention={"languages": ["es"]}) and is_correct("open_ended", "rojo", "¿rojo?")
+    assert enriched("de", "Welche Farbe?", ["weiss", "weiß", "rot"] * 12)["answer_candidates"] == ["rot", "weiß"]
+
+
 def test_a_slash_or_a_colon_alone_names_no_answers():
     assert not names_answers("Is it (12:30)?", "is it 12:30") and names_answers("Is it a/b cd/ef?", "is it a b cd ef")
 
@@ -353,7 +383,11 @@ def test_a_slash_or_a_colon_alone_names_no_answers():
         ("de", "Wie viele?", "nicht 5", None), ("fr", "Combien de polypes ?", "Il y a deux polypes.", 2),
         ("fr", "Combien de polypes ?", "aucun", 0), ("es", "¿Cuántos pólipos hay?", "no hay pólipos", 0), ("es", "¿Cuántos?", "dos", 2),
         ("zh", "图中有多少个息肉？", "有两个息肉", 2), ("zh", "图中有多少个息肉？", "图中可见3枚息肉", 3), ("zh", "有几个？", "十二个", 12),
-        ("zh", "图中有多少个息肉？", "没有息肉", 0), ("en", "How many?", "zwei", None), ("de", "Wie viele?", "two", None),
+        ("zh", "图中有多少个息肉？", "没有息肉", 0), ("de", "Wie viele?", "dreißig", 30), ("de", "Wie viele?", "einundzwanzig", 21),
+        ("fr", "Combien ?", "trente", 30), ("fr", "Combien ?", "vingt et un", 21), ("fr", "Combien ?", "soixante-douze", 72),
+        ("es", "¿Cuántos?", "veintiuno", 21), ("es", "¿Cuántos?", "treinta y dos", 32), ("zh", "有几个？", "二十一", 21),
+        ("zh", "有几个？", "有三十五个", 35), ("fr", "Combien ?", "quatre-vingt-dix-neuf", 99), ("de", "Wie viele?", "zwanzig", 20),
+        ("en", "How many?", "zwei", None), ("de", "Wie viele?", "two", None),
     ],
 )  # fmt: skip
 def test_counts_are_read_in_their_language(languages, question, answer, count):
@@ -365,7 +399,7 @@ def test_counts_are_read_in_their_language(languages, question, answer, count):
     [
         ("de", "größer als 2 Zentimeter", ">20mm"), ("de", "zwischen 5 und 10 mm", "5-10mm"), ("de", "2,5 cm im Durchmesser", "25mm"),
         ("fr", "5 à 10 millimètres", "5-10mm"), ("fr", "moins de 5 mm", "<5mm"), ("es", "más de 2 cm", ">20mm"),
-        ("zh", "大于5毫米", ">5mm"), ("zh", "5-10毫米", "5-10mm"), ("zh", "约1.5厘米", "15mm"),
+        ("zh", "大于5毫米", ">5mm"), ("zh", "5-10毫米", "5-10mm"), ("zh", "约1.5厘米", "15mm"), ("zh", "5～10毫米", "5-10mm"),
     ],
 )  # fmt: skip
 def test_sizes_are_read_in_their_language(languages, text, like):
