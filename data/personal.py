@@ -186,13 +186,13 @@ def count(rows, pictures=None):
     `{image name: (Found, …)}`).
     """
     found = {}
-    for row in rows:
+    for number, row in enumerate(rows):
         by_rater = row["answers_by"] if isinstance(row.get("answers_by"), dict) else {}
         places = {"answers": [row.get("answer"), row.get("answers"), [*by_rater.values()]], "options": row.get("options")}
         places |= {
             "questions": row.get("question"),
             "groups": row.get("group"),
-            "ids": row["id"],
+            "ids": row["id"] if row["id"] != str(number) else None,
             "raters": [*by_rater],
             "file names": images_of(row),
         }

@@ -23,9 +23,7 @@ from config import PATH_FACTS, WHOLE_PATH, PublicNames, near
 from data.aliases import question_template
 from data.answer_space import SPACE_FILE
 from data.asked import QUESTIONS_FILE
-from data.formats.table_suggest import is_private
 from data.personal import found_in
-from evaluation.subgroups import NAMES as NAMES_OF_GROUPS
 from files import UserError, json_text, printable, read_json, run_script, short, write_text
 from model.folders import whole_folder
 from model.on_disk import CONFIG_FILE, EXPERIMENT_FILE, WEIGHTS_FILE, check_adapter_folder
@@ -83,8 +81,7 @@ def release(run, dst, add=None):
         facts_of[QUESTIONS] = []  # of older code, which kept every question; prediction then asks whether data/schema.py is the same
     public, asked = public_names(run), {entry[0]: question_template(entry[0]) for entry in facts_of.get(QUESTIONS, ())}
     texts = {name: public.facts(facts) for name, facts in facts_of.items()}  # an adapter's files are what hashes were made of
-    least = facts_of.get(f"adapter/{EXPERIMENT_FILE}", {}).get("min_groups", 2)
-    texts |= {name: without_people(with_few_values(facts, least), asked) for name, facts in texts.items() if name not in ADAPTER}
+    texts |= {name: without_people(facts, asked) for name, facts in texts.items() if name not in ADAPTER}
     for name, facts in texts.items():
         if why := of_few.get(name) or why_not(facts):
             left[name] = why
@@ -132,19 +129,6 @@ def without_people(facts, asked, key=""):
     if isinstance(facts, str) and (key in NAMES or WHOLE_PATH.fullmatch(facts)) and not HASH.fullmatch(facts) and facts != "none":
         return "…"
     return facts
-
-
-def with_few_values(facts, least):
-    """A file's facts whose tables of `--by` name no value of a column that tells who somebody is, and none of fewer than `least` groups."""
-    if not isinstance(facts, dict) or not isinstance(facts.get("by"), dict):
-        return facts
-
-    def public(column, groups):
-        private = column in NAMES_OF_GROUPS or is_private(column, [str(item["value"]) for item in groups])
-        return [{**item, "value": "…"} if private or item.get("clusters", 0) < least else item for item in groups]
-
-    tables = {column: {**table, "groups": public(column, table["groups"])} for column, table in facts["by"].items()}
-    return {**facts, "by": tables}
 
 
 def asked_of_few(facts_of):
@@ -222,7 +206,7 @@ def main():
     if read := [name for name in going if name not in (*ADAPTER, *COPIED)]:
         print(
             f"left of {', '.join(read)}: names of files and folders, commands, tables of answers, questions that the adapter doesn't name, "
-            "values of --by that may name people or are of few groups"
+            "scores by a column (--by)"
         )
     for name, why in folded(left):
         print(printable(f"left {name}: {why}"))

@@ -106,9 +106,7 @@ def test_what_goes_out_names_neither_patient_nor_machine(run, tmp_path):
     about = [{"question": text, "template": "is there a polyp", "rows": 9} for text in ("Is there a polyp?", "is there a polyp")]
     assert metrics["details"] == {"per_type": {"open_ended": {"accuracy": 0.5}}, "per_question": about}
     assert metrics["sidecar"]["conventions"] == {"": {"languages": ["de"]}, "what else": {"separators": [","]}}
-    values = {name: [item["value"] for item in table["groups"]] for name, table in metrics["by"].items()}
-    assert values == {"surgeon": ["…", "…"], "group": ["…", "…"], "stage": ["1", "…"], "ward": ["…", "…"]}
-    assert {item["accuracy"] for table in metrics["by"].values() for item in table["groups"]} == {0.5}
+    assert metrics["by"] == {}, "a column of the user's may be one of people, whatever its name"
     assert left["metrics_meier.json"] == "its name has words of yours, and may name people; call it metrics_test.json or the like"
     assert found["adapter/adapter_model.safetensors"] == (run / "adapter" / "adapter_model.safetensors").read_bytes()
     assert set(everything_in(run)) == {*going, *left}, "every file is copied or listed"
