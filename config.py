@@ -613,6 +613,8 @@ def _known_keys(model=Config, prefix=""):
 def _explain(error):
     """One clause for one pydantic error: the key, what is wrong, and the nearest known key."""
     known, parts = set(_known_keys()), [str(part) for part in error["loc"]]
+    if not parts:  # of keys that don't go together
+        return error["msg"].removeprefix("Value error, ")
     if error["type"] != "extra_forbidden":
         prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
         key = next((prefix for prefix in prefixes if prefix in known), parts[0])  # what follows tells a union's member

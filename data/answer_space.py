@@ -57,6 +57,7 @@ TIGHT = "; without a space"
 SPACE_FILE = "answer_space.json"
 MIN_ROWS = 30  # fewer training rows never close a question, nor fewer images where no group is given
 MIN_GROUPS = 5  # nor fewer groups
+MOST_UNSAID = 0.1  # of what was answered may be left out by name, or as rare, of a choice: an incision called Mercedes keeps it open
 LARGEST_COUNT = 100  # answers to "how many" beyond this are no range to be filled
 
 
@@ -359,8 +360,8 @@ def _describe_question(asked_type, is_yes_no, question, settings):
     may_be_said = lambda kind, found: kind not in question.people and may_be_named(kind, found, settings.min_groups)
     known = {*yes_no, *others, *numbers, *EXCLUSIVE}
     said = {kind for kind, found in kinds.items() if kind in known or may_be_said(kind, found)}
-    unsaid = sum(found for kind, found in kinds.items() if kind not in said) / max(kinds.total(), 1)  # an incision named Mercedes, too
-    closed = enough and max(unseen, unsaid) < settings.max_unseen
+    unsaid = sum(found for kind, found in kinds.items() if kind not in said) / max(kinds.total(), 1)
+    closed = enough and unseen < settings.max_unseen and unsaid < MOST_UNSAID
     if closed and not yes_no and said <= {*YES, *NO, *EXCLUSIVE}:  # the rest are slips
         yes_no = yes_no_answers(Counter({kind: kinds[kind] for kind in said}), settings.languages)
         others = yes_no_spellings(tuple(yes_no), settings.languages)

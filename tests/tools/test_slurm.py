@@ -64,7 +64,8 @@ def folder(tmp_path):
 
 def submit(folder, job, *arguments, slow="train_exp1.py", options=(), **environment):
     """Exit code and output of a job under the stand-ins, warned when a stage waits for that."""
-    path = f"{folder / 'bin'}:{STAND_INS}:{os.environ['PATH']}"
+    # the tests' own Python before another's launcher (pyenv's), which would put its folder before ours
+    path = f"{folder / 'bin'}:{STAND_INS}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "SLOW": slow, "STAND_IN_WARN_AT": "waits", "VIRTUAL_ENV": "x", **environment}
     done = subprocess.run(
         ["sbatch", *options, f"tools/slurm/{job}", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=20
