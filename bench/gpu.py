@@ -114,6 +114,17 @@ def configure(args, folder):
     return load_config(ROOT / "config_demo.yaml", [f"{key}={value}" for key, value in settings.items()])
 
 
+@contextmanager
+def replaced(module, name, value):
+    """Another value for a module's name within."""
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
 class Rows:
     """Images with as many questions as asked for: of one demo scene, and of the next ones where it has too few."""
 
@@ -218,22 +229,12 @@ class Bench:
         finally:
             add_in_one_product(self.model)
 
-    @contextmanager
     def norms_of_transformers(self):
-        on_gpu, forward.on_gpu = forward.on_gpu, lambda tensor: False
-        try:
-            yield
-        finally:
-            forward.on_gpu = on_gpu
+        return replaced(forward, "on_gpu", lambda tensor: False)
 
-    @contextmanager
     def tree_attention(self):
         """Pairs skipped, as on a CPU."""
-        whole, forward.computes_all_pairs = forward.computes_all_pairs, lambda device: False
-        try:
-            yield
-        finally:
-            forward.computes_all_pairs = whole
+        return replaced(forward, "computes_all_pairs", lambda device: False)
 
     @contextmanager
     def compiled(self):

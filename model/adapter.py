@@ -180,7 +180,7 @@ def check_adapter(folder, facts):
     """Raise UserError when the adapter in `folder` was trained with other `experiment_facts`; of the model see `refuse_other_base`."""
     saved = adapter_facts(folder)
     for key, value in facts.items():
-        was = saved.get(key, "keep" if key == "stage_prefix" else None)  # which older code did not write
+        was = saved.get(key)
         if key == "model_name" or was == value or key == "answer_rules" and _same_rules(was, value):
             continue
         if key == "answer_rules" and was and was.get("space", "none") == value.get("space"):

@@ -17,6 +17,7 @@ DOWNLOAD, COPY = "download it again", "copy the adapter again, or train it anew"
 CONFIG_FILE, WEIGHTS_FILE, EXPERIMENT_FILE = "adapter_config.json", "adapter_model.safetensors", "experiment.json"  # of an adapter
 # What adapters were trained with that don't say.
 EARLIER = {"prompt": PromptConfig().model_dump(), "max_frames": None, "quantization": "none", "cascade": "none"}
+EARLIER["stage_prefix"] = "keep"
 # The kinds of what is read of an adapter's EXPERIMENT_FILE, where it says it.
 FACTS = {"model_name": str, "image": dict, "answer_rules": dict | None, "base_weights": str | None, "base_revision": str | None}
 FACTS |= {"base_source": str, "longest_answer": int, "trained_on": list, "best": dict}

@@ -33,7 +33,7 @@ def check_init_adapter(cfg):
     if folder.resolve().is_relative_to(cfg.output_dir.resolve()):
         raise UserError(f"train.init_adapter: {folder} lies in output_dir, whose run would be replaced; set another output_dir")
     check_adapter_folder(folder)
-    was = {"stage_prefix": "keep", **flat(adapter_facts(folder)), **_lora(folder / CONFIG_FILE)}  # the first: older code wrote none
+    was = flat(adapter_facts(folder)) | _lora(folder / CONFIG_FILE)
     now = {"quantization": cfg.quantization, "prompt_style": cfg.prompt_style, "answer_prefix": cfg.answer_prefix}
     now |= {"stage_prefix": prompts_say(cfg.data)}
     now |= flat({"prompt": cfg.prompt.model_dump(), "image": cfg.image.model_dump(), "lora": cfg.lora.model_dump(exclude={"dropout"})})
