@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import dataset as dataset_module
 from config import load_config
+from data.earlier_answers import EARLIER
 from data.image_names import evenly
 from data.images import load_image
 from data.preprocess import ensure_enriched
@@ -25,6 +26,7 @@ from dataset import (
     encode_answer,
     encode_prompt,
     expand_image_tokens,
+    first_images,
     group_by_image,
     label_set_grammar,
     load_dataset,
@@ -339,12 +341,15 @@ def test_capped_groups_cover_every_question_once(counts, cap, seed):
     assert Counter(row for part in parts for row in part) == Counter(row for group in groups for row in group)
 
 
-def test_groups_are_redrawn_each_epoch_and_repeatable(experiment, processor):
-    train = experiment[0].train.model_copy(update={"questions_per_image": 2})
-    data = load_dataset(experiment[1], processor, experiment[0].model_copy(update={"train": train}), training=True)
-    drawn = {epoch: data.set_epoch(epoch) or [[row["id"] for row in rows] for rows in data.groups] for epoch in (0, 1, 0)}
-    data.set_epoch(0)
-    assert [[row["id"] for row in rows] for rows in data.groups] == drawn[0] != drawn[1]
+def test_groups_are_redrawn_each_epoch_and_with_each_seed_and_repeatable(experiment, processor):
+    def drawn(seed):
+        """The first epoch's groups, the second's, and the first's again."""
+        cfg = load_config(experiment[0].config_path, [*experiment[0].overrides, "train.questions_per_image=2", f"train.seed={seed}"])
+        data = load_dataset(experiment[1], processor, cfg, training=True, first_draw=0)
+        return [data.set_epoch(epoch) or [[row["id"] for row in rows] for rows in data.groups] for epoch in (0, 1, 0)]
+
+    first, second, again = drawn(seed=1)
+    assert first == again == drawn(seed=1)[0] and first != second and first != drawn(seed=2)[0]
 
 
 @given(st.lists(st.integers(1, 999), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 4), st.integers(0, 9))
@@ -460,19 +465,35 @@ def test_group_by_image_keeps_order():
     assert [[row["id"] for row in group] for group in group_by_image(rows)] == [[0, 2], [1], [3]]
 
 
+def test_the_first_images_come_with_all_their_questions_and_no_others():
+    rows = [{"image": name, "id": number} for number, name in enumerate("abac")]
+    assert [[row["id"] for row in first_images(rows, count)] for count in (1, 2, 3, 9)] == [[0, 2], [0, 2, 1], [0, 2, 1, 3], [0, 2, 1, 3]]
+
+
 # ---- errors, viewer, the user's debug prints
 
 
-def test_a_row_over_max_seq_len_is_an_error_with_id_and_length(experiment, processor):
-    cfg = experiment[0].model_copy(update={"train": experiment[0].train.model_copy(update={"max_seq_len": 60})})
-    with pytest.raises(UserError, match=r"row '\d+': is \d+ tokens long, over train.max_seq_len=60"):
-        load_dataset(experiment[1], processor, cfg)
+def test_a_row_over_max_seq_len_is_an_error_with_id_and_length(experiment, processor, data):
+    lengths = {row["id"]: data.count_tokens([row]) for row in experiment[1]}
+    longest = max(lengths, key=lengths.get)
+    with_limit = lambda tokens: load_config(experiment[0].config_path, [*experiment[0].overrides, f"train.max_seq_len={tokens}"])
+    load_dataset(experiment[1], processor, with_limit(lengths[longest]))  # one that fills it is none
+    over = lengths[longest] - 1
+    with pytest.raises(UserError, match=rf"row '{longest}': is {over + 1} tokens long, over train.max_seq_len={over}; "):
+        load_dataset(experiment[1], processor, with_limit(over))
 
 
-def test_a_question_with_the_image_token_is_an_error(experiment, processor):
-    row = {**experiment[1][0], "question": "What is <|image_pad|>?"}
-    with pytest.raises(UserError, match=r"the question contains '<\|image_pad\|>'; remove it"):
-        load_dataset([row], processor, experiment[0])
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"question": "What is <|image_pad|>?"}, "question"),
+        ({"answer_candidates": ["yes", "<|image_pad|>"]}, "valid answers"),
+        ({EARLIER: (("Is there text?", "<|image_pad|>"),)}, "context of earlier answers"),
+    ],
+)
+def test_a_prompt_with_the_image_token_is_an_error(experiment, processor, change, field):
+    with pytest.raises(UserError, match=rf"the {field} contains '<\|image_pad\|>'; remove it"):
+        load_dataset([{**experiment[1][0], **change}], processor, experiment[0])
 
 
 def test_an_answer_with_a_special_token_is_an_error(experiment, processor):

@@ -83,6 +83,7 @@ def test_positions_start_anew_in_every_branch_and_tree():
 def test_packing_of_hand_computed_cases():
     assert pack_rows([5, 5, 5, 5], 100, 1000) == [[0], [1], [2], [3]]  # nothing to gain: the shortest attention
     assert pack_rows([9, 3, 5], 9, 1000) == [[0], [1, 2]]
+    assert pack_rows([4, 5], 9, 1000) == [[0, 1]]  # which fill it
     assert pack_rows([9, 3, 5], 7, 1000) == [[0], [1], [2]]  # 9 is longer than a row and has one to itself; 3 + 5 don't fit
     assert pack_rows([6, 1, 1, 1, 1, 1, 1], 100, 1000) == [[0], [1, 2, 3, 4, 5, 6]]
     assert pack_rows([10, 9, 9], 100, 1000) == [[0, 1, 2]]  # saves 2 tokens of 30 …
