@@ -4,6 +4,7 @@ python -m pytest tests/model/test_adapter.py -v
 """
 
 import json
+import re
 
 import pytest
 import torch
@@ -75,6 +76,35 @@ def test_the_prompts_words_are_shared_with_training_and_older_adapters_had_the_d
         else:
             with pytest.raises(UserError, match="was trained with prompt="):
                 check_adapter(tmp_path, experiment_facts(now, TRAINED))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["quantization=nf4"], 'quantization="none", this run has "nf4"'),
+        (["prompt_style=chat"], 'prompt_style="plain", this run has "chat"'),
+        (["answer_prefix=' '"], 'answer_prefix="", this run has " "'),
+        (["image.min_pixels=784"], "image="),
+        (["image.max_pixels=50176"], "image="),
+        (["data.max_frames=8"], "max_frames=null, this run has 8"),
+        (["train.cascade=gold", "predict.cascade=true"], 'cascade="none", this run has "gold"'),
+        (["data.answer_space=rules"], "valid_answers="),
+        (["data.max_listed=3"], "valid_answers="),
+    ],
+)
+def test_what_decides_a_prompt_or_a_picture_is_refused_where_training_had_another(tmp_path, overrides, said):
+    was, now = (experiment_facts(load_config(ROOT / "config_demo.yaml", some), TRAINED) for some in ([], overrides))
+    (tmp_path / "experiment.json").write_text(json.dumps(was))
+    check_adapter(tmp_path, was)
+    with pytest.raises(UserError, match=f"was trained with {re.escape(said)}"):
+        check_adapter(tmp_path, now)
+
+
+def test_stages_that_prompts_say_otherwise_are_another_experiment(tmp_path):
+    was, now = (experiment_facts(load_config(ROOT / "config_demo.yaml"), TRAINED, *stages) for stages in ([], ["add"]))
+    (tmp_path / "experiment.json").write_text(json.dumps(was))
+    with pytest.raises(UserError, match='was trained with stage_prefix="keep", this run has "add"'):
+        check_adapter(tmp_path, now)
 
 
 @pytest.mark.parametrize("now", [{**TRAINED, "space": "another"}, {}])

@@ -24,6 +24,7 @@ from model.adapter import experiment_facts, not_finite, save_adapter
 from model.load import (
     Card,
     check_base,
+    check_special_tokens,
     compute_dtype,
     errors_explained,
     half_precision,
@@ -109,6 +110,18 @@ def test_a_missing_tokenizer_is_named(base, weights_unread):
 def test_another_models_tokenizer_is_told_before_the_weights(base, weights_unread):
     change_json(base[1] / "config.json", image_token_id=5)
     assert "the model's image token is 5, the tokenizer's 860: its tokenizer files are another model's" in said(load_model, base[0])
+
+
+def test_a_tokenizer_of_more_tokens_than_the_model_knows_is_told_before_the_weights(base, weights_unread):
+    """Its last tokens would have no embedding; padding of the embeddings, the other way round, is usual."""
+    config, processor = load_model_config(base[0]), load_processor(base[0])
+    known = len(processor.tokenizer)
+    for more in (0, 100):
+        config.get_text_config().vocab_size = known + more
+        check_special_tokens(config, processor)
+    text = json.loads((base[1] / "config.json").read_text())["text_config"]
+    change_json(base[1] / "config.json", text_config={**text, "vocab_size": known - 1})
+    assert said(load_model, base[0]) == f"the tokenizer has {known} tokens, the model {known - 1}: they don't belong together"
 
 
 @pytest.mark.parametrize(

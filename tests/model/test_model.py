@@ -2,11 +2,10 @@
 
 import json
 import re
-import shutil
 
 import pytest
 import torch
-from conftest import TINY_MODEL, as_clips, make_experiment, random_model, with_random_lora
+from conftest import as_clips, make_experiment, random_model, with_random_lora
 from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 
@@ -18,7 +17,7 @@ from files import UserError, json_text
 from model import forward
 from model.adapter import attach_lora, check_adapter, experiment_facts, load_adapter, save_adapter, start_from
 from model.forward import answer_loss, attention_par, base_model, token_scores, training_inputs, why_rows_stay_plain
-from model.load import device, errors_explained, load_model, load_processor
+from model.load import compute_dtype, errors_explained, load_model, load_processor
 from model.token_tree import IGNORE_INDEX
 from prediction.decode import answer_questions
 from templates import IMAGE_PLACEHOLDER, prompt_parts
@@ -283,6 +282,24 @@ def test_answer_loss_is_a_mean_over_the_step():
     assert torch.allclose(answer_loss(scores, None, num_items_in_batch=12), by_hand.sum() / 12)
 
 
+def test_a_loss_of_half_precision_is_computed_in_float32():
+    """The grid of bfloat16 is 0.03 about a loss of 7, and a mean over many answers would keep that error."""
+    torch.manual_seed(0)
+    lm_head, hidden = torch.nn.Linear(64, 1000, dtype=torch.bfloat16), torch.randn(20, 64, dtype=torch.bfloat16)
+    targets = torch.arange(20)
+    exact = -lm_head(hidden).double().log_softmax(-1)[range(20), targets]
+    losses = token_scores(lm_head, hidden, targets).losses
+    assert losses.dtype == torch.float32 and torch.allclose(losses.double(), exact, atol=1e-5)
+
+
+def test_lora_adds_the_product_of_its_matrices_times_alpha_by_r(model, experiment):
+    cfg = experiment[0].lora.model_copy(update={"r": 4, "alpha": 12})
+    layer = base_model(with_random_lora(model, cfg)).model.language_model.layers[0].mlp.up_proj
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    x = torch.randn(5, a.shape[1])
+    assert a.shape[0] == 4 and torch.allclose(layer(x) - layer.base_layer(x), 3 * x @ a.T @ b.T, atol=1e-5)
+
+
 def test_lora_sits_on_the_language_model_only(model, experiment):
     lora = attach_lora(model, experiment[0].lora)
     trained = [name for name, weight in lora.named_parameters() if weight.requires_grad]
@@ -390,26 +407,6 @@ def test_saving_replaces_an_adapter_whole(adapter):
     assert [path.name for path in folder.parent.iterdir()] == ["adapter"]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"valid_answers": {"answer_space": "rules", "max_listed": 20}},
-        {"prompt_style": "chat"},
-        {"answer_prefix": " "},
-        {"max_frames": 8},
-        {"stage_prefix": "[Stage-1: Initial Assessment]"},
-        {"image": {"min_pixels": 1, "max_pixels": 2}},
-        {"answer_rules": {}},
-    ],
-)
-def test_another_experiment_than_trained_is_refused(adapter, change):
-    folder, _, facts = adapter
-    check_adapter(folder, facts)
-    assert change.keys() <= facts.keys()
-    with pytest.raises(UserError, match=f"was trained with {next(iter(change))}="):
-        check_adapter(folder, {**facts, **change})
-
-
 def test_a_changed_schema_is_named_and_not_shown_as_hashes(adapter):
     """What the rules say of the training's questions decides; an adapter of older code knows the file's hash alone."""
     folder, lora, facts = adapter
@@ -425,12 +422,26 @@ def test_a_changed_schema_is_named_and_not_shown_as_hashes(adapter):
         check_adapter(folder, {**facts, "answer_rules": {**rules, "schema": "4" * 64}})
 
 
-def test_load_model_on_the_shipped_model(experiment):
-    model, processor = load_model(experiment[0], phase="train")
-    assert model.training and base_model(model).config._attn_implementation == "sdpa"
+def test_dropout_is_drawn_in_training_and_never_in_prediction(experiment, tmp_path):
+    """The shipped model as the two scripts load it: a training step's loss is another each time, an answer's probability the same."""
+    cfg, rows = experiment
+    cfg = cfg.model_copy(update={"lora": cfg.lora.model_copy(update={"dropout": 0.5})})
+    model, processor = load_model(cfg, phase="train")
+    weights = next(base_model(model).model.visual.parameters())
+    assert base_model(model).config._attn_implementation == "sdpa" and weights.dtype == compute_dtype(cfg)
     assert processor.image_processor.size["longest_edge"] == 12544
-    weights = list(base_model(model).model.visual.parameters())
-    assert weights[0].dtype == torch.float32 or device().type != "cpu"
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(0.05)
+        data = load_dataset(rows, processor, cfg, training=True)
+        inputs = training_inputs(model, data.collate([data[0]]))
+        first, second = (answer_loss(model(**inputs), None) for _ in range(2))
+    assert first != second
+    save_adapter(model, tmp_path / "adapter", experiment_facts(cfg, {}))
+    loaded, asked = load_model(cfg, tmp_path / "adapter")[0], load_dataset(rows[:1], processor, cfg, supervised=False)
+    first, second = (next(iter(answer_questions(loaded, asked, cfg, "exact", 4)))[0][1] for _ in range(2))
+    assert first.logprob == second.logprob
 
 
 def test_a_model_that_is_not_there_is_one_line(experiment):
@@ -444,16 +455,6 @@ def test_pixel_limits_reach_the_processor(tmp_path):
     processor = load_processor(cfg)
     data = load_dataset(rows, processor, cfg)
     assert data[0]["image_grid_thw"].tolist() == [[1, 12, 18]]  # 300 x 200 -> 252 x 168 pixels
-
-
-def test_mismatched_tokenizer_is_refused(tmp_path, experiment):
-    folder = tmp_path / "model"
-    shutil.copytree(TINY_MODEL, folder)
-    config = json.loads((folder / "config.json").read_text())
-    config["image_token_id"] = 5
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="image token"):
-        load_model(experiment[0].model_copy(update={"model_name": str(folder)}))
 
 
 def test_a_loading_process_that_the_kernel_ended_is_out_of_memory():
