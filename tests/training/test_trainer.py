@@ -140,6 +140,16 @@ def test_utilisation_is_model_flops_by_seconds_and_peak(experiment, processor, m
     assert meter.rates(accelerator)["mfu"] == round(flops / 1e9, 4), "since the last log line"
 
 
+def test_seconds_of_training_are_those_of_steps_without_validation_and_saving(model, monkeypatch):
+    clock = iter([0, 2, 102, 105, 1105, 1109])  # begin, step, validation, step, saving, step
+    monkeypatch.setattr("training.callbacks.time.perf_counter", lambda: next(clock))
+    meter = SpeedMeter(model, torch.device("cpu"))
+    step = meter.on_step_end
+    for event in (meter.on_train_begin, step, meter.on_evaluate, step, meter.on_save, step):
+        event(None, None, None)
+    assert meter.seconds == 2 + 3 + 4 and meter.steps == 3
+
+
 def test_every_epoch_is_drawn_anew_and_known_from_the_seed(tmp_path, processor):
     cfg, rows = scenes(tmp_path, 8, **{"train.epochs": 2, "train.questions_per_image": 4, "train.train_bs": 3, "train.grad_accum": 2})
     data, seen = load_dataset(rows, processor, cfg, training=True), []
@@ -260,6 +270,26 @@ def test_teacher_forced_exact_match_equals_free_greedy_when_right(tmp_path, proc
             right.append(torch.equal(predicted[start : end + 1], targets[start : end + 1]))
     assert metrics["eval_exact_match"] == pytest.approx(sum(right) / len(rows)) and len(right) == len(rows)
     assert {name for name in metrics if "exact_match_" in name} == {f"eval_exact_match_{row['question_type']}" for row in rows}
+
+
+# ---- what the Trainer is told
+
+
+def test_rates_decay_and_seed_are_the_configurations(tmp_path, processor):
+    """Of eight steps a quarter is warm-up; then the rate falls to nothing. Not the seed 42, which is the Trainer's own, too."""
+    settings = {"train.lr": 0.5, "train.weight_decay": 0.25, "train.warmup_ratio": 0.25, "train.seed": 7}
+    cfg, rows = make_experiment(tmp_path, (1, 3), **settings)
+    model, data = attach_lora(random_model(processor), cfg.lora), load_dataset(rows, processor, cfg, training=True)
+    trainer, rates = build_trainer(model, data, None, training_arguments(cfg, tmp_path, eval_strategy="no")), []
+    assert torch.initial_seed() == 7, "from here on dropout is drawn"
+    trainer.create_optimizer_and_scheduler(num_training_steps=8)
+    for _ in range(9):
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+        trainer.optimizer.step()
+        trainer.lr_scheduler.step()
+    assert rates == pytest.approx([0, 1 / 4, *(0.5 * left / 6 for left in range(6, -1, -1))])
+    decays = {weight: group["weight_decay"] for group in trainer.optimizer.param_groups for weight in group["params"]}
+    assert set(decays.values()) == {0.25} and decays.keys() == {weight for weight in model.parameters() if weight.requires_grad}
 
 
 # ---- ends, stops, resumptions
@@ -397,13 +427,19 @@ def test_an_optimizer_that_is_not_finite_is_not_saved(tmp_path, processor):
     assert not list((tmp_path / "outputs").glob("*checkpoint*"))
 
 
-@pytest.mark.parametrize("checkpoint", ["checkpoint-4", "checkpoint-6"])
-def test_early_stopping_keeps_its_patience_at_a_resume(tmp_path, processor, checkpoint):
-    """A rate of nearly 0 improves nothing: the first validation is the best, and two more end the run at step 6."""
-    settings = {"train.early_stopping_patience": 2, "train.lr": 1e-20}
-    assert trainer_of(tmp_path, processor, **settings).state.global_step == 6
-    resumed = trainer_of(tmp_path, processor, resume=checkpoint, **settings)
-    assert (resumed.state.global_step, resumed.speed.steps) == (6, 6 - int(checkpoint.split("-")[1]))
+@pytest.mark.parametrize(("select_by", "last"), [("micro", 8), ("macro", 6)])
+def test_early_stopping_goes_by_what_selects_and_keeps_its_patience_at_a_resume(tmp_path, processor, select_by, last):
+    """Two validations in a row that are no better end the run, whatever the loss does: here it falls all the while."""
+    scores = {"exact_match": {2: 0.1, 4: 0.2}, "macro_exact_match": {2: 0.2, 4: 0.1}}  # {step: of its validation}; later as at step 4
+
+    def told(trainer):
+        at = lambda step: {name: steps[min(step, 4)] for name, steps in scores.items()}
+        trainer.compute_metrics = lambda _: {**at(trainer.state.global_step), "token_loss": 1 / trainer.state.global_step}
+
+    settings = {"train.early_stopping_patience": 2, "train.select_by": select_by, "train.epochs": 3, "prepare": told}
+    assert trainer_of(tmp_path, processor, **settings).state.global_step == last
+    resumed = trainer_of(tmp_path, processor, resume="checkpoint-6", **settings)
+    assert (resumed.state.global_step, resumed.speed.steps) == (last, last - 6), "one that had stopped trains no step more"
 
 
 def test_only_the_newest_checkpoints_are_kept_each_an_adapter_of_its_own(tmp_path, processor):
