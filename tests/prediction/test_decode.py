@@ -3,7 +3,8 @@
 import os
 from collections import Counter
 from itertools import chain
-from math import exp
+from math import exp, log
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,11 +19,13 @@ from data.images import load_image
 from data.preprocess import ensure_enriched
 from dataset import VQADataset, encode_answer, encode_candidates, label_set_grammar, load_dataset
 from files import read_jsonl
+from model.forward import base_model
 from model.load import load_model, load_model_config, load_processor
 from prediction import answer_trees as scoring
 from prediction.decode import (
     GREEDY,
     LOOKAHEAD,
+    Answer,
     Plan,
     answer_by_generate,
     answer_questions,
@@ -31,6 +34,7 @@ from prediction.decode import (
     left_padded,
     number_grammar,
     run_searches,
+    split_long_trees,
 )
 from templates import IMAGE_PLACEHOLDER, prompt_parts
 
@@ -140,11 +144,17 @@ def test_exact_scoring_of_label_sets_equals_naive_scoring(any_model, prompts, pr
 
 @pytest.mark.parametrize("budget", [7, 60, 400])
 def test_a_tree_over_the_budget_is_read_in_pieces_with_the_same_scores(any_model, prompts, processor, budget):
+    """No pass is wider than the budget; but the questions themselves are read by the first in any case."""
     plans = [
         Plan("exact", label_set_grammar(processor.tokenizer, LABELS)),
         Plan("exact", candidate_trie(processor.tokenizer, CANDIDATES)),
     ] * 9
+    widths, note = [], lambda module, args, kwargs: widths.append(kwargs["input_ids"].shape[1])
+    base_model(any_model).model.register_forward_pre_hook(note, with_kwargs=True)
     whole, pieces = search(any_model, prompts, range(4), plans), search(any_model, prompts, range(4), plans, budget=budget)
+    everything, first_piece, *others, last = widths
+    questions = max(len(prompts[index]["tree"]) for index in range(4))
+    assert first_piece == max(budget, questions) < everything and set(others) == {budget} and last <= budget
     for first, second in zip(whole, pieces):
         assert scores(second) == pytest.approx(scores(first), abs=2e-5)
     free = decode(any_model, prompts, range(4), Plan("free"))
@@ -189,6 +199,18 @@ def test_confidence_and_valid_mass_are_those_of_brute_force(closed, processor, l
         assert dict(answer.probabilities()) == pytest.approx({text: exp(value) / mass for text, value in naive.items()}, abs=1e-4)
         assert answer.valid_mass == pytest.approx(mass, rel=1e-4)
         assert sum(value for _, value in answer.probabilities()) == pytest.approx(1)
+
+
+def test_probabilities_of_very_unlikely_candidates_are_still_probabilities():
+    """e to the -1,000 is 0 in a float, and 0 has no logarithm: so unlikely are long answers, and what a model never says."""
+    answer = Answer("no", "exact", -1000.0, scored=(("no", -1000.0), ("yes", -1000.0 - log(3))))
+    assert dict(answer.probabilities()) == pytest.approx({"no": 0.75, "yes": 0.25}) and answer.valid_mass == 0.0
+
+
+def test_rounding_makes_no_mass_greater_than_one():
+    scored = (("no", log(0.5) + 1e-12), ("yes", log(0.5)))
+    assert sum(exp(logprob) for _, logprob in scored) > 1
+    assert Answer("no", "exact", scored[0][1], scored=scored).valid_mass == 1.0
 
 
 def test_candidates_and_the_remainder_sum_to_one(prompts, processor):
@@ -281,6 +303,19 @@ def test_an_answer_may_be_longer_than_the_stack_is_deep():
         place.scores = {token: -0.5}
         place = place.child(token)
     assert place.ids == list(range(5000)) and place.logprob == -2500
+
+
+def test_questions_over_the_budget_are_split_in_order_and_each_group_is_filled():
+    """A prefix of 10 tokens and 20 a row: two questions of 5 fill it, and one that doesn't fit at all is asked alone."""
+    lengths = {"a": 5, "b": 5, "c": 5, "d": 4, "e": 1, "f": 30, "g": 5, "h": 5, "i": 1}
+    rows = [{"id": name} for name in lengths]
+    data = SimpleNamespace(groups=[rows[:4], rows[4:]], shared=True, prefix_length=lambda row: 10)
+    data.encoded = {name: ([0] * length, []) for name, length in lengths.items()}
+    split_long_trees(data, 20)
+    assert ["".join(row["id"] for row in group) for group in data.groups] == ["ab", "cd", "e", "f", "gh", "i"]
+    data.shared = False  # rows stay plain
+    split_long_trees(data, 20)
+    assert ["".join(row["id"] for row in group) for group in data.groups] == list("abcdefghi")
 
 
 # --- step by step
