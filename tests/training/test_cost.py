@@ -122,6 +122,16 @@ def test_every_byte_that_a_towers_block_keeps_is_predicted(processor, batch, fam
         assert told - features == pytest.approx(saved, rel=0.05), "all but the features, which the model's inputs hold"
 
 
+@pytest.mark.parametrize(("family", "width"), [("qwen2_vl", "mlp_ratio"), ("qwen2_5_vl", "intermediate_size")])
+def test_a_frozen_tower_with_a_wide_mlp_takes_no_more_than_is_said_and_not_much_less(processor, batch, monkeypatch, family, width):
+    """Of Qwen2-VL-7B's tower the MLP is what takes the most; of the tiny ones here it would be attention."""
+    monkeypatch.setitem(FAMILIES[family][1], width, {"mlp_ratio": 16, "intermediate_size": 512}[width])
+    model = ready(processor, family=family)
+    _, transient = tower_bytes(model_shape(model).tower, MicroBatch.of(batch).patches, Precision("fp32"))
+    measured = allocated_peak(image_features, base_model(model).model, batch)
+    assert measured <= transient <= 1.35 * measured
+
+
 @pytest.mark.parametrize("targets", [["o_proj"], ["gate_proj", "down_proj"], ["down_proj"], ["q_proj", "k_proj", "v_proj"]])
 def test_the_first_layer_needs_no_gradient_below_its_lowest_lora(processor, batch, targets):
     model = ready(processor, lora=LoraConfig(dropout=0.0, target_modules=targets))
