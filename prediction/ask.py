@@ -15,6 +15,7 @@ from data.matching import normalize_answer
 from dataset import VQADataset, say_what_is_thinned
 from files import UserError, quoted, short
 from prediction.decode import answer_questions
+from prediction.run import DECIMALS
 from prediction.setup import image_file
 
 BAR, SHOWN = 30, 10
@@ -61,7 +62,7 @@ def describe(answer, row, min_confidence=None):
     lines = [f"{text:<{width}}  {value:6.1%}  {'█' * round(BAR * value)}".rstrip() for text, value in found[:SHOWN]]
     if len(found) > SHOWN:
         lines.append(f"{len(found) - SHOWN} more: {sum(value for _, value in found[SHOWN:]):.1%}")
-    if min_confidence is not None and found[0][1] < min_confidence:
+    if min_confidence is not None and round(found[0][1], DECIMALS) < min_confidence:  # as in a file of predictions
         lines.append(f"abstained: less sure than predict.min_confidence={min_confidence}")
     return "\n".join([*lines, f"unconstrained, the model says one of them with probability {answer.valid_mass:.1%}"])
 

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import random
+import re
 import shlex
 import shutil
 import sys
@@ -191,6 +192,35 @@ def test_a_thousand_kills_all_end_in_the_identical_file(tmp_path, monkeypatch):
         assert run() == expected and left_over(tmp_path) == []
         resumed += len(run.computed) < 4
     assert resumed > 300, "most of the work must have survived"
+
+
+def test_a_batch_that_was_appended_outlives_a_power_cut(tmp_path, monkeypatch):
+    """What the kernel has outlives a kill, but of a power cut what fsync has put on the disk, and that is the batch as a whole."""
+    stream, fsync, on_disk = stream_of(Run(tmp_path, monkeypatch)), os.fsync, {}
+
+    def put_on_disk(handle):
+        fsync(handle)
+        on_disk[os.fstat(handle).st_ino] = os.fstat(handle).st_size
+
+    monkeypatch.setattr(os, "fsync", put_on_disk)
+    stream.start()
+    for batch in (["0", "1"], ["2"]):
+        stream.append([{"id": row_id} for row_id in batch])
+        assert on_disk.get(stream.part.stat().st_ino) == stream.part.stat().st_size
+    assert list(stream.finished()) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 30 + b"\n", b'{"id": "1", "pr\n', b"\xff\xfe\n"], ids=["zeros", "torn", "no text"])
+def test_what_follows_a_line_that_is_no_row_is_cut_off(tmp_path, monkeypatch, damage):
+    """A power cut leaves a file's length and zeros, or parts of another, and a newline may be among them."""
+    stream = stream_of(Run(tmp_path, monkeypatch))
+    stream.start()
+    stream.lock.release()
+    first, last = b'{"id": "0"}\n', b'{"id": "2"}\n'
+    stream.part.write_bytes(first + damage + last)
+    again = stream_of(SimpleNamespace(out=stream.out))
+    again.start()
+    assert again.part.read_bytes() == first and list(again.finished()) == ["0"]
 
 
 def test_finished_batches_are_not_computed_again(tmp_path, monkeypatch):
@@ -621,7 +651,7 @@ def test_all_that_decides_predictions_is_among_the_facts(tmp_path, monkeypatch, 
     settings = {"model_name": str(model)}
     before = None
 
-    def changed(limit=4, **update):
+    def changed(limit=4, space=space, **update):
         nonlocal before
         now = run_facts(cfg.model_copy(update={**settings, **update}), args, adapter, space, limit, SimpleNamespace())
         names = sorted(streaming.differences(before, now)) if before else []
@@ -630,6 +660,7 @@ def test_all_that_decides_predictions_is_among_the_facts(tmp_path, monkeypatch, 
 
     assert changed() == [] and changed() == []
     assert changed(limit=5) == ["arguments max_new_tokens"]
+    assert changed(space=answer_space.mine([*rows, *rows])) == ["answer space"], "of an untuned model it comes from the training rows"
     assert changed(data=cfg.data.model_copy(update={"max_listed": 3})) == ["config data.max_listed"]
     assert changed(train=cfg.train.model_copy(update={"bf16": not cfg.train.bf16})) == ["config train.bf16"]
     args.limit = 3
@@ -668,11 +699,18 @@ def test_all_that_decides_predictions_is_among_the_facts(tmp_path, monkeypatch, 
 
 
 def test_questions_over_the_token_budget_are_split_with_the_same_answers(closed, monkeypatch):
-    cfg, rows = closed
-    found = []
+    (cfg, _), predict, groups, found = closed, run.predict, [], []
+
+    def noting_groups(model, dataset, *rest):
+        groups.append([(len(rows), dataset.count_tokens(rows)) for rows in dataset.groups])
+        predict(model, dataset, *rest)
+
+    monkeypatch.setattr(run, "predict", noting_groups)
     for budget in (4096, 90):
         main(cfg, monkeypatch, f"predict.tokens_per_row={budget}", "--overwrite")
         found.append([row for _, row in read_jsonl(cfg.output_dir / "predictions_val_none.jsonl")])
+    assert [[questions for questions, _ in some] for some in groups] == [[3, 4, 2], [2, 1, 3, 1, 2]]
+    assert all(tokens <= 90 for _, tokens in groups[1])
     for whole, split in zip(*found, strict=True):
         assert whole["pred"] == split["pred"] and whole["logprob"] == pytest.approx(split["logprob"], abs=1e-4)
 
@@ -738,17 +776,32 @@ def test_candidates_and_more_questions_from_the_terminal(closed, monkeypatch, ca
         with pytest.raises(UserError, match="--image .*gone.png: there is no such file"):
             main(cfg, monkeypatch, "--image", image.replace("0.png", "gone.png"), "--question", "Is it?")
     main(cfg, monkeypatch, "--image", image, "--interactive")
-    output = capsys.readouterr().out
-    assert "answered freely" in output and "/image /no/such.png: there is no such file" in output and "/what: no such command" in output
-    bars = [line.split()[0] for line in output.splitlines() if "%" in line and line.startswith(("snare", "forceps"))]
-    assert output.count("valid answers: those of yes_no in data/schema.py") == 1
-    assert sorted(bars[:2]) == ["forceps", "snare"] and "unconstrained, the model says one of them" in output
+    lines = capsys.readouterr().out.splitlines()
+    said = lines[next(number for number, line in enumerate(lines) if line.startswith("type a question; ")) + 1 :]
+    bars = lambda names: [rf"({names}) +\d+\.\d%(  █+)?"] * 2 + ["unconstrained, the model says one of them with probability .*"]
+    expected = [r".+  \(the model says just this with probability \d.*", "answered freely: open_ended, no valid answers are known; .*"]
+    expected += [*bars("snare|forceps"), "error: /image /no/such.png: there is no such file, .*", "error: /what: no such command; .*"]
+    expected += [*bars("snare|forceps"), *bars("yes|no"), "valid answers: those of yes_no in data/schema.py; training answers to .*"]
+    assert len(said) == len(expected) and all(map(re.fullmatch, expected, said)), said
+    shares = [float(re.search(r"([\d.]+)%", said[place])[1]) for place in (2, 3, 7, 8, 10, 11)]
+    assert all(first >= second and first + second == pytest.approx(100, abs=0.2) for first, second in zip(shares[::2], shares[1::2]))
 
 
 def test_bars_are_as_long_as_probabilities():
-    lines = describe(SURE, {"question_type": "yes_no"}, 0.9).splitlines()
-    assert lines[0] == "no    75.0%  " + "█" * 22 and lines[1] == "yes   25.0%  " + "█" * 8
-    assert lines[2] == "abstained: less sure than predict.min_confidence=0.9" and lines[3].endswith("with probability 80.0%")
+    bars = ["no    75.0%  " + "█" * 22, "yes   25.0%  " + "█" * 8]
+    mass, unsure = "unconstrained, the model says one of them with probability 80.0%", "abstained: less sure than predict.min_confidence"
+    for least, lines in ((None, [*bars, mass]), (0.75, [*bars, mass]), (0.76, [*bars, f"{unsure}=0.76", mass])):
+        assert describe(SURE, {"question_type": "yes_no"}, least).splitlines() == lines
+
+
+def test_of_many_candidates_the_likeliest_have_bars_and_the_others_a_sum():
+    """Ten of twelve, by one width; a share under 1/60 has no bar."""
+    shares = [0.5, 0.2, *[0.04] * 7, 0.01, 0.006, 0.004]
+    names = ["polyp", "ulcer", *"abcdefghij"]
+    answer = Answer("polyp", "exact", log(0.5), scored=tuple(zip(names, map(log, shares))))
+    found = describe(answer, {"question_type": "mcq"}).splitlines()
+    assert found[:3] == ["polyp   50.0%  " + "█" * 15, "ulcer   20.0%  " + "█" * 6, "a        4.0%  █"]
+    assert found[9:11] == ["h        1.0%", "2 more: 1.0%"] and found[11].startswith("unconstrained") and len(found) == 12
 
 
 def test_a_known_question_has_the_mined_candidates(closed):
