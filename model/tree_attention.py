@@ -84,7 +84,6 @@ def dense_mask(layout, rows):
         for end, token in enumerate(prefix[:length].tolist(), start=1):
             seen[token] = False
             seen[token, prefix[:end]] = True
-    seen[layout["place"] < 0] = False
     return torch.stack([block.chunk(rows, 1)[row] for row, block in enumerate(seen.chunk(rows))])
 
 
