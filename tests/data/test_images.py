@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -84,11 +85,17 @@ def test_names_that_lead_out_of_the_root_are_refused(folder, name):
 
 def test_unchanged_files_are_not_decoded_again_and_changed_ones_are(folder, monkeypatch):
     check(folder, "good.jpg")
-    monkeypatch.setattr(images, "check_image", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr(images, "check_image", lambda *_: pytest.fail("decoded again"))
     assert check(folder, "good.jpg") == {"good.jpg": (300, 200)}
     monkeypatch.undo()
     Image.new("RGB", (64, 64)).save(folder / "good.jpg")
     assert check(folder, "good.jpg") == {"good.jpg": (64, 64)}
+    for second, size in ((1, (40, 80)), (2, (80, 40)), (2, (80, 80))):  # as many bytes at another time, more at the same time
+        Image.new("RGB", size).save(folder / "same.bmp")
+        os.utime(folder / "same.bmp", (second, second))
+        assert check(folder, "same.bmp") == {"same.bmp": size}
+    (folder / "cache.json").unlink()
+    check(folder, "good.jpg")
     known = json.loads((folder / "cache.json").read_text())
     ((path, stamp),) = known.items()
     (folder / "cache.json").write_text(json.dumps({path: stamp.replace("64x64", "9x9").rpartition(" ")[0]}))
