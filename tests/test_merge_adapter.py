@@ -187,6 +187,17 @@ def test_a_base_that_was_moved_is_told_by_the_command_or_the_configuration(train
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "c.yaml"]
 
 
+def test_what_is_merged_is_asked_as_the_adapter_was_trained(trained, tmp_path):
+    """Prompt, answer prefix and pixel limits are the adapter's own, whatever a configuration says."""
+    cfg, _, adapter = trained
+    adapter = shutil.copytree(adapter, tmp_path / "adapter")
+    other = load_config(None, ["prompt_style=chat", "answer_prefix=' '", "image.max_pixels=50176", "prompt.question=Frage"])
+    (adapter / "experiment.json").write_text(json_text({**experiment_facts(other, {}), "model_name": "base"}))
+    settings = lambda cfg: (cfg.prompt_style, cfg.answer_prefix, cfg.image, cfg.prompt)
+    assert settings(merge_adapter.as_trained(cfg, adapter)) == settings(other)
+    assert all(was != now for was, now in zip(settings(other), settings(cfg)))
+
+
 def test_the_base_of_an_adapter_is_known_by_its_weights(trained, monkeypatch, tmp_path):
     """Prediction and merging took any model in a folder of the same name, and refused the same one in another."""
     cfg, _, adapter = trained

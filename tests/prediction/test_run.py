@@ -1,4 +1,4 @@
-"""The closing lines of a prediction, and where its answers go.
+"""The closing lines of a prediction, how long its answers may be, and where they go.
 
 python -m pytest tests/prediction/test_run.py -v
 """
@@ -10,7 +10,7 @@ import pytest
 
 from config import load_config
 from files import UserError
-from prediction.run import describe
+from prediction.run import describe, free_limit
 from prediction.setup import adapter_folder, image_file, output_path
 
 
@@ -48,6 +48,16 @@ def test_predictions_are_named_after_split_and_adapter(cfg, tmp_path):
     ]
     with pytest.raises(UserError, match="let the name end in .jsonl"):
         output_path(cfg, "val", own, "answers.txt")
+
+
+def test_free_answers_are_as_long_as_the_adapters_longest_training_answer(cfg, tmp_path):
+    """Where that is asked for; without a training file, which whoever has the adapter need not have."""
+    auto = cfg.model_copy(update={"predict": cfg.predict.model_copy(update={"max_new_tokens": "auto"})})
+    (tmp_path / "experiment.json").write_text('{"longest_answer": 27}')
+    assert free_limit(auto, None, tmp_path) == 27 and free_limit(cfg, None, tmp_path) == 4
+    (tmp_path / "experiment.json").write_text("{}")  # of older code
+    with pytest.raises(UserError, match="does not say what its longest training answer is; set predict.max_new_tokens=N"):
+        free_limit(auto, None, tmp_path)
 
 
 def test_a_missing_adapter_says_how_to_train_one(cfg, monkeypatch):
