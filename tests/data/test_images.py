@@ -94,11 +94,8 @@ def test_unchanged_files_are_not_decoded_again_and_changed_ones_are(folder, monk
         Image.new("RGB", size).save(folder / "same.bmp")
         os.utime(folder / "same.bmp", (second, second))
         assert check(folder, "same.bmp") == {"same.bmp": size}
-    (folder / "cache.json").unlink()
-    check(folder, "good.jpg")
-    known = json.loads((folder / "cache.json").read_text())
-    ((path, stamp),) = known.items()
-    (folder / "cache.json").write_text(json.dumps({path: stamp.replace("64x64", "9x9").rpartition(" ")[0]}))
+    status = (folder / "good.jpg").stat()
+    (folder / "cache.json").write_text(json.dumps({str(folder / "good.jpg"): f"9x9 {status.st_size} {status.st_mtime_ns}"}))
     assert check(folder, "good.jpg") == {"good.jpg": (64, 64)}, "a size kept by the code from before orientations is not believed"
 
 
