@@ -277,7 +277,8 @@ def draw(found, path):
     axes.set_yticks(places, [item["name"] for item in found], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    axes.set_xlabel("right answers, % (95 % interval by image); grey: can't be told from the rung above")
+    axes.set_xlabel("right answers in %, with 95 % interval\ngrey: can't be told from the rung above", fontsize=8)
+    axes.margins(y=0.01)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Software": None})
 
