@@ -5,11 +5,11 @@
     python bench/ablation.py my.yaml train.epochs=2               overrides hold for all rungs
     python bench/ablation.py my.yaml --dry-run                    what would run, and what is there already
 
-Each rung answers the same questions and is compared with the one before it, row by row, 95 % intervals by image (or patient) and over
-seeds, p adjusted by Holm over the steps. Rungs of one training differ in decoding or in scoring alone. Before tolerance, a number is
-right if it is equal. All trainings see the same questions and make the same steps with the same seeds. The ideas that a rung lacks are
-taken out by bench/without.py. Killed and started again, it goes on where it was. Writes output_dir/ablation/: ladder_test.json, .md and
-.png, a run for each training below.
+Each rung answers the same questions and is compared with the one before it, row by row, 95 % intervals by image (or patient), p adjusted
+by Holm over the steps. Rungs of one training differ in decoding or in scoring alone; between trainings intervals are also over seeds.
+Before tolerance, a number is right if it is equal. All trainings see the same questions and make the same steps with the same seeds. The
+ideas that a rung lacks are taken out by bench/without.py. Killed and started again, it goes on where it was. Writes output_dir/ablation/:
+ladder_test.json, .md and .png, a run for each training below.
 """
 
 import argparse
@@ -226,19 +226,26 @@ class Judge:
         return answer_as_the_prior(cfg, self.rows(path), "predicted", self.conventions)[0]
 
 
+def as_one(runs):
+    """Judged rows of several seeds as those of one run, `correct` being the share of seeds that have a row right."""
+    right = np.mean([[row["correct"] for row in run] for run in runs], axis=0)
+    return [{**row, "correct": float(share)} for row, share in zip(runs[0], right)]
+
+
 def climb(rungs):
     """[{name, accuracy, interval, seeds, types, step}] of (Rung, [judged rows of each seed]); step: `compare` with the rung before it."""
-    found, before = [], None
+    found, before, trained = [], None, None
     for rung, runs in rungs:
-        comparison = compare(before or runs, runs)
+        same = before and rung.training == trained  # the same adapters: how these differ by seed is no part of the step
+        comparison = compare([as_one(before)], [as_one(runs)]) if same else compare(before or runs, runs)
         overall = comparison["overall"]
-        share, clusters = np.mean([[row["correct"] for row in run] for run in runs], axis=0), [row["cluster"] for row in runs[0]]
+        share, clusters = [row["correct"] for row in as_one(runs)], [row["cluster"] for row in runs[0]]
         item = {"name": rung.name, "accuracy": overall["b"], "per_seed": [float(np.mean([row["correct"] for row in run])) for run in runs]}
         item["interval"] = accuracy_interval(cluster_sums(clusters, np.ones(len(share)), share))[:2]
         item["types"] = {name: one["b"] for name, one in comparison["per_type"].items()}
         item["step"] = {key: overall[key] for key in ("difference", "interval", "p", "count", "clusters")} if before else None
         found.append(item)
-        before = runs
+        before, trained = runs, rung.training
     steps = [item["step"] for item in found[1:]]
     for step, adjusted in zip(steps, holm([step["p"] for step in steps])):
         step["p_holm"] = adjusted

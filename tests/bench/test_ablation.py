@@ -12,6 +12,7 @@ import templates
 from bench import ablation, without
 from bench.ablation import RUNGS, TRAININGS, Judge, Rung, climb, table
 from data import answer_space
+from evaluation.compare import compare
 from evaluation.intervals import holm
 from files import UserError, write_jsonl
 
@@ -107,6 +108,15 @@ def test_rungs_are_compared_with_the_one_before_seed_by_seed():
     assert first.splitlines()[2] == "| none | 25.00% |  |  |  |  |"
     assert first.splitlines()[4].startswith("| tuned | 87.50% | 100.00, 75.00 | +37.50 | ")
     assert by_type.splitlines()[4] == "| tuned | 100.00% | 75.00% |"
+
+
+def test_seeds_are_no_noise_between_rungs_of_the_same_adapters():
+    seeds = [rows_right(1, 1, 1, 1, 0, 0), rows_right(1, 1, 0, 0, 0, 0)]
+    better = [rows_right(1, 1, 1, 1, 1, 0), rows_right(1, 1, 0, 0, 1, 0)]
+    own, other = (climb([(Rung("a", "mined"), seeds), (Rung("b", name), better)])[1]["step"] for name in ("mined", "label_sets"))
+    assert own["difference"] == other["difference"] == pytest.approx(1 / 6)
+    assert own == {**own, "interval": compare([seeds[1]], [better[1]])["overall"]["interval"]}
+    assert other["interval"] == compare(seeds, better)["overall"]["interval"] and other["interval"][0] < own["interval"][0]
 
 
 def test_each_bar_is_its_rungs_accuracy_and_grey_where_nothing_is_told(tmp_path, monkeypatch):
