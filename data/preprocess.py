@@ -144,7 +144,6 @@ def enrich_split(cfg, split, space=None):
     inputs |= {"stages": cfg.data.stages} if use_stages(cfg.data) else {}
     made = read_cache(sidecar)
     if not dst.is_file() or made.get("inputs") != inputs or made.get("sha256") != sha256(dst):  # of another make, or damaged since
-        sidecar.unlink(missing_ok=True)  # killed in between, the old one would vouch for the new rows
         counts = enrich_jsonl(src, dst, space=space, settings=cfg.data, training=split == "train")
         save_run_info(sidecar, cfg, inputs=inputs, sha256=sha256(dst), **counts)
         print(describe(split, counts))

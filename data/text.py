@@ -35,7 +35,7 @@ def clean(text):
     `５－１０ｍｍ` is `5-10mm`, `ﬁnding` `finding`; superscripts, fractions and circled numbers stay (Unicode's NFKC without these).
     """
     if not text.isascii():
-        text = unicodedata.normalize("NFC", "".join(map(_folded, unicodedata.normalize("NFC", text)))).translate(DASHES)
+        text = "".join(map(_folded, unicodedata.normalize("NFC", text))).translate(DASHES)
     text = text.lower()
     if not text.isprintable():
         text = "".join(

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from itertools import chain
 
 import pytest
 import torch
@@ -246,7 +247,10 @@ def batch_and_groups(data):
 @pytest.mark.parametrize("style", ["plain", "chat"])
 def test_check_passes_on_the_real_thing(experiment, processor, style):
     cfg = experiment[0].model_copy(update={"prompt_style": style})
-    check_supervision(*batch_and_groups(load_dataset(experiment[1], processor, cfg)), processor, cfg)
+    batch, groups = batch_and_groups(load_dataset(experiment[1], processor, cfg))
+    check_supervision(batch, groups, processor, cfg)
+    supervised = processor.tokenizer.decode(batch["labels"][batch["labels"] != IGNORE_INDEX])
+    assert supervised == "".join(row["answer"] + processor.tokenizer.eos_token for row in chain(*groups))
 
 
 def nothing_supervised(monkeypatch):

@@ -738,6 +738,9 @@ def test_seeds_must_be_of_one_configuration_and_about_the_same_rows(folder, eval
     other = seed_file(folder, 1, PREDICTIONS, train={"seed": 1, "lr": 2e-4})
     code, out, err = evaluate("--predictions", first, other)
     assert (code, out) == (1, "") and "these files differ in train.lr; use --compare" in err
+    write_sidecar(folder, "predictions_seed1", config={"output_dir": "out1", "train": {"seed": 1, "lr": 1e-4}}, adapter="outputs/adapter")
+    code, out, err = evaluate("--predictions", first, other)
+    assert (code, out) == (1, "") and "these files differ in adapter (none or some); use --compare" in err
     fewer = seed_file(folder, 2, changed(PREDICTIONS[:3], 0, gt="no"))
     write_sidecar(folder, "predictions_seed2", ids=["0", "1", "2"], config=None)
     code, out, err = evaluate("--predictions", first, fewer)

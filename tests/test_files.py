@@ -96,6 +96,21 @@ def test_new_files_have_the_usual_permissions(tmp_path):
     assert modes[0] == modes[1]
 
 
+def test_the_bytes_are_on_the_disk_before_they_have_the_name(tmp_path, monkeypatch):
+    """Or a power cut leaves an empty file where a whole one was."""
+    path, fsync, synced = tmp_path / "results.json", os.fsync, []
+
+    def watched(handle):
+        synced.append((os.fstat(handle).st_size, path.read_text()))
+        fsync(handle)
+
+    path.write_text("old")
+    monkeypatch.setattr(os, "fsync", watched)
+    with atomic_open(path) as file:
+        file.write("a new one")
+    assert synced == [(len("a new one"), "old")] and path.read_text() == "a new one"
+
+
 KILLED = """
 import os, signal, sys
 from files import write_jsonl

@@ -18,7 +18,7 @@ SCRIPTS = {"train_exp1", "predict_exp1", "eval_exp1", "sanity_overfit", "merge_a
 SHARED = {"templates", "dataset", "constraints"}
 STAGES = {"training", "prediction", "evaluation"}
 # Arrows run down: a module may import those of lower storeys, and of its own folder.
-STOREYS = [{"files"}, {"config"}, {"data", "model"}, SHARED, STAGES, {*SCRIPTS, "tools", "bench", "docs"}]
+STOREYS = [{"files"}, {"config"}, {"data", "model"}, SHARED, STAGES, {*SCRIPTS, "tools"}, {"bench", "docs"}]
 PRETRAINING = "data.demo.pretrain"  # makes the tiny model, and may look where it likes
 # Imported inside functions: slow or optional packages. (A script's `main` imports what it needs after its checks.)
 LATE = {

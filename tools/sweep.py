@@ -53,7 +53,7 @@ REFUSED = {
 
 class Run(NamedTuple):
     """A training and its predictions. setting: ("train.lr=1e-4", …), what is varied. trained, predicted: configurations of the scripts.
-    split: what is predicted, None for nothing."""
+    split: what is predicted, None for nothing. through: what Python runs the scripts by, and its arguments; () for themselves."""
 
     name: str
     setting: tuple
@@ -62,6 +62,7 @@ class Run(NamedTuple):
     trained: Config
     predicted: Config
     split: str | None = "val"
+    through: tuple = ()
 
     @property
     def folder(self):
@@ -193,7 +194,7 @@ def state_of(run):
         return State(training=training)
     if run.split is None:
         return State(done=(run.folder / "adapter").is_dir())
-    prediction = other_predictions(run)
+    prediction = other_predictions(run.predicted, run.split, run.folder / "adapter", run.predictions)
     return State(done=prediction == [], prediction=prediction or [])
 
 
@@ -206,13 +207,13 @@ def other_training(run, record):
     return sorted([*other_settings(record, cfg), *differences({**now, **record.get("made_from", {})}, now)])
 
 
-def other_predictions(run):
-    """Names of what decides finished predictions and is another now; None where there are none, or no adapter."""
-    out, adapter = run.predictions, run.folder / "adapter"
-    if not (out.is_file() and out.with_suffix(".meta.json").is_file() and adapter.is_dir()):
+def other_predictions(cfg, split, adapter, out):
+    """Names of what decides the finished predictions `out` and is another now; None where there are none, or no adapter. adapter: folder,
+    None for the untuned model."""
+    if not (out.is_file() and out.with_suffix(".meta.json").is_file() and (adapter is None or adapter.is_dir())):
         return None
     facts = read_json(out.with_suffix(".meta.json"))
-    now = {**facts_of_files(run.predicted, run.split, adapter), "arguments": {"--limit": None}}
+    now = {**facts_of_files(cfg, split, adapter), "arguments": {"--limit": None}}
     was = {"arguments": {"--limit": facts.get("limit")}, **{key: facts.get("made_from", {}).get(key) for key in now if key != "arguments"}}
     names = sorted(name.removeprefix("config ") for name in differences(was, now))
     return names or [f"contents of {out.name}"] * bool(damage_since(out))
@@ -238,15 +239,21 @@ def make(run, state, lock):
         if script == "train_exp1.py":
             flags = ["--overwrite"] if state.training else ["--resume_from_checkpoint"]
         else:
-            flags = ["--overwrite"] if (state.training or state.prediction) and other_predictions(run) else []
+            others = other_predictions(cfg, run.split, run.folder / "adapter", run.predictions)
+            flags = ["--overwrite"] if (state.training or state.prediction) and others else []
             flags += ["--split", run.split] if run.split != "val" else []
-        command = [sys.executable, str(ROOT / script), "--config", str(cfg.config_path), *cfg.overrides, *flags]
+        command = [sys.executable, *run.through, str(ROOT / script), "--config", str(cfg.config_path), *cfg.overrides, *flags]
         with open(log, "a", encoding="utf-8") as output:
             code = run_child(command, stdout=output, stderr=output, pass_fds=[lock.fileno()])
         if code:
-            lines = log.read_text(encoding="utf-8").splitlines()
-            last = next((line for line in reversed(lines) if line.strip()), "").removeprefix("error: ")
-            return f"{script} ended with exit code {code}: {printable(last)} (all of it: {near(log)})"
+            return failure(script, code, log)
+
+
+def failure(script, code, log):
+    """Why a script failed: the last line that it wrote to its log."""
+    lines = log.read_text(encoding="utf-8").splitlines()
+    last = next((line for line in reversed(lines) if line.strip()), "").removeprefix("error: ")
+    return f"{script} ended with exit code {code}: {printable(last)} (all of it: {near(log)})"
 
 
 def make_all(runs, folder, overwrite=False):

@@ -268,6 +268,11 @@ def test_counts_go_to_the_configured_margin_and_gaps_are_filled():
     assert enriched("How many?", {"0": 99, "5000": 2})["answer_candidates"] == ["0", "5000"], "no range of thousands"
 
 
+def test_a_largest_count_seen_once_makes_larger_ones_likely_and_a_smaller_one_does_not():
+    assert enriched("How many?", {"0": 50, "6": 1})["answer_candidates"] is None
+    assert enriched("How many?", {"0": 50, "2": 1, "6": 2})["answer_candidates"] == [str(number) for number in range(12)]
+
+
 def test_count_lists_are_pairs_of_numbers_and_not_label_lists():
     found = enriched("How many polyps and instruments?", {"2; 1": 20, "1; 2": 20})
     assert (found["answer_candidates"], found["multi_label"]) == (["1; 2", "2; 1"], False)
@@ -278,6 +283,12 @@ def test_sentences_with_semicolons_are_no_label_lists():
     space = mine(rows_of("What is seen?", prose))
     found = ask(space, "What is seen?", "it is large and red indeed; a polyp is there")
     assert not found["multi_label"] and found["answer"] == "it is large and red indeed; a polyp is there"
+
+
+@pytest.mark.parametrize("lists, multi_label", [(20, False), (21, True)])
+def test_most_of_the_lists_have_to_be_of_labels(lists, multi_label):
+    prose = "there is a rather large polyp here; it has been removed already"
+    assert enriched("What is seen?", {"red; pink": lists, prose: 20})["multi_label"] is multi_label
 
 
 def test_few_rows_constrain_only_by_a_rule_that_they_bear_out():

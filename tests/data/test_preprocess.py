@@ -457,6 +457,33 @@ def test_what_enrichment_wrote_is_written_anew_where_it_is_damaged(cfg, name, da
     assert ensure_enriched(cfg, "train") == rows and before in (None, path.read_bytes())
 
 
+def test_rows_that_were_written_without_their_record_are_written_anew(cfg, tmp_path, monkeypatch):
+    """Killed in between, and then the source is what it was: the record of before holds, and not for the rows."""
+    rows, source = ensure_enriched(cfg, "val"), (tmp_path / "val.jsonl").read_bytes()
+    write_jsonl(tmp_path / "val.jsonl", [row(), row()])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(preprocess, "save_run_info", interrupt)
+        ensure_enriched(cfg, "val")
+    (tmp_path / "val.jsonl").write_bytes(source)
+    assert len(read(enriched_path(cfg, "val"))) == 2 and ensure_enriched(cfg, "val") == rows
+
+
+def test_a_space_that_was_written_without_its_record_is_mined_anew(cfg, monkeypatch):
+    """By edited rules, which are then what they were: the record of before would vouch for the edit's space."""
+    training_space(cfg)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(preprocess, "rules_hash", lambda: "edited")
+        patch.setattr(preprocess, "write_json", interrupt)
+        training_space(cfg)
+    said = []
+    training_space(cfg, said.append)
+    assert said[0].startswith("answer space of 2 training rows"), "it is said where it is mined"
+
+
+def interrupt(*arguments, **facts):
+    raise KeyboardInterrupt
+
+
 def test_a_failed_enrichment_leaves_the_earlier_one_and_is_tried_again(cfg, tmp_path):
     ensure_enriched(cfg, "val")
     before = sha256(enriched_path(cfg, "val"))

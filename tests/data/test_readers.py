@@ -813,6 +813,8 @@ BROKEN = {
                      f"{VQLA}:1: the box is '1, 2, 3', not 4 numbers; correct or delete the line"),
     "box inside out": ("endovis-vqla", {VQLA: [f"{ORGAN}|kidney|1, 2, 3, 4", f"{ORGAN}|kidney|9, 2, 3, 4"]},
                        f"{VQLA}:2: the box 9, 2, 3, 4 ends before it starts; correct or delete the line"),
+    "box upside down": ("endovis-vqla", {VQLA: [f"{ORGAN}|kidney|1, 9, 3, 4"]},
+                        f"{VQLA}:1: the box 1, 9, 3, 4 ends before it starts; correct or delete the line"),
     "four fields": ("ssg-vqa", {"qa_txt/VID01/1.txt": [*SSG_LINES, "q|a|zero_hop.json|count"]},
                     f"qa_txt/VID01/1.txt:6: has 4 fields, not {SSG_SHAPES}; correct or delete the line"),
     "no captions": ("ssg-vqa", {"qa_txt/VID01/1.txt": SSG_LINES[4:]},

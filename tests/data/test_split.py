@@ -114,6 +114,8 @@ def test_stratified_assignment_never_changes():
     assert [name for name in groups if splits[name] == "val"] == ["VID01", "VID15", "VID28", "VID38"]
     test = sorted(name for name, split in stratified(groups, seed=1).items() if split == "test")
     assert test == ["VID03", "VID06", "VID17", "VID29"]
+    halves = stratified({f"VID{n:02}": Counter(a=1) for n in range(1, 7)}, val=0, test=0.5)  # every other one is as near on either side
+    assert [name for name, split in halves.items() if split == "test"] == ["VID02", "VID04", "VID06"]
 
 
 @pytest.mark.parametrize("seed", range(5))

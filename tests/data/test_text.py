@@ -23,6 +23,7 @@ FOLDED = [
     ("ﬁnding", "finding"),
     ("5\u00a0mm", "5 mm"),
     ("e\u0301", "é"),
+    ("\u017f\u0307", "\u1e9b"),  # a letter and its mark, before a long s is folded
     ("10⁵", "10⁵"),  # not 105
     ("½", "½"),  # not 1 and 2
     ("②", "②"),

@@ -7,6 +7,7 @@ import random
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from evaluation import compare as comparing
 from evaluation.compare import changed_rows, comparison_table, conclusion, over_seeds, seed_variance, seeds_table
@@ -36,8 +37,8 @@ def test_compare_by_hand_where_rows_are_independent():
     item = comparison["per_type"]["yes_no"]
     assert (item["count"], item["a"], item["b"], item["only_a"], item["only_b"]) == (10, 0.4, 0.8, 0, 4)
     assert item["difference"] == pytest.approx(0.4)
-    sums = np.array([[1, 0]] * 6 + [[1, 1]] * 4)
-    assert (item["p"], item["test"]) == paired_test(sums) and item["interval"] == difference_interval(sums)
+    assert item["interval"] == difference_interval(np.array([[1, 0]] * 6 + [[1, 1]] * 4)), "whose ends have tests of their own"
+    assert item["p"] == pytest.approx(2 * student.sf(2, 6)), "McNemar's 4 / √4, with one and a half degrees of freedom for each change"
     assert item["p_holm"] == 2 * item["p"] and comparison["per_type"]["mcq"]["p_holm"] == comparison["per_type"]["mcq"]["p"]
     assert comparison["unit"] == "images" and list(comparison["per_type"]) == ["yes_no", "mcq"]
 
@@ -48,7 +49,9 @@ def test_compare_by_hand_where_images_have_several_rows():
     item = compare(a, b)["overall"]
     sums = np.array([[3, 2], [3, 0], [3, 2]])
     assert item["clusters"] == 3 and item["difference"] == pytest.approx(4 / 9)
-    assert item["interval"] == difference_interval(sums) and (item["p"], item["test"]) == paired_test(sums)
+    assert item["interval"] == difference_interval(sums)
+    # each image one vote, which changes by 4/9: 4/9 / √(4/9 / 3) = 2 / √3, with one and a half degrees of freedom for each of two
+    assert item["p"] == pytest.approx(2 * student.sf(2 / 3**0.5, 3)) and item["test"] == "score test by cluster"
 
 
 def test_the_sentence_of_a_clear_difference():
@@ -75,6 +78,23 @@ def test_the_sentence_claims_nothing_where_there_is_nothing():
     assert (
         by_type == "(Holm-adjusted over 2 types, alpha = 0.05) the accuracy was higher on mcq (+50.00), and not distinguishable on yes_no."
     )
+
+
+def test_a_type_is_told_apart_only_where_it_still_is_among_all_of_them():
+    """Six of 20 gained: p = 0.037, and 0.074 by Holm beside a type without a difference."""
+    a = judged("-" * 20) + judged("+-" * 10, range(20, 40), qtype="yes_no", first_id=20)
+    b = judged("+" * 6 + "-" * 14) + judged("+-" * 10, range(20, 40), qtype="yes_no", first_id=20)
+    comparison = compare(a, b)
+    item = comparison["per_type"]["mcq"]
+    assert (item["p"], item["p_holm"]) == (pytest.approx(0.0368, abs=1e-4), 2 * item["p"])
+    assert conclusion(comparison, "A", "B").endswith("the accuracy was not distinguishable on yes_no and mcq.")
+    assert comparison_table(comparison).splitlines()[3].endswith(" 0.074")
+
+
+@pytest.mark.parametrize("gained, p, told", [(5, "0.058", False), (6, "0.037", True)])
+def test_the_sentence_is_sure_from_p_of_0_05_on(gained, p, told):
+    sentence = conclusion(compare(judged("-" * 60), judged("+" * gained + "-" * (60 - gained))), "A", "B")
+    assert f"p = {p})" in sentence and ("which these rows cannot tell from no difference" not in sentence) is told
 
 
 def test_the_table_fits_its_columns():

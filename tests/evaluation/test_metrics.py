@@ -161,6 +161,13 @@ def test_label_lists_by_hand():
     assert not compared(row("color", "pink", "red"))[0].listed and items[1].listed, "listed is a matter of the question"
 
 
+def test_an_option_with_a_semicolon_is_one_choice_and_no_list_of_labels():
+    options = ["pink; red", "white"]
+    item = row("mcq", "pink; red", "white", options=options)
+    assert "label_lists" not in group_scores(compared(item, item))
+    assert "label_lists" in group_scores(compared(row("mcq", "pink; red", "white")))
+
+
 def test_confusion_matrix_by_hand():
     items = compared(row("mcq", "a", "A."), row("mcq", "a", "b"), row("mcq", "b", ""), row("mcq", "b", "zebra"), row("mcq", "c", "c"))
     assert confusion(items) == {
@@ -198,13 +205,13 @@ def test_lists_with_another_separator_are_read_as_their_question_has_them():
 
 
 def test_calibration_by_hand():
-    rows = [("yes", 0.9), ("yes", 0.95), ("no", 0.95), ("no", 0.3), ("yes", 0.0), ("no", 1.0)]
+    rows = [("yes", 0.9), ("yes", 0.95), ("no", 0.95), ("no", 0.2), ("yes", 0.0), ("no", 1.0)]
     scores = calibration(compared(*(row("yes_no", "yes", pred, confidence=share) for pred, share in rows)))
-    # bins: 0.0 right | 0.3 wrong | 0.9 right (13/15 to 14/15) | 0.95, 0.95, 1.0: one right of three
-    gaps = abs(1 - 0.0) + abs(0 - 0.3) + abs(1 - 0.9) + abs(1 - (0.95 + 0.95 + 1.0))
+    # bins: 0.0 right | 0.2 wrong (3/15 ends its bin) | 0.9 right (13/15 to 14/15) | 0.95, 0.95, 1.0: one right of three
+    gaps = abs(1 - 0.0) + abs(0 - 0.2) + abs(1 - 0.9) + abs(1 - (0.95 + 0.95 + 1.0))
     assert scores["ece"] == pytest.approx(gaps / 6)
-    assert scores["brier"] == pytest.approx((0.1**2 + 0.05**2 + 0.95**2 + 0.3**2 + 1 + 1) / 6)
-    assert [item["count"] for item in scores["bins"]] == [1, 0, 0, 0, 1, *[0] * 8, 1, 3]
+    assert scores["brier"] == pytest.approx((0.1**2 + 0.05**2 + 0.95**2 + 0.2**2 + 1 + 1) / 6)
+    assert [item["count"] for item in scores["bins"]] == [1, 0, 1, 0, 0, *[0] * 8, 1, 3]
     assert scores["curve"] == [
         [pytest.approx(c), pytest.approx(a)] for c, a in [(1 / 6, 0), (3 / 6, 1 / 3), (4 / 6, 2 / 4), (5 / 6, 2 / 5), (1, 3 / 6)]
     ]
@@ -271,6 +278,13 @@ def test_measure_by_hand():
     assert yes_no["interval"] == wilson(2, 3) and details["per_type"]["color"]["interval"] == wilson(2, 2)
     assert details["macro"]["accuracy"] == pytest.approx((2 / 3 + 1) / 2) and details["macro"]["balanced_accuracy"] == pytest.approx(0.875)
     assert details["overall"]["clusters"] == 3 and details["questions_left_out"] == 0
+
+
+@pytest.mark.parametrize("count, drawn", [(19, False), (20, True)])
+def test_a_question_of_20_rows_has_a_matrix_of_its_own(count, drawn):
+    rows = [row("mcq", "ab"[place % 2], "a", id=str(place), image=f"{place}.png") for place in range(count)]
+    (question,) = measured(rows)["per_question"]
+    assert question["count"] == count and ("confusion" in question) is drawn
 
 
 @property_test

@@ -1,0 +1,156 @@
+"""The ladder: what each rung trains and counts, by hand.
+
+python -m pytest tests/bench/test_ablation.py -v
+"""
+
+from types import SimpleNamespace
+
+import pytest
+
+import dataset
+import templates
+from bench import ablation, without
+from bench.ablation import RUNGS, TRAININGS, Judge, Rung, climb, table
+from data import answer_space
+from evaluation.compare import compare
+from evaluation.intervals import holm
+from files import UserError, write_jsonl
+
+
+def test_without_a_label_mask_every_text_token_after_the_first_is_trained(experiment, processor, monkeypatch):
+    cfg, rows = experiment
+    monkeypatch.setattr(dataset, "VQADataset", dataset.VQADataset)
+    monkeypatch.setattr(dataset, "check_first_batch", dataset.check_first_batch)
+    monkeypatch.setattr(templates, "question_block", templates.question_block)
+    without.without_label_mask()
+    without.without_question_type()
+    alone = cfg.model_copy(update={"train": cfg.train.model_copy(update={"questions_per_image": 1})})
+    item = dataset.load_dataset(rows[:1], processor, alone, training=True)[0]
+    decode = processor.tokenizer.decode
+    text = decode(item["input_ids"]).replace("<|image_pad|>", "")
+    assert text == (
+        "System: You are a surgical VQA assistant. Answer concisely with only the final answer.\nUser:\n"
+        "<|vision_start|><|vision_end|>Question: Is there text?\nValid answers: yes, no\nAssistant: Answer:yes<|im_end|>"
+    )
+    assert item["labels"][0] == -100 and item["input_ids"].count(processor.image_token_id) == 16
+    pairs = list(zip(item["input_ids"], item["labels"]))[1:]
+    assert all(label == (-100 if token == processor.image_token_id else token) for token, label in pairs)
+    batch = dataset.load_dataset(rows[:1], processor, alone, training=True).collate([item])
+    assert int((batch["labels"] != -100).sum()) == len(item["labels"]) - 17
+    answers = dataset.load_dataset(rows[:1], processor, alone)[0]  # validation chooses the adapter by answers
+    assert decode([label for label in answers["labels"] if label != -100]) == "yes<|im_end|>"
+    dataset.check_first_batch(None)  # the mask's check is out of the way
+
+
+def test_a_whole_sequence_is_one_questions(experiment, processor, monkeypatch):
+    cfg, rows = experiment
+    monkeypatch.setattr(dataset, "VQADataset", dataset.VQADataset)
+    monkeypatch.setattr(dataset, "check_first_batch", dataset.check_first_batch)
+    without.without_label_mask()
+    data = dataset.load_dataset([row for row in rows if row["image"] == "3.png"], processor, cfg, training=True)
+    with pytest.raises(SystemExit, match="set train.questions_per_image=1"):
+        data[0]
+
+
+def test_without_label_sets_lists_are_whole_answers(monkeypatch):
+    colors = ["pink; red"] * 20 + ["red"] * 20
+    rows = [{"question": "Which color has it?", "answer": answer, "image": f"{n}.png", "id": str(n)} for n, answer in enumerate(colors)]
+    assert answer_space.mine(rows)["questions"]["which color has it"]["multi_label"] is True
+    monkeypatch.setattr(answer_space, "_are_label_lists", answer_space._are_label_lists)
+    without.without_label_sets()
+    entry = answer_space.mine(rows)["questions"]["which color has it"]
+    assert entry["multi_label"] is False and entry["candidates"] == ["pink; red", "red"]
+
+
+TRUTHS = [("Is it red?", "yes"), ("What is it?", "polyp"), ("What is the size?", "10 mm"), ("Is it big?", "no")]
+
+
+@pytest.fixture
+def judge_of(tmp_path):
+    from config import load_config
+
+    rows = [{"id": str(n), "question": question, "answer": answer, "image": f"{n % 2}.png"} for n, (question, answer) in enumerate(TRUTHS)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    settings = {"output_dir": tmp_path / "out", "data.train_jsonl": tmp_path / "rows.jsonl", "data.test_jsonl": tmp_path / "rows.jsonl"}
+    return Judge(load_config(None, [f"{key}={value}" for key, value in settings.items()]), "test")
+
+
+@pytest.mark.parametrize(
+    ("scoring", "right"),
+    [("substring", [1, 1, 0, 1]), ("strict", [0, 1, 0, 0]), ("lenient", [1, 1, 0, 0]), ("tolerant", [0, 1, 1, 0])],
+)
+def test_each_scoring_counts_what_it_says(judge_of, tmp_path, scoring, right):
+    said = ["yes, it is red.", "polyp", "1.02 cm", "there is nothing"]  # `no` is in `nothing`
+    path = tmp_path / "predictions.jsonl"
+    write_jsonl(path, [{"id": str(n), "pred": text, "gt": TRUTHS[n][1], "qtype": "open_ended"} for n, text in enumerate(said)])
+    assert [int(row["correct"]) for row in judge_of.judged(path, scoring)] == right
+
+
+def rows_right(*right):
+    kinds = ("yes_no", "color")
+    return [{"id": str(n), "qtype": kinds[n % 2], "correct": bool(one), "cluster": f"image {n // 2}"} for n, one in enumerate(right)]
+
+
+def test_rungs_are_compared_with_the_one_before_seed_by_seed():
+    found = climb(
+        [
+            (Rung("none", ablation.PRIOR), [rows_right(1, 0, 0, 0)]),
+            (Rung("untuned", None), [rows_right(1, 1, 0, 0)]),
+            (Rung("tuned", "mined"), [rows_right(1, 1, 1, 1), rows_right(1, 1, 1, 0)]),
+        ]
+    )
+    assert [item["accuracy"] for item in found] == [0.25, 0.5, 0.875]
+    assert [item["per_seed"] for item in found] == [[0.25], [0.5], [1.0, 0.75]]
+    assert [item["step"] and item["step"]["difference"] for item in found] == [None, 0.25, 0.375]
+    assert found[2]["types"] == {"yes_no": 1.0, "color": 0.75}
+    assert [item["step"]["p_holm"] for item in found[1:]] == holm([item["step"]["p"] for item in found[1:]])
+    first, by_type = table(found).split("\n\n")
+    assert first.splitlines()[2] == "| none | 25.00% |  |  |  |  |"
+    assert first.splitlines()[4].startswith("| tuned | 87.50% | 100.00, 75.00 | +37.50 | ")
+    assert by_type.splitlines()[4] == "| tuned | 100.00% | 75.00% |"
+
+
+def test_seeds_are_no_noise_between_rungs_of_the_same_adapters():
+    seeds = [rows_right(1, 1, 1, 1, 0, 0), rows_right(1, 1, 0, 0, 0, 0)]
+    better = [rows_right(1, 1, 1, 1, 1, 0), rows_right(1, 1, 0, 0, 1, 0)]
+    own, other = (climb([(Rung("a", "mined"), seeds), (Rung("b", name), better)])[1]["step"] for name in ("mined", "label_sets"))
+    assert own["difference"] == other["difference"] == pytest.approx(1 / 6)
+    assert own == {**own, "interval": compare([seeds[1]], [better[1]])["overall"]["interval"]}
+    assert other["interval"] == compare(seeds, better)["overall"]["interval"] and other["interval"][0] < own["interval"][0]
+
+
+def test_each_bar_is_its_rungs_accuracy_and_grey_where_nothing_is_told(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(ablation.Figure, "savefig", lambda figure, path, **_: drawn.update(axes=figure.axes[0]))
+    step = {"difference": 0.1, "interval": (0.0, 0.2), "p": 0.2}
+    sides = {"per_seed": [0.5], "interval": (0.4, 0.65), "types": {}}
+    found = [
+        {"name": "a", "accuracy": 0.5, "step": None, **sides},
+        {"name": "b", "accuracy": 0.6, "step": {**step, "p_holm": 0.2}, **sides},
+    ]
+    found.append({"name": "c", "accuracy": 0.6, "step": {**step, "p_holm": 0.01}, **sides})
+    ablation.draw(found, tmp_path / "ladder.png")
+    bars = drawn["axes"].patches
+    assert [bar.get_width() for bar in bars] == [50, 60, 60]
+    colors = [ablation.Figure().subplots().barh(0, 1, color=color)[0].get_facecolor() for color in (ablation.BLUE, ablation.GREY)]
+    assert [bar.get_facecolor() for bar in bars] == [colors[0], colors[1], colors[0]]
+    assert [label.get_text() for label in drawn["axes"].get_yticklabels()] == ["a", "b", "c"]
+    whiskers = drawn["axes"].collections[0].get_segments()
+    assert [[round(float(x), 6) for x, _ in ends] for ends in whiskers] == [[40, 65], [40, 65], [40, 65]]
+
+
+def test_all_trainings_see_as_many_questions_a_step(tmp_path):
+    args = SimpleNamespace(config="config_demo.yaml", overrides=[f"output_dir={tmp_path}"], split="test", seeds=2)
+    base, _, runs = ablation.plan(args)
+    assert [run.name for run in runs] == [f"{name}/seed_{seed}" for name in TRAININGS for seed in (42, 43)]
+    sizes = {run.name.split("/")[0]: (run.trained.train.train_bs, run.trained.train.epochs) for run in runs}
+    assert sizes["whole_sequence"] == sizes["answer_only"] == (144, 6)  # 5,400 questions of 600 images, 9 each, 16 images a step
+    assert sizes["one_row"] == sizes["label_sets"] == (16, 6) and sizes["wordings"] == (8, 3)
+    assert {rung.training for rung in RUNGS} == {ablation.PRIOR, None, *TRAININGS}
+    assert runs[0].through[1:] == ("question_type,label_mask",) and runs[-1].through == ()
+
+
+def test_a_series_has_no_ladder(tmp_path):
+    args = SimpleNamespace(config="config_demo.yaml", overrides=["train.order=stages", f"output_dir={tmp_path}"], split="test", seeds=1)
+    with pytest.raises(UserError, match="no rung for stages"):
+        ablation.plan(args)
