@@ -80,13 +80,18 @@ def parse_arguments():
 
 def keys_of(path, base):
     """["section.key=value"] that an experiment's file changes in a configuration. Numbers of `train` keep their proportion to those of
-    the file that it extends: `grad_accum: 6` instead of 2 is three times the base's."""
-    load_config(path)  # or it names the key that isn't one
-    values = yaml_file(path)
-    own = flat({key: value for key, value in values.items() if key not in OWN})
-    extended, here = (flat(cfg.model_dump(mode="json")) for cfg in (load_config(path.parent / values["extends"]), base))
+    the file that it extends: `grad_accum: 6` instead of 2 is three times the base's. Raises UserError for a file that extends none."""
+    values = yaml_file(path) or {}
+    if "extends" not in values:
+        raise UserError(f"{near(path)}: extends no file, of which it would be a change; begin it with extends: ../config_exp1.yaml")
+    changed, extended, here = (
+        flat(cfg.model_dump(mode="json")) for cfg in (load_config(path), load_config(path.parent / values["extends"]), base)
+    )
+    given = flat({key: value for key, value in values.items() if key not in OWN})
+    own = {key: changed[key] for key in given if key in changed}  # as it is read there: 5e-5 a number, a path from that folder
     for key, value in own.items():
-        if key.startswith("train.") and {type(value), type(extended[key]), type(here[key])} <= {int, float}:
+        numbers = {type(value), type(extended[key]), type(here[key])} <= {int, float}
+        if key.startswith("train.") and numbers and value and extended[key]:
             value = here[key] * value / extended[key]
             own[key] = max(1, round(value)) if type(extended[key]) is int else value
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in own.items()]

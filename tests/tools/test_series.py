@@ -68,6 +68,31 @@ def test_an_experiment_changes_what_its_file_says_in_proportion_to_the_base():
         ]
 
 
+@pytest.mark.parametrize(
+    ("own", "keys"),
+    [
+        ("{lr: 2.0e-4}", ["train.lr=0.004"]),  # the demo's 2e-3, doubled as 1e-4 is
+        ("{lr: 2e-4}", ["train.lr=0.004"]),  # a text to YAML
+        ("{weight_decay: 0.01}", ["train.weight_decay=0.01"]),  # nothing is a multiple of 0
+        ("{num_workers: 0}", ["train.num_workers=0"]),
+        ("{init_adapter: ../other}", [f"train.init_adapter={ROOT / 'other'}"]),  # from the file's folder, as in every file
+    ],
+)
+def test_numbers_of_an_experiment_are_in_proportion_however_they_are_written(tmp_path, own, keys):
+    (tmp_path / "configs").mkdir()
+    path = tmp_path / "configs" / "exp2.yaml"
+    path.write_text(f"extends: {ROOT / 'config_exp1.yaml'}\ndata:\ntrain: {own}\n")
+    wanted = [key.replace(str(ROOT), str(tmp_path)) for key in keys]
+    assert series.keys_of(path, load_config(ROOT / "config_demo.yaml")) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "train: {grad_accum: 6}"])
+def test_an_experiment_that_extends_nothing_is_one_line(tmp_path, text):
+    (tmp_path / "exp2.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"exp2.yaml: extends no file, of which it would be a change"):
+        series.keys_of(tmp_path / "exp2.yaml", load_config(ROOT / "config_demo.yaml"))
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_key_of_an_experiment_has_its_reason(path):
     lines = path.read_text().splitlines()
