@@ -11,7 +11,8 @@ import dataset
 import templates
 from bench import ablation, without
 from bench.ablation import RUNGS, TRAININGS, Judge, Rung, climb, table
-from data import answer_space
+from config import load_config
+from data import answer_space, preprocess
 from evaluation.compare import compare
 from evaluation.intervals import holm
 from files import UserError, write_jsonl
@@ -62,13 +63,25 @@ def test_without_label_sets_lists_are_whole_answers(monkeypatch):
     assert entry["multi_label"] is False and entry["candidates"] == ["pink; red", "red"]
 
 
+def test_an_answer_space_with_label_sets_is_not_taken_over(tmp_path, monkeypatch):
+    """The ladder itself, which has them, looks at what is there, and after an edit of data/ mines anew in the training's folder."""
+    colors = ["pink; red"] * 20 + ["red"] * 20
+    rows = [{"question": "Which color has it?", "answer": answer, "image": f"{n}.png", "id": str(n)} for n, answer in enumerate(colors)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    cfg = load_config(None, [f"output_dir={tmp_path / 'out'}", f"data.train_jsonl={tmp_path / 'rows.jsonl'}"])
+    lists = lambda: preprocess.training_space(cfg)["questions"]["which color has it"]["multi_label"]
+    assert lists() is True
+    monkeypatch.setattr(answer_space, "_are_label_lists", answer_space._are_label_lists)
+    monkeypatch.setattr(preprocess, "training_space", preprocess.training_space)
+    without.without_label_sets()
+    assert lists() is False
+
+
 TRUTHS = [("Is it red?", "yes"), ("What is it?", "polyp"), ("What is the size?", "10 mm"), ("Is it big?", "no")]
 
 
 @pytest.fixture
 def judge_of(tmp_path):
-    from config import load_config
-
     rows = [{"id": str(n), "question": question, "answer": answer, "image": f"{n % 2}.png"} for n, (question, answer) in enumerate(TRUTHS)]
     write_jsonl(tmp_path / "rows.jsonl", rows)
     settings = {"output_dir": tmp_path / "out", "data.train_jsonl": tmp_path / "rows.jsonl", "data.test_jsonl": tmp_path / "rows.jsonl"}
