@@ -3,9 +3,12 @@
 python -m pytest tests/bench/test_ablation.py -v
 """
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
+from conftest import TINY_MODEL
+from user_copy import SCENES
 
 import dataset
 import templates
@@ -15,7 +18,10 @@ from config import load_config
 from data import answer_space, preprocess
 from evaluation.compare import compare
 from evaluation.intervals import holm
-from files import UserError, write_jsonl
+from files import UserError, sha256, write_json, write_jsonl
+from model.load import load_model_config
+from prediction.run import run_facts, sidecar_facts
+from tools.sweep import other_predictions
 
 
 def test_without_a_label_mask_every_text_token_after_the_first_is_trained(experiment, processor, monkeypatch):
@@ -167,3 +173,26 @@ def test_a_series_has_no_ladder(tmp_path):
     args = SimpleNamespace(config="config_demo.yaml", overrides=["train.order=stages", f"output_dir={tmp_path}"], split="test", seeds=1)
     with pytest.raises(UserError, match="no rung for stages"):
         ablation.plan(args)
+
+
+def test_answers_of_an_untuned_model_are_its_own_and_of_these_training_rows(tmp_path):
+    """No adapter tells which model answered, nor whose valid answers it was given."""
+    rows, model = tmp_path / "rows.jsonl", tmp_path / "model"
+    shutil.copytree(TINY_MODEL, model)
+    write_jsonl(rows, [{"question": "Is it red?", "answer": answer, "image": "1.png", "id": answer} for answer in ("yes", "no")])
+    own = [f"model_name={model}", f"output_dir={tmp_path}", f"data.train_jsonl={rows}", f"data.image_root={SCENES}"]
+    cfg = load_config("config_demo.yaml", own)
+    space, asked = preprocess.training_space(cfg), SimpleNamespace(split="val", limit=None)
+    out = tmp_path / "predictions_free.jsonl"
+    write_jsonl(out, [{"id": "0"}])
+    facts = run_facts(cfg, asked, None, space, 4, load_model_config(cfg))
+    write_json(
+        out.with_suffix(".meta.json"), sidecar_facts(cfg, asked, ["0"], 1, None, space, 4, facts) | {"predictions_sha256": sha256(out)}
+    )
+    others = lambda: other_predictions(cfg, "val", None, out)
+    assert others() == []
+    write_jsonl(rows, [{"question": "Is it red?", "answer": "no", "image": "1.png", "id": "1"}])
+    assert others() == ["answer space"]
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert others() == ["answer space", "model base_weights"]
