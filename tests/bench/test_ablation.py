@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import TINY_MODEL
-from user_copy import SCENES
+from user_copy import SCENES, first_scenes
 
 import dataset
 import templates
@@ -18,7 +18,7 @@ from config import load_config
 from data import answer_space, preprocess
 from evaluation.compare import compare
 from evaluation.intervals import holm
-from files import UserError, sha256, write_json, write_jsonl
+from files import UserError, read_jsonl, sha256, write_json, write_jsonl
 from model.load import load_model_config
 from prediction.run import run_facts, sidecar_facts
 from tools.sweep import other_predictions
@@ -169,10 +169,39 @@ def test_all_trainings_see_as_many_questions_a_step(tmp_path):
     assert runs[0].through[1:] == ("question_type,label_mask",) and runs[-1].through == ()
 
 
-def test_a_series_has_no_ladder(tmp_path):
-    args = SimpleNamespace(config="config_demo.yaml", overrides=["train.order=stages", f"output_dir={tmp_path}"], split="test", seeds=1)
-    with pytest.raises(UserError, match="no rung for stages"):
-        ablation.plan(args)
+def plan_of_demo(folder, *overrides):
+    overrides = [f"output_dir={folder / 'out'}", *overrides]
+    args = SimpleNamespace(config="config_demo.yaml", overrides=overrides, split="test", seeds=1)
+    return args, *ablation.plan(args)
+
+
+@pytest.mark.parametrize(
+    "own",
+    ["train.order=stages", "train.questions_per_image=1", "data.answer_space=rules", "data.max_listed=0", "prompt_style=chat"],
+)
+def test_a_configuration_whose_rungs_are_not_what_they_are_called_is_refused(tmp_path, own):
+    with pytest.raises(UserError, match=f"the ladder's rungs would not be what they are called with {own}; set {own.split('=')[0]}="):
+        plan_of_demo(tmp_path, own)
+
+
+def test_no_answer_is_cut_that_training_has(tmp_path):
+    """Four tokens cut a sixth of Kvasir-VQA's answers, which would count for the constraint."""
+    args, *planned = plan_of_demo(tmp_path, "predict.max_new_tokens=4")
+    answers = [one for rung in RUNGS for one in ablation.answers_of(rung, args, *planned)]
+    talks = lambda one: one.adapter is None and ablation.FREE in one.rung.settings
+    assert {(talks(one), one.cfg.predict.max_new_tokens) for one in answers} == {(True, 64), (False, "auto")}
+    assert {one.path.name for one in answers if talks(one)} == {"predictions_free.jsonl", "predictions_free_chat.jsonl"}
+
+
+def test_a_second_wording_has_the_corrected_answer(tmp_path):
+    """Else one question would be trained with two answers."""
+    rows = [{**row, "id": f"row {number}"} for number, row in enumerate(first_scenes("train", 2)) if row["answer"] == "yes"]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    (tmp_path / "corrections.csv").write_text(f"id,answer,who,why\n{rows[0]['id']},no,me,seen\n")
+    own = [f"data.train_jsonl={tmp_path / 'train.jsonl'}", f"data.corrections={tmp_path / 'corrections.csv'}"]
+    _, _, folder, _ = plan_of_demo(tmp_path, *own)
+    written = {row["id"]: row["answer"] for _, row in read_jsonl(folder / "train_wordings.jsonl")}
+    assert written[rows[0]["id"]] == written[f"{rows[0]['id']} (wording 1)"] == "no" and "yes" in written.values()
 
 
 def test_answers_of_an_untuned_model_are_its_own_and_of_these_training_rows(tmp_path):
