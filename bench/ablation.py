@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 from matplotlib.figure import Figure
 
-from config import SPLITS, Config, EvalConfig, environment_facts, load_config, near
+from config import SPLITS, Config, EvalConfig, environment_facts, flat, load_config, near
 from data import answer_space
 from data.corrections import corrections_for
 from data.matching import judge, normalize_answer, references
@@ -40,10 +40,14 @@ from files import UserError, heed_signals, run_child, run_script, write_json, wr
 from prediction.streaming import listed
 from tools.sweep import Run, described, failure, make_all, other_predictions, state_of
 
-TO_THE_END = "predict.max_new_tokens=64"  # an untuned model talks, and is let finish
+LIMIT = "predict.max_new_tokens="
+TO_THE_END = f"{LIMIT}64"  # an untuned model talks, and is let finish
+AS_TRAINED = f"{LIMIT}auto"  # others as long as the longest training answer: what a limit cuts would count for the constraint
 PRIOR = "prior"
 BY_RULES, UNLISTED, ALONE = "data.answer_space=rules", "data.max_listed=0", "train.questions_per_image=1"
 WORDINGS = "data.train_jsonl=<rows in two wordings>"
+NEEDED = {"predict.cascade": False, "train.order": "random", "train.questions_per_image": "all", "data.answer_space": "mined"}
+NEEDED |= {"prompt_style": "plain"}
 EXACT_NUMBERS = EvalConfig(numeric_rel_tol=0.0, numeric_abs_tol=0.0, count_abs_tol=0)
 
 
@@ -76,7 +80,7 @@ class Rung(NamedTuple):
 
     @property
     def file(self):
-        return "_".join(["predictions", *(text.split("=")[1] for text in self.settings if text != TO_THE_END)]) + ".jsonl"
+        return "_".join(["predictions", *(text.split("=")[1] for text in self.settings if not text.startswith(LIMIT))]) + ".jsonl"
 
 
 FREE, CHAT = "predict.decoding=free", "prompt_style=chat"
@@ -115,15 +119,26 @@ def parse_arguments():
     return args if args.seeds > 0 else parser.error("--seeds must be at least 1")
 
 
+def refuse_other_rungs(base):
+    """Raise UserError for a configuration with which a rung would lack its idea, or have one that is no rung."""
+    values = flat(base.model_dump(mode="json"))
+    for key, wanted in NEEDED.items():
+        if values[key] != wanted:
+            own = f"{key}={str(values[key]).lower()}"
+            raise UserError(f"the ladder's rungs would not be what they are called with {own}; set {key}={str(wanted).lower()}")
+    if not base.data.max_listed:
+        raise UserError("the ladder's rungs would not be what they are called with data.max_listed=0; set data.max_listed=20")
+
+
 def plan(args):
     """(base configuration, the ladder's folder, [sweep.Run], training by training, seed by seed)."""
     base = load_config(args.config, args.overrides)
     for split in {"train", "val", args.split}:
         base.split_path(split)
-    if base.predict.cascade or base.train.order != "random":
-        raise UserError(f"{args.config}: the ladder has no rung for stages; set predict.cascade=false and train.order=random")
+    refuse_other_rungs(base)
     folder = base.output_dir / "ablation"
-    rows = list(read_rows(base.split_path("train")))
+    train = base.split_path("train")
+    rows = list(read_rows(train, corrections=corrections_for(base.data, train)))
     more = list(added(rows, 1))
     write_jsonl(folder / "train_wordings.jsonl", more)
     sizes = {ALONE: len(rows) / len({row["image"] for row in rows}), WORDINGS: len(rows) / len(more)}
@@ -158,11 +173,11 @@ def answers_of(rung, args, base, folder, runs):
     """[Answers] of a rung: one for each seed, a single one of the untuned model, none where there is no model."""
     if rung.training == PRIOR:
         return []
-    settings = [*args.overrides, *rung.settings]
+    settings = [*args.overrides, AS_TRAINED, *rung.settings]
     if rung.training is None:
         return [Answers(rung, load_config(args.config, [*settings, f"output_dir={folder / 'untuned'}"]), None)]
     own = [run for run in runs if run.name.startswith(f"{rung.training}/")]
-    configs = [load_config(args.config, [*run.trained.overrides, *rung.settings]) for run in own]
+    configs = [load_config(args.config, [*run.trained.overrides, AS_TRAINED, *rung.settings]) for run in own]
     return [Answers(rung, cfg, cfg.output_dir / "adapter", run.through) for run, cfg in zip(own, configs)]
 
 

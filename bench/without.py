@@ -48,9 +48,17 @@ def without_label_mask():
 
 
 def without_label_sets():
-    from data import answer_space
+    from data import answer_space, preprocess
+
+    training_space = preprocess.training_space
+
+    def mined_anew(cfg, *args, **kwargs):
+        """The ladder, which looks at what is there with all ideas, may have left a space with label sets."""
+        (cfg.output_dir / "data" / answer_space.SPACE_FILE).unlink(missing_ok=True)
+        return training_space(cfg, *args, **kwargs)
 
     answer_space._are_label_lists = lambda counts: False
+    preprocess.training_space = mined_anew
 
 
 IDEAS = {"question_type": without_question_type, "label_mask": without_label_mask, "label_sets": without_label_sets}

@@ -39,6 +39,8 @@ EXPERIMENTS = {
     "exp4": ("exp4.yaml", IN_TURN, "curriculum"),
     "exp5": ("exp5.yaml", ONCE, "cascade"),
 }
+# Of the base, which is Experiment 1. So many steps would be made in each stage.
+FIRST_HAS = {"train.order": "random", "train.cascade": "none", "predict.cascade": False, "train.max_steps": None}
 OWN = ("extends", "output_dir")  # of an experiment's file: what makes it run alone
 
 
@@ -80,13 +82,18 @@ def parse_arguments():
 
 def keys_of(path, base):
     """["section.key=value"] that an experiment's file changes in a configuration. Numbers of `train` keep their proportion to those of
-    the file that it extends: `grad_accum: 6` instead of 2 is three times the base's."""
-    load_config(path)  # or it names the key that isn't one
-    values = yaml_file(path)
-    own = flat({key: value for key, value in values.items() if key not in OWN})
-    extended, here = (flat(cfg.model_dump(mode="json")) for cfg in (load_config(path.parent / values["extends"]), base))
+    the file that it extends: `grad_accum: 6` instead of 2 is three times the base's. Raises UserError for a file that extends none."""
+    values = yaml_file(path) or {}
+    if "extends" not in values:
+        raise UserError(f"{near(path)}: extends no file, of which it would be a change; begin it with extends: ../config_exp1.yaml")
+    changed, extended, here = (
+        flat(cfg.model_dump(mode="json")) for cfg in (load_config(path), load_config(path.parent / values["extends"]), base)
+    )
+    given = flat({key: value for key, value in values.items() if key not in OWN})
+    own = {key: changed[key] for key in given if key in changed}  # as it is read there: 5e-5 a number, a path from that folder
     for key, value in own.items():
-        if key.startswith("train.") and {type(value), type(extended[key]), type(here[key])} <= {int, float}:
+        numbers = {type(value), type(extended[key]), type(here[key])} <= {int, float}
+        if key.startswith("train.") and numbers and value and extended[key]:
             value = here[key] * value / extended[key]
             own[key] = max(1, round(value)) if type(extended[key]) is int else value
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in own.items()]
@@ -99,9 +106,20 @@ def stages_in(base, split):
     return Counter(row["stage"] for row in with_stage(read_rows(path, need_answer=False), settings, path))
 
 
+def refuse_no_first(base):
+    """Raise UserError for a configuration that is no Experiment 1, or whose stages wouldn't be trained as long as they are in it."""
+    values = flat(base.model_dump(mode="json"))
+    for key, value in FIRST_HAS.items():
+        if values[key] != value:
+            others = "Experiment 1 asks all questions at once, in random order, and its epochs are what the others' stages share"
+            remedy = f"set {key}={json.dumps(value) if not isinstance(value, str) else value}"
+            raise UserError(f"{near(base.config_path)}: has {key}={json.dumps(values[key]).strip(chr(34))}, but {others}; {remedy}")
+
+
 def plan(args):
     """(base configuration, the series' folder, [Experiment])."""
     base, split = load_config(args.config, args.overrides), "test" if args.test else "val"
+    refuse_no_first(base)
     for needed in {"train", "val", split}:
         base.split_path(needed)
     base.image_folder()
@@ -122,13 +140,13 @@ def plan(args):
         keys = keys_of(ROOT / "configs" / file, base) if file else []
         for seed in range(base.train.seed, base.train.seed + args.seeds):
             own = [*args.overrides, *keys, f"train.seed={seed}"]
-            experiments.append(Experiment(name, seed, how, runs_of(args.config, name, how, own, folder, stages, split)))
+            experiments.append(Experiment(name, seed, how, runs_of(base, name, how, own, folder, stages, split)))
     return base, folder, experiments
 
 
-def runs_of(config, name, how, own, folder, stages, split):
+def runs_of(base, name, how, own, folder, stages, split):
     """The runs of one experiment and seed. own: its overrides, the seed last. stages: {split: `stages_in` it}."""
-    seed = int(own[-1].partition("=")[2])
+    config, seed = base.config_path, int(own[-1].partition("=")[2])
     place = f"{name}/seed_{seed}"
     if how == ONCE:
         cfg = load_config(config, [*own, f"output_dir={folder / place}"])
@@ -138,7 +156,7 @@ def runs_of(config, name, how, own, folder, stages, split):
         runs.append(_run_of_stage(config, f"{place}/stage_{stage}", own, folder, stage, stages, runs[-1:] if how == IN_TURN else []))
     if how == PER_STAGE:
         return [run._replace(split=split) for run in runs]
-    everything = load_config(config, [*own, f"output_dir={runs[-1].folder}", "data.stages=null"])
+    everything = load_config(config, [*own, f"output_dir={runs[-1].folder}", f"data.stages={json.dumps(base.data.stages)}"])
     return [*runs[:-1], runs[-1]._replace(predicted=everything, split=split)]
 
 
@@ -193,7 +211,8 @@ def main():
         failed = make_series(experiments, folder, args.overwrite)
     except KeyboardInterrupt as stop:
         raise Interrupted.because(stop, again) from None
-    whole = [experiment for experiment in experiments if not failed.keys() & {run.name for run in experiment.runs}]
+    lost = {experiment.name for experiment in experiments if failed.keys() & {run.name for run in experiment.runs}}  # with all its seeds
+    whole = [experiment for experiment in experiments if experiment.name not in lost]
     for experiment in whole:
         if experiment.how == PER_STAGE:
             write_joined(experiment)

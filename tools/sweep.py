@@ -30,8 +30,10 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import ROOT, Config, code_facts, kinds_of, load_config, near
+from data.answer_space import fingerprint
+from data.contents import CACHE, base_facts
 from data.corrections import COLUMNS, SPLIT, read_corrections, row_ids, write_csv
-from data.preprocess import ensure_enriched
+from data.preprocess import ensure_enriched, training_space
 from files import Interrupted, UserError, heed_signals, printable, quoted, read_json, run_child, run_script
 from prediction.setup import facts_of_files
 from prediction.streaming import damage_since, differences, listed
@@ -214,7 +216,12 @@ def other_predictions(cfg, split, adapter, out):
         return None
     facts = read_json(out.with_suffix(".meta.json"))
     now = {**facts_of_files(cfg, split, adapter), "arguments": {"--limit": None}}
-    was = {"arguments": {"--limit": facts.get("limit")}, **{key: facts.get("made_from", {}).get(key) for key in now if key != "arguments"}}
+    made = {**facts.get("made_from", {}), "arguments": {"--limit": facts.get("limit")}}
+    if adapter is None:  # which would tell both
+        now["model"] = base_facts(cfg.model_name, cfg.output_dir / "data" / CACHE)
+        now["answer space"] = fingerprint(training_space(cfg, say=lambda line: None))
+        made["model"] = {key: facts.get(key) for key in now["model"]}
+    was = {key: made.get(key) for key in now}
     names = sorted(name.removeprefix("config ") for name in differences(was, now))
     return names or [f"contents of {out.name}"] * bool(damage_since(out))
 

@@ -3,18 +3,25 @@
 python -m pytest tests/bench/test_ablation.py -v
 """
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
+from conftest import TINY_MODEL
+from user_copy import SCENES, first_scenes
 
 import dataset
 import templates
 from bench import ablation, without
 from bench.ablation import RUNGS, TRAININGS, Judge, Rung, climb, table
-from data import answer_space
+from config import load_config
+from data import answer_space, preprocess
 from evaluation.compare import compare
 from evaluation.intervals import holm
-from files import UserError, write_jsonl
+from files import UserError, read_jsonl, sha256, write_json, write_jsonl
+from model.load import load_model_config
+from prediction.run import run_facts, sidecar_facts
+from tools.sweep import other_predictions
 
 
 def test_without_a_label_mask_every_text_token_after_the_first_is_trained(experiment, processor, monkeypatch):
@@ -62,13 +69,25 @@ def test_without_label_sets_lists_are_whole_answers(monkeypatch):
     assert entry["multi_label"] is False and entry["candidates"] == ["pink; red", "red"]
 
 
+def test_an_answer_space_with_label_sets_is_not_taken_over(tmp_path, monkeypatch):
+    """The ladder itself, which has them, looks at what is there, and after an edit of data/ mines anew in the training's folder."""
+    colors = ["pink; red"] * 20 + ["red"] * 20
+    rows = [{"question": "Which color has it?", "answer": answer, "image": f"{n}.png", "id": str(n)} for n, answer in enumerate(colors)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    cfg = load_config(None, [f"output_dir={tmp_path / 'out'}", f"data.train_jsonl={tmp_path / 'rows.jsonl'}"])
+    lists = lambda: preprocess.training_space(cfg)["questions"]["which color has it"]["multi_label"]
+    assert lists() is True
+    monkeypatch.setattr(answer_space, "_are_label_lists", answer_space._are_label_lists)
+    monkeypatch.setattr(preprocess, "training_space", preprocess.training_space)
+    without.without_label_sets()
+    assert lists() is False
+
+
 TRUTHS = [("Is it red?", "yes"), ("What is it?", "polyp"), ("What is the size?", "10 mm"), ("Is it big?", "no")]
 
 
 @pytest.fixture
 def judge_of(tmp_path):
-    from config import load_config
-
     rows = [{"id": str(n), "question": question, "answer": answer, "image": f"{n % 2}.png"} for n, (question, answer) in enumerate(TRUTHS)]
     write_jsonl(tmp_path / "rows.jsonl", rows)
     settings = {"output_dir": tmp_path / "out", "data.train_jsonl": tmp_path / "rows.jsonl", "data.test_jsonl": tmp_path / "rows.jsonl"}
@@ -150,7 +169,59 @@ def test_all_trainings_see_as_many_questions_a_step(tmp_path):
     assert runs[0].through[1:] == ("question_type,label_mask",) and runs[-1].through == ()
 
 
-def test_a_series_has_no_ladder(tmp_path):
-    args = SimpleNamespace(config="config_demo.yaml", overrides=["train.order=stages", f"output_dir={tmp_path}"], split="test", seeds=1)
-    with pytest.raises(UserError, match="no rung for stages"):
-        ablation.plan(args)
+def plan_of_demo(folder, *overrides):
+    overrides = [f"output_dir={folder / 'out'}", *overrides]
+    args = SimpleNamespace(config="config_demo.yaml", overrides=overrides, split="test", seeds=1)
+    return args, *ablation.plan(args)
+
+
+@pytest.mark.parametrize(
+    "own",
+    ["train.order=stages", "train.questions_per_image=1", "data.answer_space=rules", "data.max_listed=0", "prompt_style=chat"],
+)
+def test_a_configuration_whose_rungs_are_not_what_they_are_called_is_refused(tmp_path, own):
+    with pytest.raises(UserError, match=f"the ladder's rungs would not be what they are called with {own}; set {own.split('=')[0]}="):
+        plan_of_demo(tmp_path, own)
+
+
+def test_no_answer_is_cut_that_training_has(tmp_path):
+    """Four tokens cut a sixth of Kvasir-VQA's answers, which would count for the constraint."""
+    args, *planned = plan_of_demo(tmp_path, "predict.max_new_tokens=4")
+    answers = [one for rung in RUNGS for one in ablation.answers_of(rung, args, *planned)]
+    talks = lambda one: one.adapter is None and ablation.FREE in one.rung.settings
+    assert {(talks(one), one.cfg.predict.max_new_tokens) for one in answers} == {(True, 64), (False, "auto")}
+    assert {one.path.name for one in answers if talks(one)} == {"predictions_free.jsonl", "predictions_free_chat.jsonl"}
+
+
+def test_a_second_wording_has_the_corrected_answer(tmp_path):
+    """Else one question would be trained with two answers."""
+    rows = [{**row, "id": f"row {number}"} for number, row in enumerate(first_scenes("train", 2)) if row["answer"] == "yes"]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    (tmp_path / "corrections.csv").write_text(f"id,answer,who,why\n{rows[0]['id']},no,me,seen\n")
+    own = [f"data.train_jsonl={tmp_path / 'train.jsonl'}", f"data.corrections={tmp_path / 'corrections.csv'}"]
+    _, _, folder, _ = plan_of_demo(tmp_path, *own)
+    written = {row["id"]: row["answer"] for _, row in read_jsonl(folder / "train_wordings.jsonl")}
+    assert written[rows[0]["id"]] == written[f"{rows[0]['id']} (wording 1)"] == "no" and "yes" in written.values()
+
+
+def test_answers_of_an_untuned_model_are_its_own_and_of_these_training_rows(tmp_path):
+    """No adapter tells which model answered, nor whose valid answers it was given."""
+    rows, model = tmp_path / "rows.jsonl", tmp_path / "model"
+    shutil.copytree(TINY_MODEL, model)
+    write_jsonl(rows, [{"question": "Is it red?", "answer": answer, "image": "1.png", "id": answer} for answer in ("yes", "no")])
+    own = [f"model_name={model}", f"output_dir={tmp_path}", f"data.train_jsonl={rows}", f"data.image_root={SCENES}"]
+    cfg = load_config("config_demo.yaml", own)
+    space, asked = preprocess.training_space(cfg), SimpleNamespace(split="val", limit=None)
+    out = tmp_path / "predictions_free.jsonl"
+    write_jsonl(out, [{"id": "0"}])
+    facts = run_facts(cfg, asked, None, space, 4, load_model_config(cfg))
+    write_json(
+        out.with_suffix(".meta.json"), sidecar_facts(cfg, asked, ["0"], 1, None, space, 4, facts) | {"predictions_sha256": sha256(out)}
+    )
+    others = lambda: other_predictions(cfg, "val", None, out)
+    assert others() == []
+    write_jsonl(rows, [{"question": "Is it red?", "answer": "no", "image": "1.png", "id": "1"}])
+    assert others() == ["answer space"]
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert others() == ["answer space", "model base_weights"]

@@ -33,6 +33,13 @@ def test_what_is_not_answered_yet_is_not_told_and_each_wording_is_told_its_own()
     assert [[answer for _, answer in asked[EARLIER]] for asked in told] == [[], [], ["yes"], ["no"], ["yes"], ["no"]]
 
 
+def test_junk_is_told_to_nobody():
+    """Training leaves such rows out, so no prompt of it tells them; validation and prediction keep every row."""
+    rows = [row(0, 1, question="nan"), row(1, 1, question="B?"), row(2, 1, question="C?"), row(3, 1, question="D?"), row(4, 2)]
+    told = with_earlier_answers(rows, {"0": "no", "1": "nan", "2": "", "3": "none"})
+    assert told[4][EARLIER] == (("D?", "none"),)
+
+
 @pytest.mark.parametrize("question", ["[Stage-2: Findings Identification] Is there a polyp?", "[stage 2] Is there a polyp?"])
 def test_a_stage_is_that_of_the_field_or_of_the_questions_prefix(question):
     assert stage_of(row(0, question=question)) == 2 and stage_of(row(0, "3")) == 3

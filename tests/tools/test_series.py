@@ -68,6 +68,31 @@ def test_an_experiment_changes_what_its_file_says_in_proportion_to_the_base():
         ]
 
 
+@pytest.mark.parametrize(
+    ("own", "keys"),
+    [
+        ("{lr: 2.0e-4}", ["train.lr=0.004"]),  # the demo's 2e-3, doubled as 1e-4 is
+        ("{lr: 2e-4}", ["train.lr=0.004"]),  # a text to YAML
+        ("{weight_decay: 0.01}", ["train.weight_decay=0.01"]),  # nothing is a multiple of 0
+        ("{num_workers: 0}", ["train.num_workers=0"]),
+        ("{init_adapter: ../other}", [f"train.init_adapter={ROOT / 'other'}"]),  # from the file's folder, as in every file
+    ],
+)
+def test_numbers_of_an_experiment_are_in_proportion_however_they_are_written(tmp_path, own, keys):
+    (tmp_path / "configs").mkdir()
+    path = tmp_path / "configs" / "exp2.yaml"
+    path.write_text(f"extends: {ROOT / 'config_exp1.yaml'}\ndata:\ntrain: {own}\n")
+    wanted = [key.replace(str(ROOT), str(tmp_path)) for key in keys]
+    assert series.keys_of(path, load_config(ROOT / "config_demo.yaml")) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "train: {grad_accum: 6}"])
+def test_an_experiment_that_extends_nothing_is_one_line(tmp_path, text):
+    (tmp_path / "exp2.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"exp2.yaml: extends no file, of which it would be a change"):
+        series.keys_of(tmp_path / "exp2.yaml", load_config(ROOT / "config_demo.yaml"))
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_key_of_an_experiment_has_its_reason(path):
     lines = path.read_text().splitlines()
@@ -115,7 +140,14 @@ def test_stages_without_rows_are_skipped(planned):
 def test_rows_without_a_model_are_refused_by_name(planned):
     with pytest.raises(UserError, match=r"val.jsonl: \d+ rows of stage 2 would have no model, since .*train.jsonl has none of that stage"):
         planned(train=(1, 3))
-    planned("data.stages=[1,3]", train=(1, 3))  # the remedy
+    runs = by_name(planned("data.stages=[1,3]", train=(1, 3))[2])["exp4"].runs  # the remedy
+    assert runs[-1].predicted.data.stages == [1, 3], "and nobody answers what is left out"
+
+
+@pytest.mark.parametrize("own", ["train.order=stages", "predict.cascade=true", "train.max_steps=50"])
+def test_a_base_that_is_no_experiment_1_is_refused(planned, own):
+    with pytest.raises(UserError, match=f"my.yaml: has {own}, .* set .*{own.split('=')[0]}="):
+        planned(own)
 
 
 def test_a_row_without_a_stage_is_named_before_anything_runs(planned, tmp_path, monkeypatch):
@@ -162,6 +194,19 @@ def test_what_starts_from_a_failed_stage_is_not_started(planned, monkeypatch):
         "exp4/seed_42/stage_3": "exp4/seed_42/stage_2 failed",
     }
     assert [run.name for run in made if "exp4" in run.name] == ["exp4/seed_42/stage_1"]
+
+
+def test_an_experiment_with_a_failed_seed_has_no_score(planned, tmp_path, monkeypatch):
+    """Fewer seeds than the others would be no mean of the same, and those that fail are not any."""
+    planned()
+    monkeypatch.setattr("sys.argv", ["series.py", str(tmp_path / "my.yaml"), "configs/exp2.yaml", "--seeds", "2"])
+    monkeypatch.setattr(series, "make_all", lambda *_: {"exp2/seed_43": "why"})
+    monkeypatch.setattr(series, "heed_signals", lambda *_: None)
+    concluded = []
+    monkeypatch.setattr(series, "conclude", lambda base, folder, experiments, *_: concluded.extend(experiments))
+    with pytest.raises(UserError, match="1 of 4 runs failed, and their experiments have no score; .exp2/seed_43.: why"):
+        series.main()
+    assert [(one.name, one.seed) for one in concluded] == [("exp1", 42), ("exp1", 43)]
 
 
 # --- what is joined, and the table
