@@ -358,6 +358,9 @@ def load_config(path=None, overrides=()):
     if cfg.train.cascade == "gold" and not cfg.predict.cascade:
         why = "what was trained with earlier answers in its prompts is asked with them"
         raise UserError(f"{path}: train.cascade=gold needs predict.cascade=true, because {why}; set both, or train.cascade=none")
+    if cfg.train.order == "stages" and not float(cfg.train.epochs).is_integer():
+        why = "a part of an epoch holds its first stages alone"
+        raise UserError(f"{path}: train.order=stages needs whole epochs, because {why}; train.epochs is {cfg.train.epochs:g}")
     if os.path.isabs(cfg.model_name) and not (Path(cfg.model_name) / "config.json").is_file():
         raise UserError(f"model_name: {cfg.model_name} is no model folder, with a config.json; give a model folder or a hub id")
     if cfg.output_dir.exists() and not cfg.output_dir.is_dir():

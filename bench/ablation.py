@@ -29,14 +29,14 @@ from data.corrections import corrections_for
 from data.matching import judge, normalize_answer, references
 from data.preprocess import training_space
 from data.reword import added
-from data.rows import read_rows
+from data.rows import group_by_image, read_rows
 from evaluation import truth
 from evaluation.compare import ALPHA, compare, short_p
 from evaluation.figures import BLUE, GREY
 from evaluation.intervals import accuracy_interval, cluster_sums, holm
 from evaluation.predictions import load_predictions
 from evaluation.runs import answer_as_the_prior, score_leniently
-from files import UserError, heed_signals, run_child, run_script, write_json, write_jsonl, write_text
+from files import UserError, heed_signals, read_json, run_child, run_script, sha256, write_json, write_jsonl, write_text
 from prediction.streaming import listed
 from tools.sweep import Run, described, failure, make_all, other_predictions, state_of
 
@@ -77,10 +77,6 @@ class Rung(NamedTuple):
     training: str | None
     settings: tuple = ()
     scoring: str = "strict"
-
-    @property
-    def file(self):
-        return "_".join(["predictions", *(text.split("=")[1] for text in self.settings if not text.startswith(LIMIT))]) + ".jsonl"
 
 
 FREE, CHAT = "predict.decoding=free", "prompt_style=chat"
@@ -141,12 +137,12 @@ def plan(args):
     rows = list(read_rows(train, corrections=corrections_for(base.data, train)))
     more = list(added(rows, 1))
     write_jsonl(folder / "train_wordings.jsonl", more)
-    sizes = {ALONE: len(rows) / len({row["image"] for row in rows}), WORDINGS: len(rows) / len(more)}
+    sizes = {ALONE: len(rows) / len(group_by_image(rows)), WORDINGS: len(rows) / len(more)}
     runs = []
     for name, training in TRAININGS.items():
         own = [text if text != WORDINGS else f"data.train_jsonl={folder / 'train_wordings.jsonl'}" for text in training.settings]
         for key in sizes.keys() & set(training.settings):  # as many questions a step and in all as the other trainings
-            own.append(f"train.train_bs={max(1, round(base.train.train_bs * sizes[key]))}")
+            own += batches(base.train, sizes[key])
             own += [f"train.epochs={base.train.epochs * sizes[key]}"] if key == WORDINGS else []
         through = (str(ROOT / "bench" / "without.py"), ",".join(training.lacks)) if training.lacks else ()
         for seed in range(base.train.seed, base.train.seed + args.seeds):
@@ -156,17 +152,37 @@ def plan(args):
     return base, folder, runs
 
 
+def batches(train, factor):
+    """Overrides for `factor` times as many groups of questions a step, in micro-batches no larger than the configuration's."""
+    accumulated = round(train.grad_accum * factor)
+    if accumulated >= 1:
+        return [f"train.grad_accum={accumulated}"]
+    return [f"train.train_bs={max(1, round(train.train_bs * train.grad_accum * factor))}", "train.grad_accum=1"]
+
+
+def refuse_other_rungs_made(folder):
+    """Raise UserError where what lies in the folder was made of other rungs; else write down what these are."""
+    record, now = folder / "rungs.json", {"rungs": repr((TRAININGS, RUNGS)), "without": sha256(ROOT / "bench" / "without.py")}
+    if record.is_file() and read_json(record) != now:
+        raise UserError(
+            f"{near(folder)} was made of other rungs (bench/ablation.py or without.py has changed); delete it, or set another output_dir"
+        )
+    write_json(record, now)
+
+
 class Answers(NamedTuple):
     """Predictions of a rung with one seed. adapter: folder, None for the untuned model."""
 
     rung: Rung
+    split: str
     cfg: Config
     adapter: Path | None
     through: tuple = ()
 
     @property
     def path(self):
-        return self.cfg.output_dir / self.rung.file
+        own = [text.split("=")[1] for text in self.rung.settings if not text.startswith(LIMIT)]
+        return self.cfg.output_dir / "_".join(["predictions", self.split, *own, ".jsonl"]).replace("_.", ".")
 
 
 def answers_of(rung, args, base, folder, runs):
@@ -175,15 +191,15 @@ def answers_of(rung, args, base, folder, runs):
         return []
     settings = [*args.overrides, AS_TRAINED, *rung.settings]
     if rung.training is None:
-        return [Answers(rung, load_config(args.config, [*settings, f"output_dir={folder / 'untuned'}"]), None)]
+        return [Answers(rung, args.split, load_config(args.config, [*settings, f"output_dir={folder / 'untuned'}"]), None)]
     own = [run for run in runs if run.name.startswith(f"{rung.training}/")]
     configs = [load_config(args.config, [*run.trained.overrides, AS_TRAINED, *rung.settings]) for run in own]
-    return [Answers(rung, cfg, cfg.output_dir / "adapter", run.through) for run, cfg in zip(own, configs)]
+    return [Answers(rung, args.split, cfg, cfg.output_dir / "adapter", run.through) for run, cfg in zip(own, configs)]
 
 
-def answer(one, split, overwrite=False):
+def answer(one, overwrite=False):
     """Make predictions that aren't there, or others with `overwrite`. Raises UserError where others are there, or the script fails."""
-    others = other_predictions(one.cfg, split, one.adapter, one.path)
+    others = other_predictions(one.cfg, one.split, one.adapter, one.path)
     if others == []:
         return
     if others and not overwrite:
@@ -192,7 +208,7 @@ def answer(one, split, overwrite=False):
     script, log = "predict_exp1.py", one.cfg.output_dir / "predict.log"
     flags = [
         "--split",
-        split,
+        one.split,
         "--out",
         str(one.path),
         *(["--adapter", "none"] if one.adapter is None else []),
@@ -313,12 +329,13 @@ def main():
         print("\n".join(f"{run.name}: {described(state)}" for run, state in zip(runs, states)))
         return print(f"{len(runs)} trainings, {sum(state.done for state in states)} of them done, in {near(folder)}")
     heed_signals(lambda: "the same command goes on where it was")
+    refuse_other_rungs_made(folder)
     if failed := make_all(runs, folder, args.overwrite):
         name, problem = next(iter(failed.items()))
         raise UserError(f"{len(failed)} of {len(runs)} trainings failed; {name}: {problem}")
     rungs = [(rung, answers_of(rung, args, base, folder, runs)) for rung in RUNGS]
     for one in {one.path: one for _, several in rungs for one in several}.values():
-        answer(one, args.split, args.overwrite)
+        answer(one, args.overwrite)
     judge_of = Judge(base, args.split)
     any_file = rungs[-1][1][0].path
     found = climb(

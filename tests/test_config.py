@@ -625,3 +625,10 @@ def test_nothing_is_missing_where_no_weights_are_loaded(monkeypatch):
     monkeypatch.setattr(config, "find_spec", lambda name: None)
     config.check_environment(load_config(None, ["quantization=nf4"]), weights=False, environ={})
     config.check_environment(load_config(), environ={})
+
+
+def test_an_order_of_stages_is_of_whole_epochs():
+    """Half an epoch would never reach the last stage."""
+    said = "train.order=stages needs whole epochs, because a part of an epoch holds its first stages alone; train.epochs is 1.5"
+    assert error_of(None, ["train.order=stages", "train.epochs=1.5"]).endswith(said)
+    assert load_config(None, ["train.order=stages", "train.epochs=3"]).train.epochs == 3

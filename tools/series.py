@@ -24,8 +24,8 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import ROOT, flat, load_config, near, resolve_path, yaml_file
-from data.rows import read_rows
-from data.stages import with_stage
+from data.rows import group_by_image, read_rows
+from data.stages import needed_stage, shown_question, with_stage
 from files import Interrupted, UserError, heed_signals, quoted, run_script
 from tools.series_table import conclude, write_joined
 from tools.sweep import Run, described, make_all, state_of
@@ -41,6 +41,7 @@ EXPERIMENTS = {
 }
 # Of the base, which is Experiment 1. So many steps would be made in each stage.
 FIRST_HAS = {"train.order": "random", "train.cascade": "none", "predict.cascade": False, "train.max_steps": None}
+STAGES, ACCUMULATED = 3, "train.grad_accum"  # what the files are written for: images with questions of all stages
 OWN = ("extends", "output_dir")  # of an experiment's file: what makes it run alone
 
 
@@ -80,9 +81,10 @@ def parse_arguments():
     return args
 
 
-def keys_of(path, base):
+def keys_of(path, base, trees=STAGES):
     """["section.key=value"] that an experiment's file changes in a configuration. Numbers of `train` keep their proportion to those of
-    the file that it extends: `grad_accum: 6` instead of 2 is three times the base's. Raises UserError for a file that extends none."""
+    the file that it extends: `grad_accum: 6` instead of 2 is three times the base's, where an image has three trees, one a stage; with
+    fewer it is less. trees: of an image, on average. Raises UserError for a file that extends none."""
     values = yaml_file(path) or {}
     if "extends" not in values:
         raise UserError(f"{near(path)}: extends no file, of which it would be a change; begin it with extends: ../config_exp1.yaml")
@@ -94,7 +96,7 @@ def keys_of(path, base):
     for key, value in own.items():
         numbers = {type(value), type(extended[key]), type(here[key])} <= {int, float}
         if key.startswith("train.") and numbers and value and extended[key]:
-            value = here[key] * value / extended[key]
+            value = here[key] * value / extended[key] * (trees / STAGES if key == ACCUMULATED else 1)
             own[key] = max(1, round(value)) if type(extended[key]) is int else value
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in own.items()]
 
@@ -104,6 +106,24 @@ def stages_in(base, split):
     path = base.split_path(split)
     settings = base.data.model_copy(update={"stage_prefix": "add"})
     return Counter(row["stage"] for row in with_stage(read_rows(path, need_answer=False), settings, path))
+
+
+def refuse_said_stages(base):
+    """Raise UserError where Experiment 1's own prompts would say the stage: it would be Experiment 2 in another order."""
+    rows = [] if base.data.stage_prefix == "strip" else read_rows(base.split_path("train"), need_answer=False)
+    if base.data.stage_prefix == "add" or any(shown_question(row, "strip") != row["question"] for row in rows):
+        raise UserError(
+            f"{near(base.config_path)}: the prompts of Experiment 1 would say a question's stage, which is what Experiment 2 adds; "
+            "set data.stage_prefix=strip"
+        )
+
+
+def trees_of_an_image(base):
+    """In how many stages an image of the training rows is asked about, on average."""
+    path = base.split_path("train")
+    settings = base.data.model_copy(update={"stage_prefix": "add"})
+    rows = list(with_stage(read_rows(path, need_answer=False), settings, path))
+    return len(group_by_image(rows, needed_stage)) / len(group_by_image(rows))
 
 
 def refuse_no_first(base):
@@ -131,13 +151,14 @@ def plan(args):
             f"{near(base.split_path('train'))} has none of that stage; add such rows there, or leave these out: "
             f"data.stages={sorted(stages['train'])}"
         )
-    folder, experiments = base.output_dir / "series", []
+    refuse_said_stages(base)
+    folder, experiments, trees = base.output_dir / "series", [], trees_of_an_image(base)
     for name in EXPERIMENTS if len(args.names) == 1 else args.names:
         file, how, _ = EXPERIMENTS[name]
         if file and not (ROOT / "configs" / file).is_file():
             print(f"note: {name} is left out: there is no configs/{file}")
             continue
-        keys = keys_of(ROOT / "configs" / file, base) if file else []
+        keys = keys_of(ROOT / "configs" / file, base, trees) if file else []
         for seed in range(base.train.seed, base.train.seed + args.seeds):
             own = [*args.overrides, *keys, f"train.seed={seed}"]
             experiments.append(Experiment(name, seed, how, runs_of(base, name, how, own, folder, stages, split)))

@@ -162,9 +162,10 @@ def test_all_trainings_see_as_many_questions_a_step(tmp_path):
     args = SimpleNamespace(config="config_demo.yaml", overrides=[f"output_dir={tmp_path}"], split="test", seeds=2)
     base, _, runs = ablation.plan(args)
     assert [run.name for run in runs] == [f"{name}/seed_{seed}" for name in TRAININGS for seed in (42, 43)]
-    sizes = {run.name.split("/")[0]: (run.trained.train.train_bs, run.trained.train.epochs) for run in runs}
-    assert sizes["whole_sequence"] == sizes["answer_only"] == (144, 6)  # 5,400 questions of 600 images, 9 each, 16 images a step
-    assert sizes["one_row"] == sizes["label_sets"] == (16, 6) and sizes["wordings"] == (8, 3)
+    sizes = {run.name.split("/")[0]: run.trained.train for run in runs}
+    sizes = {name: (train.train_bs, train.grad_accum, train.epochs) for name, train in sizes.items()}
+    assert sizes["whole_sequence"] == sizes["answer_only"] == (16, 9, 6)  # 5,400 questions of 600 images, 9 each, 16 images a step
+    assert sizes["one_row"] == sizes["label_sets"] == (16, 1, 6) and sizes["wordings"] == (8, 1, 3)
     assert {rung.training for rung in RUNGS} == {ablation.PRIOR, None, *TRAININGS}
     assert runs[0].through[1:] == ("question_type,label_mask",) and runs[-1].through == ()
 
@@ -190,7 +191,15 @@ def test_no_answer_is_cut_that_training_has(tmp_path):
     answers = [one for rung in RUNGS for one in ablation.answers_of(rung, args, *planned)]
     talks = lambda one: one.adapter is None and ablation.FREE in one.rung.settings
     assert {(talks(one), one.cfg.predict.max_new_tokens) for one in answers} == {(True, 64), (False, "auto")}
-    assert {one.path.name for one in answers if talks(one)} == {"predictions_free.jsonl", "predictions_free_chat.jsonl"}
+    assert {one.path.name for one in answers if talks(one)} == {"predictions_test_free.jsonl", "predictions_test_free_chat.jsonl"}
+
+
+def test_what_was_made_of_other_rungs_is_not_taken_as_done(tmp_path, monkeypatch):
+    ablation.refuse_other_rungs_made(tmp_path)
+    ablation.refuse_other_rungs_made(tmp_path)
+    monkeypatch.setitem(TRAININGS, "mined", ablation.Training())
+    with pytest.raises(UserError, match="was made of other rungs .*; delete it, or set another output_dir"):
+        ablation.refuse_other_rungs_made(tmp_path)
 
 
 def test_a_second_wording_has_the_corrected_answer(tmp_path):
@@ -212,7 +221,7 @@ def test_answers_of_an_untuned_model_are_its_own_and_of_these_training_rows(tmp_
     own = [f"model_name={model}", f"output_dir={tmp_path}", f"data.train_jsonl={rows}", f"data.image_root={SCENES}"]
     cfg = load_config("config_demo.yaml", own)
     space, asked = preprocess.training_space(cfg), SimpleNamespace(split="val", limit=None)
-    out = tmp_path / "predictions_free.jsonl"
+    out = tmp_path / "predictions_test_free.jsonl"
     write_jsonl(out, [{"id": "0"}])
     facts = run_facts(cfg, asked, None, space, 4, load_model_config(cfg))
     write_json(

@@ -68,6 +68,26 @@ def test_an_experiment_changes_what_its_file_says_in_proportion_to_the_base():
         ]
 
 
+def test_an_image_that_is_asked_in_fewer_stages_is_fewer_trees_and_a_step_keeps_its_questions(planned):
+    real = load_config(ROOT / "config_exp1.yaml")
+    path = ROOT / "configs" / "exp2.yaml"
+    accumulated = [series.keys_of(path, real, trees)[-1] for trees in (1, 2.22, 2.98)]
+    assert accumulated == ["train.grad_accum=2", "train.grad_accum=4", "train.grad_accum=6"]
+    _, _, experiments = planned(train=(1, 2), val=(1, 2))
+    accumulated = {one.name: {run.trained.train.grad_accum for run in one.runs} for one in experiments}
+    assert accumulated == {"exp1": {1}, "exp2": {2}, "exp3": {2}, "exp4": {2}, "exp5": {1}}
+
+
+def test_a_base_whose_own_prompts_say_the_stage_is_no_experiment_1(planned, tmp_path):
+    with pytest.raises(UserError, match="would say a question's stage.*; set data.stage_prefix=strip"):
+        planned("data.stage_prefix=add")
+    rows = [{**row, "question": f"[Stage-1: A] {row['question']}"} for row in first_scenes("train", 4) if stage_of(row) == 1]
+    write_rows(tmp_path / "prefixed.jsonl", rows)
+    with pytest.raises(UserError, match="set data.stage_prefix=strip"):
+        planned(f"data.train_jsonl={tmp_path / 'prefixed.jsonl'}", val=(1,))
+    planned(f"data.train_jsonl={tmp_path / 'prefixed.jsonl'}", "data.stage_prefix=strip", val=(1,))
+
+
 @pytest.mark.parametrize(
     ("own", "keys"),
     [
