@@ -12,8 +12,8 @@ so that a stopped run goes on. The same seed draws the same sample, and a larger
   conditions (always true, never true, one side of and/or), arguments (left out, or None where it has no name) and calls (removed).
   The first three are mutmut's. Annotations, decorators, what is raised or printed, warnings, help texts and `if __name__` stay.
 - **Tests of a mutant**: those that run its lines, or for a line outside functions those that run a line with a name that it defines,
-  and the tests of the module's own file. First at most CAP of them, one of each test file and the rest from the module's own and the
-  quickest; where these pass, the others too, after all mutants had their first ones. Fixtures of several tests count for all of these.
+  and the tests of the module's own file. What a fixture of several tests runs, or the reading of a test file, counts for all of these.
+  First come the module's own file and the quickest others, BUDGET of them; where these pass, all the rest, after the other mutants.
 - **Caught**: a test fails that passes on the unchanged copy, or all takes over three times as long as under coverage plus GRACE.
   A line that no test runs counts as survived. What only a killed process runs, or a later caller of a cached function, is not seen.
 """
@@ -35,7 +35,7 @@ import time
 import types
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from itertools import chain
 from multiprocessing import forkserver
@@ -57,7 +57,7 @@ from tqdm import tqdm
 
 # Nothing of the repository is imported: a fork of this process has to import the mutated module.
 ROOT = HERE.parent
-CAP = 40  # tests that a mutant is run against at first
+BUDGET = 20  # seconds of tests, under coverage, that a mutant is run against at first
 GRACE = 30  # seconds that a mutant may take beyond three times its tests' own
 PATIENCE = 3600  # seconds for a test file under coverage
 LOADED = ("hypothesis", "torch", "accelerate", "transformers.trainer", "peft", "qwen_vl_utils.vision_process")
@@ -262,11 +262,15 @@ def definitions(tree):
 
 
 class Recorder:
-    """Plugin of pytest that tells coverage, the clock and new processes whose lines are run: a test's, or a fixture's of several."""
+    """Plugin of pytest that tells coverage, the clock and new processes whose lines are run.
+
+    A context is a test's name, or stands for several tests (users): a fixture that they share, or the reading of their file.
+    """
 
     def __init__(self, cov, file):
-        self.cov, self.file, self.context, self.since = cov, file, "", time.perf_counter()
+        self.cov, self.file, self.context, self.since = cov, file, file, time.perf_counter()
         self.seconds, self.users, self.tests, self.failed = Counter(), defaultdict(list), [], set()
+        self.switch(file)
 
     def switch(self, context):
         before, now = self.context, time.perf_counter()
@@ -277,24 +281,21 @@ class Recorder:
         forkserver._forkserver._stop()  # it has the context of the test that started it
         return before
 
-    def shared(self, name):
-        return f"{self.file} fixture {name}"
-
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
         self.tests.append(item.nodeid)
-        for name in item.fixturenames:
-            self.users[self.shared(name)].append(item.nodeid)
+        for context in (self.file, *(f"{self.file} fixture {name}" for name in item.fixturenames)):
+            self.users[context].append(item.nodeid)
         self.switch(item.nodeid)
         yield
-        self.switch("")
+        self.switch(self.file)
         return True
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef):
         if fixturedef.scope == "function":
             return (yield)
-        before = self.switch(self.shared(fixturedef.argname))
+        before = self.switch(f"{self.file} fixture {fixturedef.argname}")
         try:
             return (yield)
         finally:
@@ -304,8 +305,12 @@ class Recorder:
         if report.failed:
             self.failed.add(report.nodeid)
 
+    def record(self):
+        users = {context: users for context, users in self.users.items() if context in self.seconds}
+        return {"file": self.file, "tests": self.tests, "failed": sorted(self.failed), "users": users, "seconds": self.seconds}
 
-def record(file, names, bodies):
+
+def record(file, bodies):
     """What the tests of a file run: for a process of its own. bodies: {file of the repository: lines of functions}."""
     with TemporaryDirectory() as folder:
         settings = Path(folder, "settings")
@@ -314,9 +319,8 @@ def record(file, names, bodies):
         cov = coverage.Coverage(config_file=str(settings))
         cov.start()
         recorder = Recorder(cov, file)
-        recorder.switch("")
-        code = run_pytest([file], recorder)
-        recorder.switch("")
+        run_pytest([file], recorder)
+        recorder.switch(file)
         cov.stop()
         cov.save()
         lines = defaultdict(lambda: defaultdict(set))
@@ -324,14 +328,11 @@ def record(file, names, bodies):
             data = coverage.CoverageData(str(path))
             data.read()
             for measured in data.measured_files():
-                name = own_name(measured, names)
+                name = own_name(measured, bodies)
                 for line, contexts in data.contexts_by_lineno(measured).items() if name else ():
                     for context in contexts if line in bodies[name] else ():
                         lines[name][context].add(line)
-    shared = {context: users for context, users in recorder.users.items() if context in recorder.seconds}
-    lines = {name: {context: sorted(found) for context, found in contexts.items() if context} for name, contexts in lines.items()}
-    known = {"tests": recorder.tests, "failed": sorted(recorder.failed), "users": shared, "seconds": recorder.seconds}
-    return {"file": file, "code": int(code), **known, "lines": lines}
+    return {**recorder.record(), "lines": {name: {key: sorted(value) for key, value in part.items()} for name, part in lines.items()}}
 
 
 def own_name(path, names):
@@ -340,29 +341,31 @@ def own_name(path, names):
     return next((name for start in range(len(parts)) if (name := "/".join(parts[start:])) in names), None)
 
 
-@dataclass
 class Suite:
-    """What is known of the tests."""
+    """What is known of the tests. Those that failed under coverage find nothing."""
 
-    files: dict  # {file of the repository: text}
-    tests: dict = field(default_factory=dict)  # {test file: all its tests, in order}
-    seconds: dict = field(default_factory=dict)  # {test: its own seconds}
-    fixtures: dict = field(default_factory=lambda: defaultdict(dict))  # {test file: {fixture of several tests: seconds}}
-    running: dict = field(default_factory=lambda: defaultdict(lambda: defaultdict(set)))  # {file: {line: tests}}
-
-    def add(self, known):
-        """A test file's record. Tests that fail on the unchanged code find nothing."""
-        good = set(known["tests"]) - set(known["failed"])
-        self.tests[known["file"]] = known["tests"]
-        self.seconds |= {test: known["seconds"].get(test, 0.0) for test in good}
-        self.fixtures[known["file"]] = {context: known["seconds"][context] for context in known["users"]}
-        for name, contexts in known["lines"].items():
-            for context, lines in contexts.items():
-                for line in lines:
-                    self.running[name][line].update(good.intersection(known["users"].get(context, [context])))
+    def __init__(self, files, records):
+        self.files = files  # {file of the repository: text}
+        self.tests = {}  # {test file: all its tests}
+        self.seconds = {}  # {context: seconds}
+        self.needs = {}  # {test: contexts}
+        self.users = {}  # {context: tests}
+        self.running = defaultdict(lambda: defaultdict(list))  # {file of the repository: {line: contexts}}
+        for known in records:
+            self.tests[known["file"]] = known["tests"]
+            self.seconds |= known["seconds"]
+            good = set(known["tests"]) - set(known["failed"])
+            users = known["users"] | {test: [test] for test in good}
+            self.users |= {context: good.intersection(tests) for context, tests in users.items()}
+            self.needs |= {test: {context for context, tests in users.items() if test in tests} for test in good}
+            for file, contexts in known["lines"].items():
+                for context, lines in contexts.items():
+                    for line in lines:
+                        self.running[file][line].append(context)
 
     def of_lines(self, file, lines):
-        return set().union(*(self.running[file][line] for line in lines if line in self.running[file]))
+        contexts = set().union(*(self.running[file][line] for line in lines if line in self.running[file]))
+        return set().union(*(self.users.get(context, ()) for context in contexts))
 
     def own_file(self, file):
         return next((name for name in self.tests if Path(name).name == f"test_{Path(file).name}"), None)
@@ -372,9 +375,9 @@ class Suite:
         first, last = mutant.span
         if mutant.statement in body_lines(self.files[mutant.file]):
             return self.of_lines(mutant.file, range(first, last + 1)) or self.of_lines(mutant.file, [mutant.statement])
-        own = {test for test in self.tests.get(self.own_file(mutant.file), ()) if test in self.seconds}
         names = self.names(mutant)
-        return own | (self.of_names(names) if names else self.of_lines(mutant.file, self.running[mutant.file]))
+        users = self.of_names(names) if names else self.of_lines(mutant.file, self.running[mutant.file])
+        return users | self.users.get(self.own_file(mutant.file), set())
 
     def names(self, mutant):
         """What the mutant's statement defines, and what other statements of its module define from that."""
@@ -393,38 +396,34 @@ class Suite:
                 found |= self.of_lines(name, [number for number, line in enumerate(text.splitlines(), 1) if mentions(line, names)])
         return found
 
-    def order(self, mutant, tests):
-        """The tests by file, the module's own file first and then the quickest; in a file the quickest first."""
-        total = Counter()
-        for test in tests:
-            total[test.split("::")[0]] += self.seconds[test]
-        own = self.own_file(mutant.file)
-        place = lambda test: (test.split("::")[0] != own, total[test.split("::")[0]], test.split("::")[0], self.seconds[test], test)
-        return sorted(tests, key=place)
+    def cost(self, tests):
+        """Seconds of tests, with what they share."""
+        return sum(self.seconds[context] for context in set().union(*(self.needs[test] for test in tests)))
 
     def first(self, mutant, tests):
-        """At most CAP of the tests: one of each file, then the module's own, then the quickest."""
-        own, ordered = self.own_file(mutant.file), self.order(mutant, tests)
-        ones = {test.split("::")[0]: test for test in reversed(ordered)}
-        ones = sorted(ones.values(), key=ordered.index)
-        quickest = sorted(ordered, key=lambda test: (test.split("::")[0] != own, self.seconds[test]))
-        return self.order(mutant, list(dict.fromkeys([*ones, *quickest]))[:CAP])
+        """The module's own and then the quickest tests, as many as take BUDGET together; at least one."""
+        own, chosen = self.own_file(mutant.file), []
+        for test in sorted(tests, key=lambda test: (file_of(test) != own, self.cost([test]), test)):
+            if chosen and self.cost([*chosen, test]) > BUDGET:
+                break
+            chosen.append(test)
+        return chosen
 
-    def known(self, tests):
-        """All tests of these tests' files."""
-        return {test for file in files_of(tests) for test in self.tests[file]}
-
-    def limit(self, tests):
-        """Seconds after which tests are ended."""
-        return GRACE + 3 * (sum(self.seconds[test] for test in tests) + sum(sum(self.fixtures[file].values()) for file in files_of(tests)))
+    def in_order(self, mutant, tests):
+        """The tests by file, the module's own and then the quickest file first; in a file the quickest first."""
+        by_file = defaultdict(list)
+        for test in sorted(tests, key=lambda test: (self.seconds[test], test)):
+            by_file[file_of(test)].append(test)
+        own = self.own_file(mutant.file)
+        return [test for file in sorted(by_file, key=lambda file: (file != own, self.cost(by_file[file]))) for test in by_file[file]]
 
 
 def mentions(text, names):
     return bool(names) and re.search(rf"\b(?:{'|'.join(map(re.escape, sorted(names)))})\b", text) is not None
 
 
-def files_of(tests):
-    return list(dict.fromkeys(test.split("::")[0] for test in tests))
+def file_of(test):
+    return test.split("::")[0]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -452,13 +451,13 @@ class Chosen:
 
 def check(tests, known):
     plugin = Chosen(tests, known)
-    code = run_pytest(files_of(tests), plugin)
+    code = run_pytest(list(dict.fromkeys(map(file_of, tests))), plugin)
     return plugin.failed or (None if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) else "the start of pytest")
 
 
 def run_pytest(files, plugin):
     options = ["-q", "-x", "--tb=no"] if isinstance(plugin, Chosen) else ["-q"]
-    return pytest.main([*options, "-p", "no:cacheprovider", "--rootdir=.", "--basetemp=../tests", *files], plugins=[plugin])
+    return pytest.main([*options, "-p", "no:cacheprovider", "--rootdir=.", "--basetemp=../tmp", *files], plugins=[plugin])
 
 
 class Copy:
@@ -543,8 +542,8 @@ def start_worker(place):
     COPY = Copy(place)
 
 
-def record_in_copy(file, names, bodies):
-    how, known = COPY.fork(PATIENCE, record, file, names, bodies)
+def record_in_copy(file, bodies):
+    how, known = COPY.fork(PATIENCE, record, file, bodies)
     if how != "done":
         raise RuntimeError(f"{file}: no result under coverage ({how}):\n{(COPY.folder.parent / 'output').read_text()[-3000:]}")
     return known
@@ -608,27 +607,30 @@ def in_parallel(pool, what, jobs):
 
 def know_suite(pool, work, files, tests):
     """What every test runs, from the journal or by running it."""
-    journal, suite = Journal(work / "tests.jsonl"), Suite(files)
+    journal = Journal(work / "tests.jsonl")
     bodies = {name: body_lines(text) for name, text in files.items()}
-    missing = {*tests} - {known["file"] for known in journal.lines}
     size = lambda file: -(ROOT / file).stat().st_size  # the longest first, so that all workers end together
-    jobs = {file: (record_in_copy, file, set(files), bodies) for file in sorted(missing, key=size)}
-    for _, known in in_parallel(pool, "tests under coverage", jobs):
+    missing = sorted({*tests} - {known["file"] for known in journal.lines}, key=size)
+    for _, known in in_parallel(pool, "tests under coverage", {file: (record_in_copy, file, bodies) for file in missing}):
         journal.add(known)
-    for known in journal.lines:
-        suite.add(known)
-        if known["failed"]:
-            print(f"fail under coverage, and find nothing: {', '.join(known['failed'])}")
-    return suite
+    if failed := [test for known in journal.lines for test in known["failed"]]:
+        print(f"Fail under coverage, and find nothing: {', '.join(failed)}\n")
+    return Suite(files, journal.lines)
 
 
 def judge_all(pool, work, suite, mutants):
     """[each mutant's result], from the journal or by running tests: the first ones of each mutant, then the rest."""
     journal = Journal(work / "mutants.jsonl")
     results = {result["id"]: result for result in journal.lines}
+    covering = {mutant: suite.of_mutant(mutant) for mutant in mutants}
+    first = {mutant: suite.first(mutant, covering[mutant]) for mutant in mutants}
 
     def run(what, chosen):
-        jobs = {mutant: (judge_in_copy, mutant, tests, suite.known(tests), suite.limit(tests)) for mutant, tests in chosen.items() if tests}
+        jobs = {}
+        for mutant, tests in sorted(chosen.items(), key=lambda item: suite.cost(item[1])):
+            known = {test for file in {*map(file_of, tests)} for test in suite.tests[file]}
+            if tests:
+                jobs[mutant] = (judge_in_copy, mutant, suite.in_order(mutant, tests), known, GRACE + 3 * suite.cost(tests))
         untested = ((mutant, (None, 0.0, [])) for mutant in chosen.keys() - jobs.keys())
         for mutant, (by, seconds, unsound) in chain(untested, in_parallel(pool, what, jobs)):
             said = {name: getattr(mutant, name) for name in ("id", "file", "line", "kind", "before", "after")}
@@ -637,11 +639,9 @@ def judge_all(pool, work, suite, mutants):
             results[mutant.id] = {**said, "outcome": "caught" if by else "survived" if ran else "not covered"}
             journal.add(results[mutant.id])
 
-    covering = {mutant: suite.of_mutant(mutant) for mutant in mutants}
-    first = {mutant: suite.first(mutant, covering[mutant]) for mutant in mutants}
     run("mutants", {mutant: first[mutant] for mutant in mutants if mutant.id not in results})
     survivors = [mutant for mutant in mutants if is_open(results[mutant.id])]
-    run("survivors", {mutant: suite.order(mutant, covering[mutant] - set(first[mutant])) for mutant in survivors})
+    run("survivors", {mutant: covering[mutant] - set(first[mutant]) for mutant in survivors})
     return [results[mutant.id] for mutant in mutants]
 
 
