@@ -20,6 +20,7 @@ so that a stopped run goes on. The same seed draws the same sample, and a larger
 
 import argparse
 import ast
+import ctypes
 import difflib
 import fnmatch
 import gc
@@ -29,6 +30,7 @@ import multiprocessing
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -402,11 +404,13 @@ class Suite:
 
     def first(self, mutant, tests):
         """The module's own and then the quickest tests, as many as take BUDGET together; at least one."""
-        own, chosen = self.own_file(mutant.file), []
+        own, chosen, needed, seconds = self.own_file(mutant.file), [], set(), 0
         for test in sorted(tests, key=lambda test: (file_of(test) != own, self.cost([test]), test)):
-            if chosen and self.cost([*chosen, test]) > BUDGET:
+            seconds += sum(self.seconds[context] for context in self.needs[test] - needed)
+            if chosen and seconds > BUDGET:
                 break
             chosen.append(test)
+            needed |= self.needs[test]
         return chosen
 
     def in_order(self, mutant, tests):
@@ -490,6 +494,7 @@ class Copy:
             self.git("clean", "-fdxq")
 
     def inside(self, sender, function, arguments):
+        end_with_parent()
         os.chdir(self.folder)
         for descriptor, path in ((0, os.devnull), (1, "../output"), (2, "../output")):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), descriptor)
@@ -534,11 +539,17 @@ def end(process):
         pass
 
 
+def end_with_parent():
+    """Let the kernel kill this process where its parent is killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 COPY = None  # this worker's
 
 
 def start_worker(place):
     global COPY
+    end_with_parent()
     COPY = Copy(place)
 
 
@@ -601,8 +612,12 @@ def load_slow_packages(files):
 def in_parallel(pool, what, jobs):
     """Yield (key, result) of {key: (function, *arguments)} as they end, under a progress bar."""
     waiting = {pool.submit(*job): key for key, job in jobs.items()}
-    for future in tqdm(as_completed(waiting), what, total=len(jobs), disable=not jobs):
-        yield waiting[future], future.result()
+    try:
+        for future in tqdm(as_completed(waiting), what, total=len(jobs), disable=not jobs):
+            yield waiting[future], future.result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def know_suite(pool, work, files, tests):
@@ -634,8 +649,9 @@ def judge_all(pool, work, suite, mutants):
         untested = ((mutant, (None, 0.0, [])) for mutant in chosen.keys() - jobs.keys())
         for mutant, (by, seconds, unsound) in chain(untested, in_parallel(pool, what, jobs)):
             said = {name: getattr(mutant, name) for name in ("id", "file", "line", "kind", "before", "after")}
-            ran = results.get(mutant.id, {}).get("ran", 0) + len(chosen[mutant])
-            said |= {"by": by, "seconds": round(seconds, 1), "ran": ran, "of": len(covering[mutant]), "unsound": unsound}
+            before = results.get(mutant.id, {"seconds": 0, "ran": 0, "unsound": []})
+            ran, seconds = before["ran"] + len(chosen[mutant]), round(before["seconds"] + seconds, 1)
+            said |= {"by": by, "seconds": seconds, "ran": ran, "of": len(covering[mutant]), "unsound": before["unsound"] + unsound}
             results[mutant.id] = {**said, "outcome": "caught" if by else "survived" if ran else "not covered"}
             journal.add(results[mutant.id])
 

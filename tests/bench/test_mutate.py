@@ -19,7 +19,7 @@ import sys
 from functools import lru_cache
 
 __all__ = ["add"]
-LIMIT = 3
+LIMIT, TITLE = 3, "sums"
 
 
 def add(first: int, second: int = 0) -> int:
@@ -94,7 +94,7 @@ def test_kept():
 def test_what_fails_anyway():
     assert sums.small(3)
 """
-OTHER = """import subprocess, sys
+OTHER = """import shutil, subprocess, sys
 from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[1] / "sums.py"
@@ -167,7 +167,7 @@ def test_a_limit_that_no_test_reaches_survives_all_tests_that_run_it(found, repo
 
 
 def test_a_constant_is_tested_by_what_uses_it(found):
-    result = found["LIMIT = 3", "LIMIT = 4"]
+    result = found['LIMIT, TITLE = 3, "sums"', 'LIMIT, TITLE = 4, "sums"']
     assert (result["outcome"], result["of"]) == ("survived", 7)
 
 
@@ -181,6 +181,7 @@ def test_code_that_no_test_runs_counts_as_survived(found, repository):
 
 def test_messages_types_and_what_makes_a_command_stay_as_they_are(found):
     lines = {result["line"] for result in found.values()}
+    assert not any("XX" in result["after"] and result["line"] != 32 for result in found.values()), "line 32 has a key"
     assert lines.isdisjoint({6, 11, 13, 35, 46}) and (41, "call") in {(result["line"], result["kind"]) for result in found.values()}
 
 
