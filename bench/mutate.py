@@ -39,7 +39,6 @@ from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from itertools import chain
 from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -644,10 +643,8 @@ def judge_all(pool, work, suite, mutants):
         jobs = {}
         for mutant, tests in sorted(chosen.items(), key=lambda item: suite.cost(item[1])):
             known = {test for file in {*map(file_of, tests)} for test in suite.tests[file]}
-            if tests:
-                jobs[mutant] = (judge_in_copy, mutant, suite.in_order(mutant, tests), known, GRACE + 3 * suite.cost(tests))
-        untested = ((mutant, (None, 0.0, [])) for mutant in chosen.keys() - jobs.keys())
-        for mutant, (by, seconds, unsound) in chain(untested, in_parallel(pool, what, jobs)):
+            jobs[mutant] = (judge_in_copy, mutant, suite.in_order(mutant, tests), known, GRACE + 3 * suite.cost(tests))
+        for mutant, (by, seconds, unsound) in in_parallel(pool, what, jobs):
             said = {name: getattr(mutant, name) for name in ("id", "file", "line", "kind", "before", "after")}
             before = results.get(mutant.id, {"seconds": 0, "ran": 0, "unsound": []})
             ran, seconds = before["ran"] + len(chosen[mutant]), round(before["seconds"] + seconds, 1)

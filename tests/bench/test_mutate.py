@@ -103,6 +103,10 @@ def test_a_copy_of_the_script(tmp_path):
     copy = shutil.copy(SCRIPT, tmp_path)
     assert subprocess.run([sys.executable, copy, "4", "7"]).returncode == 11
 
+def test_a_limit_from_elsewhere():
+    import sums
+    assert sums.small(0)
+
 def test_git_sees_no_change():
     assert not subprocess.run(["git", "status", "--porcelain"], cwd=SCRIPT.parent, capture_output=True, text=True).stdout
 """
@@ -160,15 +164,15 @@ def test_a_fault_is_found_by_a_test_that_runs_it(found, before, after, by):
 def test_a_limit_that_no_test_reaches_survives_all_tests_that_run_it(found, repository):
     """One of them fails on the unchanged code and one fails there alone: these find nothing."""
     result = found["return value < LIMIT", "return value <= LIMIT"]
-    assert (result["outcome"], result["ran"], result["of"]) == ("survived", 2, 2)
-    assert "sums.py:18 comparison (2 tests)\n  - return value < LIMIT\n  + return value <= LIMIT\n" in repository[1]
+    assert (result["outcome"], result["ran"], result["of"]) == ("survived", 3, 3)
+    assert "sums.py:18 comparison (3 tests)\n  - return value < LIMIT\n  + return value <= LIMIT\n" in repository[1]
     assert "Fail under coverage, and find nothing: tests/test_sums.py::test_what_fails_anyway" in repository[1]
     assert "Fail alone on the unchanged code, and found nothing: tests/test_sums.py::test_what_needs_the_one_before" in repository[1]
 
 
 def test_a_constant_is_tested_by_what_uses_it(found):
     result = found['LIMIT, TITLE = 3, "sums"', 'LIMIT, TITLE = 4, "sums"']
-    assert (result["outcome"], result["of"]) == ("survived", 7)
+    assert (result["outcome"], result["of"]) == ("survived", 8)
 
 
 def test_code_that_no_test_runs_counts_as_survived(found, repository):
