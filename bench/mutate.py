@@ -24,10 +24,10 @@ import ctypes
 import difflib
 import fnmatch
 import gc
-import importlib
 import json
 import multiprocessing
 import os
+import pkgutil
 import random
 import re
 import signal
@@ -604,7 +604,7 @@ def load_slow_packages(files):
     imported = set(re.findall(r"^\s*(?:import|from) (\w+)", "\n".join(files.values()), re.MULTILINE))
     for name in LOADED:
         if name.split(".")[0] in {*imported, "hypothesis"}:
-            importlib.import_module(name)
+            pkgutil.resolve_name(name)
     gc.freeze()  # forks share it, and need not search it
 
 
