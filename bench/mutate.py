@@ -487,9 +487,11 @@ class Copy:
         except EOFError:
             return "died", None
         finally:
-            for started in [*psutil.Process(process.pid).children(recursive=True), process]:
-                end(started)
+            started = psutil.Process().children(recursive=True)
+            for each in started:
+                end(each)
             process.join()
+            psutil.wait_procs(started, timeout=5)
             self.git("clean", "-fdxq")
 
     def inside(self, sender, function, arguments):
@@ -514,8 +516,8 @@ class Copy:
                 path.write_text(original, encoding="utf-8")
             if how == "died":
                 caught = "the end of the process"
-            elif how == "time" and self.fork(limit, check, tests, known)[0] == "time":  # the machine is busy
-                limit *= 2
+            elif how == "time" and limit < PATIENCE and self.fork(limit, check, tests, known)[0] == "time":  # the machine is busy
+                limit *= 4
                 continue
             elif how == "time":
                 caught = "time-out"
@@ -543,12 +545,18 @@ def end_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+def adopt_orphans():
+    """Let what is started below this process stay below it where its own parent ends."""
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+
+
 COPY = None  # this worker's
 
 
 def start_worker(place):
     global COPY
     end_with_parent()
+    adopt_orphans()
     COPY = Copy(place)
 
 

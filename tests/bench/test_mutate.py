@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import psutil
 import pytest
 from conftest import ROOT
 
@@ -102,6 +103,10 @@ SCRIPT = Path(__file__).resolve().parents[1] / "sums.py"
 def test_a_copy_of_the_script(tmp_path):
     copy = shutil.copy(SCRIPT, tmp_path)
     assert subprocess.run([sys.executable, copy, "4", "7"]).returncode == 11
+
+def test_a_process_that_stays_when_its_parent_ends():
+    sleep = f"{sys.executable} -c 'import time; time.sleep(3599)' &"
+    subprocess.run(sleep, shell=True)
 
 def test_a_limit_from_elsewhere():
     import sums
@@ -210,3 +215,8 @@ def test_a_larger_sample_holds_the_smaller_one(monkeypatch):
     mutate = pytest.importorskip("bench.mutate")
     sample = lambda count, seed=0: [mutant.id for mutant in mutate.draw({"sums.py": CODE}, count, seed)]
     assert sample(9) == sample(20)[:9] and len(sample(20)) == 20 and sample(9, seed=1) != sample(9)
+
+
+def test_no_process_stays(repository):
+    running = [process.cmdline() for process in psutil.process_iter() if process.status() != psutil.STATUS_ZOMBIE]
+    assert not [command for command in running if command[-1:] == ["import time; time.sleep(3599)"]]
