@@ -170,12 +170,15 @@ class Finder(cst.CSTVisitor):
             return False
         self.keys.update(map(id, keys(node)))
         if not isinstance(node, cst.SimpleString) or id(node) in self.keys:
-            place = self.get_metadata(PositionProvider, getattr(node, "test", node), None)
-            lines = (place.start.line, place.end.line) if place else (self.statements[-1],) * 2 if self.statements else (1, 1)
             for kinds, operator, kind in OPERATORS:
                 if isinstance(node, kinds):
-                    self.found += [(node, changed, kind, lines, self.statements[-1]) for changed in operator(node)]
+                    self.found += [(node, changed, kind, self.lines(node), self.statements[-1]) for changed in operator(node)]
         return True
+
+    def lines(self, node):
+        """First and last line of what is changed: an `if` without what it guards."""
+        place = self.get_metadata(PositionProvider, getattr(node, "test", node), None)
+        return (place.start.line, place.end.line) if place else (self.statements[-1], self.statements[-1])
 
     def on_leave(self, node):
         if isinstance(node, cst.BaseStatement):
