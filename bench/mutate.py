@@ -14,8 +14,9 @@ so that a stopped run goes on. The same seed draws the same sample, and a larger
 - **Tests of a mutant**: those that run its lines, or for a line outside functions those that run a line with a name that it defines,
   and the tests of the module's own file. What a fixture of several tests runs, or the reading of a test file, counts for all of these.
   First come the module's own file and the quickest others, BUDGET of them; where these pass, all the rest, after the other mutants.
-- **Caught**: a test fails that passes on the unchanged copy, or all takes over three times as long as under coverage plus GRACE.
-  A line that no test runs counts as survived. What only a killed process runs, or a later caller of a cached function, is not seen.
+- **Caught**: a test fails that passes alone on the unchanged copy; or the tests take longer than GRACE and three times their seconds
+  under coverage, and on the unchanged copy they don't. A line that no test runs counts as survived. Coverage doesn't see what a
+  killed process ran, nor that a later caller of a cached function depends on it.
 """
 
 import argparse
