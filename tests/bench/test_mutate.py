@@ -12,7 +12,6 @@ import psutil
 import pytest
 from conftest import ROOT
 
-pytest.importorskip("mutmut", reason="bench/requirements.txt has what bench/mutate.py needs")
 ALL = "value for value in values if (value) or True"
 CODE = '''"""Sums."""
 
