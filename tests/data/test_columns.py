@@ -11,8 +11,8 @@ from decimal import Decimal
 import numpy as np
 import pyarrow
 import pytest
+from data_sets import JPEG, PNG, lay, read, write_folder
 from pyarrow import parquet
-from test_readers import JPEG, PNG, lay, read, write_folder
 
 from data import readers
 from data.values import LISTS, PLACEHOLDERS, TRUTHS, as_text, plain, with_texts

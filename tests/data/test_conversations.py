@@ -10,8 +10,8 @@ from collections import Counter
 import openpyxl
 import pyarrow
 import pytest
+from data_sets import CHAT, JPEG, PNG, converted, lay, only, run, say
 from pyarrow import parquet
-from test_readers import JPEG, PNG, converted, lay, only, run
 
 from data import check, readers
 from data.foreign import fitting_reader
@@ -23,13 +23,6 @@ from data.split import split_jsonl
 from data.text import strip_placeholders
 from files import UserError
 
-
-def say(question, answer, forms=("from", "value", "human", "gpt")):
-    who, what, user, assistant = forms
-    return [{who: user, what: question}, {who: assistant, what: answer}]
-
-
-CHAT = ("role", "content", "user", "assistant")
 PARTS = [{"type": "image", "image": "a.png"}, {"type": "text", "text": "Is there a polyp?"}]
 ONE = [("a.png", "Is there a polyp?", "yes")]
 TWO = [*ONE, ("a.png", "What color is it?", "pink")]

@@ -4,18 +4,35 @@ python -m pytest tests/data/test_readers.py -v
 """
 
 import hashlib
-import io
 import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from data_sets import (
+    HEADER,
+    JPEG,
+    ORGAN,
+    OTHER_JPEG,
+    PNG,
+    RECORDS,
+    WHERE,
+    contents,
+    converted,
+    endovis,
+    lay,
+    only,
+    read,
+    record,
+    run,
+    write_folder,
+    write_parquet,
+    write_table,
+)
 
 from config import near, this_python
 from data import readers
@@ -28,76 +45,6 @@ from data.rows import read_rows
 from files import UserError, sha256
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def image_bytes(color, format="JPEG"):
-    buffer = io.BytesIO()
-    Image.effect_noise((40, 30), color).convert("RGB").save(buffer, format)
-    return buffer.getvalue()
-
-
-JPEG, OTHER_JPEG, PNG = image_bytes(20), image_bytes(60), image_bytes(40, "PNG")
-
-
-def record(img_id, data, question="Is there text?", answer="yes", **changes):
-    # the path's suffix is wrong on purpose: the bytes decide
-    return {
-        "image": {"bytes": data, "path": "x.bmp"},
-        "source": "HyperKvasir",
-        "question": question,
-        "answer": answer,
-        "img_id": img_id,
-        **changes,
-    }
-
-
-RECORDS = [
-    record("b", JPEG, "What color is the abnormality? If more than one separate with ;", "Pink; red"),
-    record("a", PNG),
-    record("b", JPEG, "How many polyps are in the image?", "0"),
-    record("b", JPEG, "none", "nan"),
-    record("a", PNG, "What is the size of the polyp?", "<5mm"),
-    record("c", OTHER_JPEG, "What type of polyp is present?", "none"),
-    record("c", OTHER_JPEG, "Is there text?", None),
-    record("c", OTHER_JPEG, "  ", "yes"),
-    record("a", PNG, "Is there a green/black box artefact?", "no"),
-]  # fmt: skip
-
-
-def write_parquet(path, records, **columns):
-    """A Parquet file as `datasets` writes it, in row groups of 4."""
-    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow (optional) is not installed")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    text = dict.fromkeys(("source", "question", "answer", "img_id"), pyarrow.string())
-    fields = {"image": image, **text, **columns}
-    schema = pyarrow.schema([(name, kind) for name, kind in fields.items() if kind])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.Table.from_pylist(records, schema=schema), path, row_group_size=4)
-    return path
-
-
-def write_folder(folder, lines, images=("images/a.png", "images/b.jpg", "top.jpg")):
-    for name in images:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(PNG if name.endswith("png") else JPEG)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metadata.csv").write_bytes("\r\n".join(lines).encode())
-    return folder
-
-
-def read(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def run(*arguments, **options):
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
-
-
-def contents(folder):
-    """Every file below `folder`, hidden ones too, with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # --- Parquet ---
@@ -234,8 +181,6 @@ def test_a_killed_run_started_again_ends_in_the_same_files(tmp_path):
 
 # --- metadata.csv ---
 
-HEADER = "source,question,answer,img_id"
-
 
 def test_csv_rows_reference_the_images_where_they_are(tmp_path):
     lines = [HEADER, "HyperKvasir,Is there text?,yes,a", 'x,"How many polyps, in all?","""3""",b', "x,none,nan,zzz",
@@ -359,59 +304,6 @@ def test_help_of_a_format_states_source_licence_and_layout(name):
 
 
 # --- the other formats: hand-typed sources in the documented layouts ---
-
-
-def lay(folder, of=None, images=()):
-    """Write files below `folder`: `of` maps names to text, to lines (of text or JSON) or to JSON, by the suffix."""
-    for name in images:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(PNG if name.endswith("png") else JPEG)
-    for name, content in (of or {}).items():
-        if name.endswith((".txt", ".jsonl")):
-            lines = [line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in content]
-            content = "".join(f"{line}\n" for line in lines)
-        text = content if isinstance(content, str) else json.dumps(content, indent=1, ensure_ascii=False)
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    return folder
-
-
-def converted(name, src, dst, **options):
-    """Convert and return `(rows, dropped)`. Holds for every format: see the assertions."""
-    before = contents(src) if src.is_dir() else {}
-    image_root, images, dropped, splits = readers.convert(name, src, dst, **options)
-    rows = read(dst / "all.jsonl")
-    assert [row["id"] for row in rows] == [row["id"] for row in read_rows(dst / "all.jsonl")], "preprocess takes them"
-    assert Counter(row["image"] for row in rows) == images
-    assert Counter(row["split"] for row in rows if "split" in row) == splits
-    for split in ("train", "val", "test"):
-        path = dst / f"{split}.jsonl"
-        assert (read(path) if path.exists() else []) == [row for row in rows if row.get("split") == split]
-    if src.is_dir():
-        assert contents(src) == before, "the source stays as it is"
-    if image_root != dst:
-        assert not (dst / "images").exists(), "existing images are not copied"
-    return rows, dropped
-
-
-def only(rows, *keys):
-    return [tuple(row.get(key) for key in keys) for row in rows]
-
-
-ORGAN, WHERE = "What organ is being operated?", "Where is bipolar forceps located?"
-
-
-def endovis(folder):
-    return lay(
-        folder,
-        images=["seq_1/left_frames/frame000.png", "seq_2/left_fr/frame010.png"],
-        of={
-            "seq_2/vqa/Classification/frame010_QA.txt": [f"{ORGAN}|kidney", "", f" {WHERE} | left-top "],
-            "seq_2/vqa/Sentence/frame010_QA.txt": [f"{ORGAN}|organ being operated is kidney"],
-            "seq_1/vqa/Classification/frame000_QA.txt": [f"{ORGAN}|kidney"],
-            "seq_13/vqa/Classification/frame002_QA.txt": [f"{ORGAN}|nan", f"{ORGAN}|kidney"],
-        },
-    )
 
 
 def test_endovis_18_vqa(tmp_path):
@@ -617,14 +509,6 @@ def test_kvasir_vqa_x1_messages_find_images_by_name(tmp_path):
     ]
     rows, _ = converted("kvasir-vqa-x1", src / "Kvasir-VQA-x1-test.jsonl", tmp_path / "one")
     assert only(rows, "id", "split") == [("0", "test"), ("1", "test")]
-
-
-def write_table(path, rows):
-    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow (optional) is not installed")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    return path
 
 
 def test_kvasir_vqa_x1_parquet_with_and_without_images(tmp_path):

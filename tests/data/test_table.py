@@ -3,7 +3,6 @@
 python -m pytest tests/data/test_table.py -v
 """
 
-import csv
 import datetime
 import re
 import tracemalloc
@@ -12,8 +11,8 @@ import openpyxl
 import pyarrow
 import pytest
 import yaml
+from data_sets import JPEG, PNG, M, converted, lay, only, read, run, table, workbook
 from pyarrow import parquet
-from test_readers import JPEG, PNG, converted, lay, only, read, run
 
 from data import readers
 from data.formats.table import TextLoader, read_mapping
@@ -38,32 +37,6 @@ questions:
 """
 HEADER = ["Datei", "Patient", "Alter", "Polyp", "Anzahl", "Befund"]
 LINES = [["a.png", "P1", 63, 1, 2, "Adenom; rot"], ["b", "P1", None, 0, None, None], ["C.PNG", "P2", 5.5, 9, 0, "Größe unklar"]]
-
-
-def workbook(path, *lines, **sheets):
-    """A workbook with these lines on its first sheet, and with further sheets by name."""
-    book = openpyxl.Workbook()
-    for line in lines:
-        book.active.append(line)
-    for name, others in sheets.items():
-        sheet = book.create_sheet(name)
-        for line in others:
-            sheet.append(line)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    book.save(path)
-    return path
-
-
-def table(folder, mapping, *lines, name="t.xlsx", **sheets):
-    """(SRC, options) of a table beside three pictures, and of a mapping."""
-    lay(folder, images=("a.png", "b.png", "c.png"))
-    (folder / "m.yaml").write_text(mapping, encoding="utf-8")
-    if name.endswith(".xlsx"):
-        workbook(folder / name, *lines, **sheets)
-    else:
-        with open(folder / name, "w", encoding="cp1252", newline="") as file:  # as Excel writes it in Germany
-            csv.writer(file, delimiter=";").writerows(lines)
-    return folder / name, {"mapping": folder / "m.yaml"}
 
 
 @pytest.mark.parametrize("name", ["t.xlsx", "t.csv"])
@@ -147,7 +120,6 @@ def test_a_sheet_by_name_and_pictures_elsewhere(tmp_path):
     assert only(rows, "image", "answer") == [("x.png", "1")] and f"{src}: read the sheet Zwei, of Sheet, Zwei" in said
 
 
-M = "image: f\ngroup: g\nquestions: {p: q}\n"
 REFUSED = {
     "date": (M, [["a", "g1", datetime.date(2024, 10, 5)]], "t.xlsx: row 2, p: the answer is the date or time 2024-10-05 00:00:00; tables"),
     "error cell": (M, [["a", "g1", "#N/A"]], "t.xlsx: cell C2 holds the error #N/A; correct or empty it"),
