@@ -8,11 +8,14 @@ import sys
 from collections import Counter
 
 import openpyxl
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from data import readers
 from data.rows import read_rows
+from files import UserError
 
 
 def image_bytes(spread, format="JPEG"):
@@ -84,6 +87,17 @@ def converted(name, src, dst, **options):
     if image_root != dst:
         assert not (dst / "images").exists(), "existing images are not copied"
     return rows, dropped
+
+
+def error_of(name, of, folder):
+    """What `convert` says of a broken source in SRC, and then writes nothing. of: as `lay` takes it."""
+    src = lay(folder / "src", of=of)
+    if name in ("kvasir-vqa-json", "endovis-single-phrase"):
+        src = src / next(iter(of))
+    with pytest.raises(UserError) as error:
+        readers.convert(name, src, folder / "dst")
+    assert not list(folder.glob("dst/*"))
+    return str(error.value).replace(f"{folder / 'src'}", "SRC")
 
 
 def only(rows, *keys):
@@ -191,3 +205,20 @@ def table(folder, mapping, *lines, name="t.xlsx", **sheets):
 
 
 M = "image: f\ngroup: g\nquestions: {p: q}\n"  # of a table with the columns f, g and p
+
+
+def kvasir_json(question="Is there text?", answer="yes", **changes):
+    return {"image_id": "a", "image_filename": "a.jpg", "question": question, "answer": answer, **changes}
+
+
+PMC = "Figure_path,Question,Answer,Choice A,Choice B,Choice C,Choice D,Answer_label"
+
+
+def parquet_table(folder, pictures, **more):
+    """A table of three rows, whose column `pic` has these pictures."""
+    columns = {"pic": pictures, "who": [7, 7, 8], "polyp": [True, False, None], "kinds": [["1", "2"], ["2"], []], **more}
+    parquet.write_table(pyarrow.table(columns), folder / "t.parquet")
+    (folder / "m.yaml").write_text(
+        "image: pic\ngroup: who\nlanguage: de\nquestions: {polyp: q1, kinds: {question: q2, values: {1: rot, 2: blau}}}"
+    )
+    return folder / "t.parquet", {"mapping": folder / "m.yaml"}

@@ -3,13 +3,15 @@
 python -m pytest tests/data/test_text.py -v
 """
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.aliases import question_template
 from data.matching import is_correct, is_empty, normalize_answer
-from data.text import clean
+from data.text import clean, strip_placeholders
 
 FOLDED = [
     ("５－１０ｍｍ", "5-10mm"),  # full width
@@ -88,3 +90,9 @@ def test_predictions_in_another_width_are_right(gt, pred):
 
 def test_questions_in_another_width_ask_the_same():
     assert question_template("Ｗｈｅｒｅ？") == question_template("where?")
+
+
+@pytest.mark.parametrize("space", [" ", "\n", "\\n", "\u200b", "user: "])
+def test_a_long_run_of_spaces_takes_no_minutes(space):
+    question, began = "<q" + space * 20_000 + "<", time.monotonic()
+    assert strip_placeholders(question, everywhere=True) == question and time.monotonic() - began < 5

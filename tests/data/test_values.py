@@ -1,21 +1,20 @@
-"""Columns as tables have them: numbers, true and false, lists, classes, plain bytes; CSV as Excel writes it.
+"""Values as tables have them: numbers, true and false, lists, dates; the same in every branch of the readers.
 
-python -m pytest tests/data/test_columns.py -v
+python -m pytest tests/data/test_values.py -v
 """
 
 import datetime
-import json
 from collections import Counter
 from decimal import Decimal
 
 import numpy as np
 import pyarrow
 import pytest
-from data_sets import JPEG, PNG, lay, read, write_folder
+from data_sets import PNG, lay, read
 from pyarrow import parquet
 
 from data import readers
-from data.values import LISTS, PLACEHOLDERS, TRUTHS, as_text, plain, with_texts
+from data.values import LISTS, PLACEHOLDERS, TRUTHS, as_text, is_date, plain, with_texts
 from files import UserError
 
 QUESTION = "Is there a polyp?"
@@ -116,57 +115,9 @@ def test_lists_are_references_when_told(tmp_path):
     assert (row["answer"], row["answers"], said) == ("Yes", ["Yes", "There is one"], ["converted: 1 lists to references"])
 
 
-@pytest.mark.parametrize("image", [PNG, {"bytes": PNG, "path": None}, [{"bytes": PNG, "path": "x"}]])
-@pytest.mark.parametrize("img_id", ["a", 7, 7.0])
-def test_images_as_bytes_and_ids_as_numbers(tmp_path, image, img_id):
-    row = {"image": image, "img_id": img_id, "question": QUESTION, "answer": "yes"}
-    parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "x.parquet")
-    for format_name in ("kvasir-vqa", "kvasir-vqa-x1"):
-        readers.convert(format_name, tmp_path / "x.parquet", tmp_path / format_name)
-        name = f"images/{'a' if img_id == 'a' else 7}.png"
-        assert read(tmp_path / format_name / "all.jsonl")[0]["image"] == name and (tmp_path / format_name / name).read_bytes() == PNG
+# ---- dates
 
 
-def test_numbers_of_classes_become_their_names(tmp_path):
-    table = pyarrow.table({"image": [PNG, JPEG, PNG], "question": ["a", "b", "c"], "answer": [1, 0, -1]})
-    features = {"info": {"features": {"answer": {"names": ["no polyp", "polyp"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}}}
-    parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), tmp_path / "x.parquet")
-    _, _, dropped, _ = readers.convert("path-vqa", tmp_path / "x.parquet", tmp_path / "dst")
-    assert [row["answer"] for row in read(tmp_path / "dst" / "all.jsonl")] == ["polyp", "no polyp"]
-    assert dropped == {"without an answer": 1}
-
-
-# ---- CSV as Excel writes it
-
-GERMAN = 'question;answer;img_id\r\n"Größe, grob?";5 – 10 mm;a\r\nWelche Farbe?;rötlich;b\r\n'
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        (GERMAN.encode(), ["fields are separated by semicolons"]),
-        (b"\xef\xbb\xbf" + GERMAN.encode(), ["fields are separated by semicolons"]),
-        (b"\xef\xbb\xbfsep=;\r\n" + GERMAN.encode(), ["fields are separated by semicolons"]),
-        (GERMAN.encode("cp1252"), ['read as Windows-1252, as it is not UTF-8, such as line 2: "Größe, grob?";5 – 10 mm;a;', "separated"]),
-        (GERMAN.replace(";", "\t").encode("utf-16"), ["read as UTF-16", "fields are separated by tabs"]),
-        (GERMAN.replace(";", "\t").encode(), ["fields are separated by tabs"]),
-        ((GERMAN + ";;\r\n\r\n").encode(), ["fields are separated by semicolons"]),
-    ],
-)
-def test_csv_of_excel_is_read_and_said(tmp_path, data, said):
-    folder, lines = write_folder(tmp_path / "src", []), []
-    (folder / "metadata.csv").write_bytes(data)
-    readers.convert("kvasir-vqa", folder, tmp_path / "dst", say=lines.append)
-    rows = read(tmp_path / "dst" / "all.jsonl")
-    assert [(row["question"], row["answer"]) for row in rows] == [("Größe, grob?", "5 – 10 mm"), ("Welche Farbe?", "rötlich")]
-    assert len(lines) == len(said) and all(text in line for text, line in zip(said, lines))
-
-
-@pytest.mark.parametrize("text, encoding", [("question,answer,img_id\nq,是,a", "gb18030"), ("question,answer,img_id\nq,да,a", "cp1251")])
-def test_text_that_is_neither_utf8_nor_western_is_refused(tmp_path, text, encoding):
-    folder = write_folder(tmp_path / "src", [])
-    (folder / "metadata.csv").write_bytes(text.encode(encoding))
-    with pytest.raises(
-        UserError, match=r'metadata.csv:2: is neither UTF-8 nor Western \(Windows-1252\) text; in Excel save it as "CSV UTF-8"'
-    ):
-        readers.convert("kvasir-vqa", folder, tmp_path / "dst")
+@pytest.mark.parametrize("text", ["5-10", "5-10 mm", "5.10", "3 markers", "1/2", "II-III", "may", "5 mm", "3 mars-like folds", "1.2.3.4"])
+def test_texts_that_only_resemble_a_date_are_answers(text):
+    assert not is_date(text)

@@ -1,26 +1,17 @@
-"""Conversations of LLaVA, ShareGPT, ms-swift and others as rows; SurgCheck, PMC-VQA and PathVQA; which reader fits a file.
+"""Conversations of LLaVA, ShareGPT, ms-swift and others as rows, and SurgCheck.
 
-python -m pytest tests/data/test_conversations.py -v
+python -m pytest tests/data/formats/test_conversations.py -v
 """
 
-import json
-import time
 from collections import Counter
 
-import openpyxl
-import pyarrow
 import pytest
-from data_sets import CHAT, JPEG, PNG, converted, lay, only, run, say
-from pyarrow import parquet
+from data_sets import CHAT, converted, lay, only, say
 
-from data import check, readers
-from data.foreign import fitting_reader
+from data import readers
 from data.formats.conversations import without_prefix
-from data.formats.source_files import json_records, json_value
 from data.image_names import images_of
 from data.rows import read_rows
-from data.split import split_jsonl
-from data.text import strip_placeholders
 from files import UserError
 
 PARTS = [{"type": "image", "image": "a.png"}, {"type": "text", "text": "Is there a polyp?"}]
@@ -132,23 +123,9 @@ def test_no_question_is_about_a_picture_of_another_turn(tmp_path, record, questi
     assert list(dropped) == [why] and {row["image"] for row in rows} <= {"a.png", "z.png"}
 
 
-@pytest.mark.parametrize("space", [" ", "\n", "\\n", "\u200b", "user: "])
-def test_a_long_run_of_spaces_takes_no_minutes(space):
-    question, began = "<q" + space * 20_000 + "<", time.monotonic()
-    assert strip_placeholders(question, everywhere=True) == question and time.monotonic() - began < 5
-
-
 @pytest.mark.parametrize(("question", "left"), [("Isolated?", "Isolated?"), ("Is it?", "it?")])
 def test_a_prefix_ends_at_a_words_edge(question, left):
     assert without_prefix(question, "Is")[0] == left
-
-
-def test_a_number_of_thousands_of_digits_is_one_line(tmp_path):
-    src = lay(tmp_path, of={"r.json": '[{"a": 1},\n{"a": ' + "9" * 5000 + "}]"}) / "r.json"
-    with pytest.raises(UserError, match=r"r.json:2: has a number of too many digits to be read; correct or delete it"):
-        list(json_records(src))
-    with pytest.raises(UserError, match=r"r.json: has a number of too many digits to be read; correct the file"):
-        json_value(src)
 
 
 INSTRUCTION = "You are an expert. Answer in 1-5 words."
@@ -188,29 +165,7 @@ def test_a_broken_conversation_is_named_in_one_short_line(tmp_path, record, said
     assert str(error.value).startswith(f"{src}:2") and said in str(error.value) and len(str(error.value)) < len(str(src)) + 250
 
 
-@pytest.mark.parametrize("branch", ["conversations", "kvasir-vqa-json"])
-@pytest.mark.parametrize(
-    ("key", "value", "said"),
-    [
-        ("group", ["P1"], "group is ['P1']; write one name, the patient's or the video's"),
-        ("group", {"id": 1}, "group is {'id': 1}; write one name"),
-        ("group", 1.5, "group is 1.5; write one name"),
-        ("answers", "a", "answers is 'a'; write a list of texts"),
-        ("answers", ["a", 2], "answers is ['a', 2]; write a list of texts"),
-        ("options", "A: yes", "options is 'A: yes'; write a list of texts"),
-        ("options", ["yes", "Yes"], "options repeats an item: ['yes', 'Yes']; give each option once"),
-    ],
-)
-def test_what_no_row_can_have_is_refused_by_every_reader(tmp_path, branch, key, value, said):
-    good = {"conversations": say("q", "a")} if branch == "conversations" else {"question": "q", "answer": "a"}
-    records = [{"image": "a.png", "image_filename": "a.png", **good, **more} for more in ({}, {key: value})]
-    src = lay(tmp_path, of={"r.jsonl": records}) / "r.jsonl"
-    with pytest.raises(UserError) as error:
-        readers.convert(branch, src, tmp_path / "dst")
-    assert str(error.value).startswith(f"{src}:2: {said}") and not (tmp_path / "dst" / "all.jsonl").exists()
-
-
-# ---- data sets by name
+# ---- SurgCheck
 
 
 def test_surgcheck_has_both_wordings_with_task_cue_and_video(tmp_path):
@@ -240,89 +195,3 @@ def test_real_surgcheck(shared, tmp_path):
         "1-5 words" in row["question"] for row in rows
     )
     assert len({row["image"] for row in rows if (folder / "frames" / row["image"]).is_file()}) == 28
-
-
-PMC = "Figure_path,Question,Answer,Choice A,Choice B,Choice C,Choice D,Answer_label"
-
-
-@pytest.mark.parametrize(
-    ("header", "line"),
-    [
-        (PMC, "a.png,Which tool?,Snare,A:Forceps,B:Snare,C:Clip,D:Needle,B"),
-        (PMC, "a.png,Which tool?, B:Snare, A: Forceps, B: Snare, C: Clip, D: Needle,B"),
-        ("index," + PMC.removesuffix(",Answer_label"), "0,a.png,Which tool?,B,Forceps,Snare,Clip,Needle"),
-    ],
-)
-def test_pmc_vqa_is_four_options_without_letters(tmp_path, header, line):
-    repeated = line.replace("Clip", "Snare")
-    src = lay(tmp_path / "src", of={"test.csv": "\n".join([header, line, repeated])}, images=["images/a.png"])
-    rows, dropped = converted("pmc-vqa", src, tmp_path / "dst")
-    assert rows == [
-        {"id": "0", "image": "images/a.png", "question": "Which tool?", "answer": "Snare", "split": "test",
-         "options": ["Forceps", "Snare", "Clip", "Needle"]}
-    ]  # fmt: skip
-    assert dropped == {"whose choices repeat or are empty": 1}
-
-
-def test_path_vqa_has_official_splits(tmp_path):
-    for name, data in (("train", PNG), ("validation", JPEG), ("test", PNG)):
-        row = {"image": {"bytes": data, "path": None}, "question": "is it liver?", "answer": "yes"}
-        (tmp_path / "src" / "data").mkdir(parents=True, exist_ok=True)
-        parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "src" / "data" / f"{name}-00000-of-00001.parquet")
-    rows, _ = converted("path-vqa", tmp_path / "src", tmp_path / "dst")
-    assert only(rows, "split", "answer") == [("test", "yes"), ("train", "yes"), ("val", "yes")] and len({row["image"] for row in rows}) == 2
-
-
-# ---- which reader fits
-
-
-def write_foreign(folder, name):
-    """A file of each kind that isn't rows."""
-    path = folder / name
-    folder.mkdir(exist_ok=True)
-    if name.endswith(".xlsx"):
-        workbook = openpyxl.Workbook()
-        workbook.active.append(["file", "polyp"])
-        workbook.save(path)
-    elif name.endswith(".parquet"):
-        parquet.write_table(pyarrow.table({"question": ["q"]}), path)
-    else:
-        lay(folder, of={name: FOREIGN[name][0]})
-    return path
-
-
-LONG = {"id": "1", "conversations": say("q" * 100_000, "a"), "image": "a.png"}
-FOREIGN = {
-    "llava.json": ([{"image": "a.png", "conversations": say("q", "a")}], "conversations: python -m data.readers conversations {} DST"),
-    "long.jsonl": ([LONG], "conversations: python -m data.readers conversations {} DST"),
-    "chat.jsonl": ([{"messages": say("q", "a", CHAT)}], "conversations: python -m data.readers conversations {} DST"),
-    "german.csv": ("Datei;Polyp\na;1\n", "a table: python -m data.readers table {} DST --suggest"),
-    "findings.xlsx": (None, "a table: python -m data.readers table {} DST --suggest"),
-    "pmc.csv": (f"{PMC}\n", "PMC-VQA: python -m data.readers pmc-vqa {} DST"),
-    "kvasir.json": ([{"image_id": "a", "question": "q"}], "rows in one JSON array: python -m data.readers kvasir-vqa-json {} DST"),
-    "x.parquet": (None, "Parquet: python -m data.readers --help names the data sets that are read from it"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", FOREIGN)
-def test_errors_name_the_reader_that_fits(tmp_path, name):
-    path = write_foreign(tmp_path / "src", name)
-    said = "this looks like " + FOREIGN[name][1].format(path)
-    wrong = [lambda: list(read_rows(path)), lambda: split_jsonl(path, tmp_path / "dst"), lambda: check.read_raw(path)]
-    wrong += [lambda: readers.convert("surgvu", path, tmp_path / "dst"), lambda: readers.convert("kvasir-vqa-x1", path, tmp_path / "dst")]
-    for action in wrong[:4] if "conversations" in said or ".parquet" in name else wrong:
-        with pytest.raises(UserError) as error:
-            action()
-        assert said in str(error.value) and "\n" not in str(error.value) and "correct it" not in str(error.value)
-
-
-@pytest.mark.parametrize("line", ['{"question": "q", "answer": "a", "image": "a.png"}', "no JSON", "[]", '{"messages": "q"}'])
-def test_rows_and_what_nobody_knows_fit_no_reader(tmp_path, line):
-    assert fitting_reader(lay(tmp_path, of={"r.jsonl": [line]}) / "r.jsonl") is None and fitting_reader(tmp_path / "none") is None
-
-
-def test_the_command_says_it_in_one_line(tmp_path):
-    path = lay(tmp_path, of={"my chats.jsonl": [json.dumps(FOREIGN["llava.json"][0][0])]}) / "my chats.jsonl"
-    done = run("-m", "data.check", "--train", path)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert done.stderr.endswith(f"this looks like conversations: python -m data.readers conversations '{path}' DST\n")

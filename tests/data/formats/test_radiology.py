@@ -1,0 +1,82 @@
+"""VQA-RAD and SLAKE: names of images, official splits, languages.
+
+python -m pytest tests/data/formats/test_radiology.py -v
+"""
+
+import hashlib
+from collections import Counter
+
+import pytest
+from data_sets import JPEG, PNG, contents, converted, error_of, lay, only, write_table
+
+from data import readers
+
+
+def test_vqa_rad_parquet_names_images_by_content(tmp_path):
+    def row(data, answer):
+        return {"image": {"bytes": data, "path": None}, "question": "is there a mass?", "answer": answer}
+
+    write_table(tmp_path / "src" / "data" / "train-00000-of-00001.parquet", [row(PNG, "yes"), row(JPEG, "no")])
+    write_table(tmp_path / "src" / "data" / "test-00000-of-00001.parquet", [row(PNG, "no")])
+    rows, _ = converted("vqa-rad", tmp_path / "src", tmp_path / "dst")
+    png, jpeg = (hashlib.sha256(data).hexdigest()[:16] for data in (PNG, JPEG))
+    assert only(rows, "image", "answer", "split") == [
+        (f"images/{png}.png", "no", "test"),
+        (f"images/{png}.png", "yes", "train"),
+        (f"images/{jpeg}.jpg", "no", "train"),
+    ]
+    assert set(contents(tmp_path / "dst" / "images")) == {f"{png}.png", f"{jpeg}.jpg"}
+
+
+def test_vqa_rad_public_json_tells_test_by_phrase_type(tmp_path):
+    row = {"qid": 7, "image_name": "s.jpg", "question": "How many?", "answer": 3, "answer_type": "OPEN"}
+    records = [{**row, "phrase_type": "freeform"}, {**row, "phrase_type": "test_para", "answer": "three"}]
+    src = lay(tmp_path / "src", of={"VQA_RAD Dataset Public.json": records}, images=["VQA_RAD Image Folder/s.jpg"])
+    rows, _ = converted("vqa-rad", src, tmp_path / "dst")
+    assert rows[0] == {
+        "id": "0", "image": "VQA_RAD Image Folder/s.jpg", "question": "How many?", "answer": "3", "split": "train",
+        "answer_type": "OPEN", "source_id": 7,
+    }  # fmt: skip
+    assert only(rows, "answer", "split") == [("3", "train"), ("three", "test")]
+
+
+@pytest.mark.parametrize(
+    ("language", "kept", "left_out"),
+    [("en", ["0", "2", "3"], {"in zh": 1}), ("zh", ["1"], {"in en": 3}), ("all", ["0", "1", "2", "3"], {})],
+)
+def test_slake_languages_and_official_splits(tmp_path, language, kept, left_out):
+    en = {"qid": 0, "img_name": "xmlab1/source.jpg", "question": "Is this a CT?", "answer": "Yes", "q_lang": "en"}
+    zh = {**en, "question": "这是CT吗？", "answer": "是", "q_lang": "zh"}
+    src = lay(tmp_path / "src", of={"train.json": [en, zh], "validation.json": [en], "test.json": [en]},
+              images=["imgs/xmlab1/source.jpg"])  # fmt: skip
+    rows, dropped = converted("slake", src, tmp_path / "dst", language=language)
+    splits = {"0": "train", "1": "train", "2": "val", "3": "test"}
+    assert only(rows, "id", "split", "image") == [(row, splits[row], "imgs/xmlab1/source.jpg") for row in kept]
+    assert {row["language"] for row in rows} == ({"en", "zh"} if language == "all" else {language})
+    assert dropped == left_out
+    assert ("这是CT吗？", "是") in only(rows, "question", "answer") or language == "en"
+    kept_junk = readers.convert("slake", src, tmp_path / "dst", language=language, keep_junk=True)
+    assert kept_junk[2] == left_out, "another language is no junk"
+
+
+def test_real_vqa_rad(shared, tmp_path):
+    rows, _ = converted("vqa-rad", shared / "real-data" / "vqa_rad", tmp_path / "dst")
+    assert Counter(row["split"] for row in rows) == {"train": 64, "test": 30}
+    assert len({row["image"] for row in rows}) == 12
+    assert readers.describe_missing(shared / "real-data" / "vqa_rad", {row["image"] for row in rows}) is None
+
+
+BROKEN = {
+    "endless name": ("vqa-rad", {"rows.jsonl": [{"image": "a" * 999, "question": "q", "answer": 1, "split": [1]}]},
+                     "rows.jsonl:1: split is [1], not train, val or test; correct it"),
+    "unknown split": ("vqa-rad", {"rows.jsonl": [{"image": "a.jpg", "question": "q", "answer": "a", "split": "dev"}]},
+                      "rows.jsonl:1: split is 'dev', not train, val or test; correct it"),
+    "unknown language": ("slake", {"test.json": [{"img_name": "a", "q_lang": "fr", "question": "q", "answer": "a"}]},
+                         "test.json:2: q_lang is 'fr', not en or zh; correct it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_malformed_source_is_named_by_file_and_line(tmp_path, kind):
+    name, of, message = BROKEN[kind]
+    assert error_of(name, of, tmp_path) == f"SRC/{message}"
