@@ -4,8 +4,10 @@ python -m pytest tests/data/formats/test_common.py -v
 """
 
 import pytest
+from data_sets import lay
 
 from data.formats.cholec import CHOLEC80, SSG
+from data.formats.common import Request, image_below, official
 from data.formats.endovis import ENDOVIS_18
 from data.formats.pitvqa import PITVQA
 
@@ -23,3 +25,38 @@ def test_official_splits_are_disjoint_and_of_the_published_size(splits, sizes, a
     assert {split: len(videos) for split, videos in splits.items()} == sizes
     assert len(set().union(*splits.values())) == sum(sizes.values())
     assert not absent & set().union(*splits.values())
+
+
+def test_the_first_number_of_a_name_tells_its_official_split():
+    splits, names = {"val": {5}, "train": {1, 12}}, ("seq_5", "video_05", "VID12", "12_5", "seq", "6")
+    assert [official(splits, name) for name in names] == [
+        "val",
+        "val",
+        "train",
+        "train",
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("v/b.jpg", "v/b.jpg"), ("./v//b.jpg", "v/b.jpg"), ("v\\b.jpg", "v/b.jpg"), ("d.jpg", "images/d.jpg"), ("a.jpg", "a.jpg"),
+        ("/x/images/a.jpg", "images/a.jpg"), ("D:\\x\\a.jpg", "images/a.jpg"), ("/x/v/b.jpg", "v/b.jpg"), ("x/y/c.jpg", "c.jpg"),
+        ("../v/b.jpg", "v/b.jpg"), ("../v/outside.jpg", "v/outside.jpg"), ("x/y/gone.jpg", "x/y/gone.jpg"), ("/x/y/gone.jpg", "y/gone.jpg"),
+    ],
+)  # fmt: skip
+def test_a_path_of_another_machine_is_found_below_the_folder(tmp_path, path, name):
+    """The whole, then the last two parts, then the file alone; nothing that leads out of the folder."""
+    lay(tmp_path, images=("v/outside.jpg",))
+    root = lay(tmp_path / "root", images=("images/a.jpg", "a.jpg", "v/b.jpg", "c.jpg", "images/d.jpg"))
+    assert image_below(root, path) == name
+
+
+def test_junk_needs_no_image_unless_it_is_kept(tmp_path):
+    rows = [{"question": "q", "answer": True}, {"question": "none", "answer": "a"}, {"question": "q", "answer": None}]
+    for keep_junk, wanted in ((False, [True, False, False]), (True, [True, True, True])):
+        request = Request(tmp_path, tmp_path, keep_junk=keep_junk)
+        assert [request.wants("t: row 1", row) for row in rows] == wanted
+        assert not request.converted, "the row is changed, and counted, later"
