@@ -7,15 +7,18 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import openpyxl
 import pyarrow
 import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from config import DataConfig
 from data import readers
+from data.preprocess import enrich_jsonl
 from data.rows import read_rows
-from files import UserError
+from files import UserError, write_jsonl
 
 
 def image_bytes(spread, format="JPEG"):
@@ -222,3 +225,45 @@ def parquet_table(folder, pictures, **more):
         "image: pic\ngroup: who\nlanguage: de\nquestions: {polyp: q1, kinds: {question: q2, values: {1: rot, 2: blau}}}"
     )
     return folder / "t.parquet", {"mapping": folder / "m.yaml"}
+
+
+ASKED = {"question": "Is there a polyp?", "answer": "yes"}
+
+
+def file_of(folder, *rows):
+    """A file of rows of one question, which these say more of."""
+    write_jsonl(folder / "rows.jsonl", [{**ASKED, **row} for row in rows])
+    return folder / "rows.jsonl"
+
+
+def eight_pictures(folder):
+    """a.png to h.png, each like no other, 40 pixels high and from 60 on wide."""
+    rng = np.random.default_rng(0)
+    for number, name in enumerate("abcdefgh"):
+        pixels = rng.integers(0, 255, (4, 6, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((60 + number, 40), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
+    return folder
+
+
+def chain(*lists):
+    """Rows about these images, one or several, letters for names."""
+    return [{"images": [f"{name}.png" for name in names]} if len(names) > 1 else {"image": f"{names}.png"} for names in lists]
+
+
+def row(question="Is there a polyp?", answer="yes", image="a.jpg", **extra):
+    return {"question": question, "answer": answer, "image": image, **extra}
+
+
+def enrich(folder, rows, train=None, settings=DataConfig()):
+    """Enrich rows by what `train` (default: the rows themselves) says; return (enriched rows, counts)."""
+    write_jsonl(folder / "rows.jsonl", rows)
+    if train:
+        write_jsonl(folder / "train.jsonl", train)
+    source, train = folder / "rows.jsonl", train and folder / "train.jsonl"
+    counts = enrich_jsonl(source, folder / "enriched.jsonl", train, settings=settings)
+    return read(folder / "enriched.jsonl"), counts
+
+
+def without(key):
+    """A row without one of its fields."""
+    return {name: value for name, value in row().items() if name != key}

@@ -28,7 +28,6 @@ from dataset import (
     encode_prompt,
     expand_image_tokens,
     first_images,
-    group_by_image,
     label_set_grammar,
     load_dataset,
     order_by_stage,
@@ -462,11 +461,6 @@ def test_without_stages_trees_and_batches_are_what_they_were(experiment, process
 
 
 BATCHES_BEFORE = "80ec3ca39207a0d0545ec3fcf3b7c7e6a6d6da7769e5e6a42896a441de2186b0"
-
-
-def test_group_by_image_keeps_order():
-    rows = [{"image": name, "id": number} for number, name in enumerate("abac")]
-    assert [[row["id"] for row in group] for group in group_by_image(rows)] == [[0, 2], [1], [3]]
 
 
 def test_the_first_images_come_with_all_their_questions_and_no_others():

@@ -900,3 +900,15 @@ def test_reachability_on_other_real_images(kvasir, real_rows):
     assert len(found) == 10559
     assert sum(map(reachable, found)) / len(found) >= 0.995
     assert sum(row["answer_candidates"] is not None for row in found) / len(found) >= 0.99
+
+
+@pytest.mark.parametrize(("apart", "closed"), [(True, True), (False, False)])
+def test_clips_that_overlap_are_one_group_for_the_answer_space(apart, closed):
+    """Forty clips, each of two images: of its own, or the second of which is the next one's first."""
+    step = 2 if apart else 1
+    rows = [
+        {"id": str(n), "question": "Where is it?", "answer": "left" if n % 2 else "right", "image": f"{n * step}.png",
+         "images": [f"{n * step}.png", f"{n * step + 1}.png"]} for n in range(40)
+    ]  # fmt: skip
+    found = [entry["candidates"] for entry in answer_space.mine(rows, DataConfig())["questions"].values()]
+    assert found == ([["left", "right"]] if closed else [])

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY_MODEL
+from data_sets import chain, eight_pictures, file_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from config import Config, load_config
+from data import personal
 from data.check import (
     answer_lengths,
     cheap_tokenizer,
@@ -27,6 +29,7 @@ from data.check import (
     count_rows,
     describe,
     fix,
+    personal_rows,
     read_raw,
     shared_between,
     warnings_before_training,
@@ -471,3 +474,26 @@ def test_real_dirty_file_is_counted_as_it_is_known(tmp_path, shared):
     changes = fix(paths, tmp_path / "clean")
     assert changes["train"]["removed"] == {"junk": 10, "conflict_minority": 0, "conflict_tie": 132, "duplicates": 5112}
     assert len(list(read_rows(tmp_path / "clean" / "train.jsonl"))) == 6828
+
+
+def test_the_doctor_looks_at_every_image(tmp_path):
+    folder = eight_pictures(tmp_path)
+    (folder / "broken.png").write_bytes(b"no picture")
+    train = file_of(folder, *chain("ab", "ab", "ba", "c"), {"images": ["c.png", "broken.png"], "answer": "no"}).rename(folder / "t.jsonl")
+    val = file_of(folder, *chain("db", "ef"))
+    report = check({"train": train, "val": val}, Config(), folder, tokens=False)
+    facts = report["splits"]["train"]
+    assert (facts["rows"], facts["images"], facts["duplicates"], facts["conflicting_pairs"]) == (5, 4, 1, 0)
+    assert facts["questions_per_image"]["max"] == 1, "questions about one list, in its order"
+    assert report["between"]["train and val"] == {
+        "names": 1, "groups": 0, "copies": 0, "near_duplicates": 0, "rows": 1, "example": "b.png"
+    }  # fmt: skip
+    assert report["images"]["unreadable"] == 1 and report["images"]["read"] == 6
+    kept, changes = clean(read_raw(train))
+    assert changes["removed"]["duplicates"] == 1 and [row["images"] for row in kept[:2]] == [["a.png", "b.png"], ["b.png", "a.png"]]
+
+
+def test_file_names_of_every_image_are_searched_for_people(tmp_path):
+    rows = read_raw(file_of(tmp_path, {"images": ["a.png", "Herr_Mueller/b.png"]}, {"image": "a.png"}))
+    found = personal.count(personal_rows(rows))
+    assert found["file names"]["rows"] == {"name": 1} and found["file names"]["first"][0][0] == "0"

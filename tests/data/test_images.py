@@ -14,14 +14,17 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from data_sets import eight_pictures, file_of
 from PIL import Image, ImageOps, JpegImagePlugin
 
 from config import ImageConfig
 from data import images
+from data.contents import picture_hashes
 from data.image_names import image_path
 from data.images import BadImage, check_images, image_token_count, load_image, open_image
+from data.rows import read_rows
 from data.thumbnails import Thumbnails
-from files import UserError
+from files import UserError, sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -364,3 +367,13 @@ def test_whatever_a_decoder_raises_is_one_short_line(tmp_path, monkeypatch):
         with pytest.raises(BadImage) as said:
             open_image(tmp_path / "a.jpg")
         assert 0 < len(str(said.value)) <= 200 and "\n" not in str(said.value)
+
+
+def test_every_image_of_a_list_is_checked_and_hashed_unless_it_is_thinned_away(tmp_path):
+    folder = eight_pictures(tmp_path)
+    (row,) = read_rows(file_of(folder, {"images": ["a.png", "gone.png", "b.png"]}))
+    with pytest.raises(UserError, match="row '0': image .*gone.png does not exist"):
+        check_images([row], folder, folder / "cache.json")
+    assert check_images([row], folder, folder / "cache.json", max_frames=2) == {"a.png": (60, 40), "b.png": (61, 40)}
+    hashes = dict(picture_hashes([row], folder, folder / "hashes.json"))
+    assert hashes == {"a.png": sha256(folder / "a.png"), "b.png": sha256(folder / "b.png"), "gone.png": None}

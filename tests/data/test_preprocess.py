@@ -3,7 +3,6 @@
 python -m pytest tests/data/test_preprocess.py -v
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from data_sets import enrich, read, row, without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,31 +21,12 @@ from config import DataConfig, load_config
 from data import answer_space, preprocess, schema
 from data.matching import normalize_answer
 from data.preprocess import enrich_jsonl, enriched_path, ensure_enriched, rules_hash, training_space
-from data.rows import read_rows
 from data.rules import enrich_row, mine_verdict
 from files import UserError, read_json, sha256, write_json, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = DataConfig(answer_space="rules")  # mined spaces have tests of their own: test_answer_space.py
 ABNORMALITIES = "Are there any abnormalities in the image? Check all that are present."
-
-
-def row(question="Is there a polyp?", answer="yes", image="a.jpg", **extra):
-    return {"question": question, "answer": answer, "image": image, **extra}
-
-
-def read(path):
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-
-
-def enrich(folder, rows, train=None, settings=DataConfig()):
-    """Enrich rows by what `train` (default: the rows themselves) says; return (enriched rows, counts)."""
-    write_jsonl(folder / "rows.jsonl", rows)
-    if train:
-        write_jsonl(folder / "train.jsonl", train)
-    source, train = folder / "rows.jsonl", train and folder / "train.jsonl"
-    counts = enrich_jsonl(source, folder / "enriched.jsonl", train, settings=settings)
-    return read(folder / "enriched.jsonl"), counts
 
 
 # --- normalize_answer ---
@@ -87,63 +68,6 @@ def test_normalisation_keeps_bounds_ranges_digits_and_units(items):
 
 def test_normalisation_keeps_a_leading_decimal_point():
     assert normalize_answer(".5 cm") == ".5 cm", "not ten times as much"
-
-
-# --- read_rows ---
-
-
-def test_ids_and_images_are_completed(tmp_path):
-    rows = [row(), row(id=7), row(id="x"), {"question": "q", "answer": "a", "image_filename": "b.jpg"}]
-    write_jsonl(tmp_path / "rows.jsonl", rows)
-    text = (tmp_path / "rows.jsonl").read_text().replace("\n", "\n\n")  # blank lines are no rows
-    (tmp_path / "rows.jsonl").write_text(text)
-    found = list(read_rows(tmp_path / "rows.jsonl"))
-    assert [item["id"] for item in found] == ["0", "7", "x", "3"]
-    assert [item["image"] for item in found] == ["a.jpg", "a.jpg", "a.jpg", "b.jpg"]
-
-
-def test_null_means_absent(tmp_path):
-    write_jsonl(tmp_path / "rows.jsonl", [row(id=None), row(id=None, image=None, image_filename="b.jpg")])
-    found = [(item["id"], item["image"]) for item in read_rows(tmp_path / "rows.jsonl")]
-    assert found == [("0", "a.jpg"), ("1", "b.jpg")]
-
-
-def without(key):
-    return {name: value for name, value in row().items() if name != key}
-
-
-BAD_ROWS = [
-    (without("question"), ":2: has no question; add the question as text"),
-    (row(question=["q"]), ":2: question is ['q'], not text; add the question as text"),
-    (row(question="  "), ":2: question is empty; add the question as text"),
-    (without("image"), ":2: has no image; add the image's name, relative to data.image_root"),
-    (row(image=3), ":2: image is 3, not text; "),
-    (row(image=""), ":2: image is empty; "),
-    (without("answer"), ":2: has no answer; write the answer as text"),
-    (row(answer=None), ":2: has no answer; write the answer as text"),
-    (row(answer=3), ":2: answer is 3, not text; write the answer as text"),
-    (row(answer=["a", "b"]), ":2: answer is ['a', 'b'], not text; "),
-    (row(answer=""), ":2: answer is empty; "),
-    (row(answer=" . "), ":2: answer is empty; "),
-    (row(options="a, b"), ":2: options is 'a, b'; write a list of texts"),
-    (row(options=[]), ":2: options is []; write a list of texts"),
-    (row(options=["a", 2]), ":2: options is ['a', 2]; write a list of texts"),
-    (row(options=["a", " "]), ":2: options is ['a', ' ']; write a list of texts"),
-    (row(options=["Polyp", "polyp."]), ":2: options repeats an item: "),
-    (row(answers="yes"), ":2: answers is 'yes'; write a list of texts, or leave it out"),
-    (row(answers=[]), ":2: answers is []; write a list of texts, or leave it out"),
-    (row(answers=["yes", 1]), ":2: answers is ['yes', 1]; write a list of texts, or leave it out"),
-    (row(id="0"), ":2: id '0' is already that of line 1; give every row its own id"),
-    (row(id=0), ":2: id '0' is already that of line 1; give every row its own id"),
-]
-
-
-@pytest.mark.parametrize(("bad", "message"), BAD_ROWS)
-def test_a_bad_row_is_named_by_file_and_line(tmp_path, bad, message):
-    with pytest.raises(UserError) as error:
-        enrich(tmp_path, [row(), bad])
-    assert str(error.value).startswith(f"{tmp_path / 'rows.jsonl'}{message}") and "\n" not in str(error.value)
-    assert not (tmp_path / "enriched.jsonl").exists()
 
 
 def test_rows_to_predict_need_no_answer_but_training_rows_do(tmp_path):
@@ -591,21 +515,6 @@ def test_a_foreign_place_for_a_picture_goes_and_is_counted(tmp_path, question):
     stripped = question != "{}"
     assert sum(counts["placeholders"].values()) == stripped
     assert ("; 1 places for pictures taken from questions (" in preprocess.describe("train", counts)) is stripped
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"question": "<image>"}, "question is empty; it has but a place for a picture"),
-        ({"question": "Is <image> like <image>?"}, "question has <image> inside it, where no picture can stand; write what it stands for"),
-        ({"group": ["p1", "p2"]}, r"group is \['p1', 'p2'\]; write one name, the patient's or the video's"),
-        ({"group": {"id": 1}}, "group is {'id': 1}; write one name"), ({"group": True}, "group is True; write one name"),
-    ],
-)  # fmt: skip
-def test_what_can_stand_for_no_picture_and_no_patient_is_refused_by_line(tmp_path, changes, message):
-    with pytest.raises(UserError, match=rf"rows.jsonl:2: {message}") as error:
-        enrich(tmp_path, [row(), row(**changes)])
-    assert "\n" not in str(error.value)
 
 
 def test_types_are_listed_in_table_order():

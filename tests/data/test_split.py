@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from data_sets import chain, eight_pictures, file_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,7 +23,7 @@ from data.readers import convert
 from data.rows import read_rows
 from data.split import assign, assign_fold, config_lines, describe, describe_folds, folds_jsonl, split_jsonl, stratified, stratified_folds
 from data.text import nearly_same_groups
-from files import UserError, sha256, write_jsonl
+from files import UserError, read_jsonl, sha256, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("train", "val", "test")
@@ -682,3 +683,46 @@ def test_the_command_prints_the_share_of_each_fold(tmp_path):
     assert then == f"and then: python tools/sweep.py my.yaml --folds {tmp_path / 'folds'}\n"
     refused = run(ROOT / "data" / "split.py", tmp_path / "all.jsonl", tmp_path / "folds", "--folds", "5", "--test", "0.2")
     assert refused.returncode == 2 and "--folds has no --val and --test" in refused.stderr
+
+
+@pytest.mark.parametrize("near", ["on", "off"])
+@pytest.mark.parametrize("by", ["group", "image"])
+def test_rows_that_share_an_image_stay_together(tmp_path, near, by):
+    folder = eight_pictures(tmp_path)
+    path = file_of(folder, *chain("ab", "c", "de", "cb", "f", "g", "h", "ed", "d"))
+    for seed in range(8):
+        result = split_jsonl(path, folder / "split", seed=seed, val=0.3, test=0.3, by=by, near=near)
+        part_of = {}
+        for part in result["splits"]:
+            for _, row in read_jsonl(folder / "split" / f"{part}.jsonl"):
+                for name in row.get("images") or [row["image"]]:
+                    assert part_of.setdefault(name, part) == part
+        assert len({part_of[f"{name}.png"] for name in "abc"}) == len({part_of[f"{name}.png"] for name in "de"}) == 1
+        assert sum(facts["groups"] for facts in result["splits"].values()) == 5
+        assert sum(facts["images"] for facts in result["splits"].values()) == 8
+        assert near == "off" or result["near_duplicates"]["groups_joined"] == 0
+        assert list(describe(result))
+    assert "image_root: " in config_lines(path, {"train": path})
+
+
+def test_folds_keep_them_together_too(tmp_path):
+    folder = eight_pictures(tmp_path)
+    path = file_of(folder, *chain("ab", "c", "bc", "d", "e", "f"))
+    folds_jsonl(path, folder / "folds", 3)
+    held_out = [{row["id"] for _, row in read_jsonl(folder / "folds" / f"fold_{fold}" / "val.jsonl")} for fold in range(3)]
+    assert any({"0", "1", "2"} <= ids for ids in held_out) and sum(map(len, held_out)) == 6
+
+
+def test_near_duplicates_of_any_image_join_rows(tmp_path):
+    folder = eight_pictures(tmp_path)
+    Image.open(folder / "b.png").save(folder / "copy.png")
+    result = split_jsonl(file_of(folder, *chain("ab", "c", "d"), {"images": ["e.png", "copy.png"]}), folder / "split")
+    assert sum(facts["groups"] for facts in result["splits"].values()) == 3 and result["near_duplicates"]["groups_joined"] == 1
+
+
+def test_an_image_of_two_patients_is_refused(tmp_path):
+    folder = eight_pictures(tmp_path)
+    path = file_of(folder, {"images": ["a.png", "b.png"], "group": "p"}, {"images": ["c.png", "b.png"], "group": "q"})
+    with pytest.raises(UserError, match="rows.jsonl:2: image b.png is of group q, on line 1 of p; give it one group"):
+        split_jsonl(path, folder / "split")
+    assert split_jsonl(path, folder / "split", by="image", val=0, test=0)["splits"]["train"]["groups"] == 1

@@ -9,12 +9,13 @@ import sys
 
 import pytest
 import yaml
+from data_sets import ASKED
 from PIL import Image
 
 from config import EvalConfig, load_config
 from data import check
 from data.corrections import corrections_for
-from data.suspects import find_suspects, suspects_of, write_suspects
+from data.suspects import find_suspects, pair_of, suspects_of, write_suspects
 from files import UserError, sha256, write_jsonl
 
 QUESTION = "Is there a polyp?"
@@ -208,3 +209,8 @@ def test_hostile_text_is_text_and_no_images_means_none(folder):
     _, page = write_suspects([row], folder / "new", None)
     text = page.read_text()
     assert "<script>" not in text and "<b>&lt;" not in text and "data:image" not in text and "\u202e" not in text
+
+
+def test_what_a_model_was_trained_on_is_known_by_the_whole_list():
+    row = {**ASKED, "image": "a.png", "images": ["a.png", "./b.png"]}
+    assert pair_of(row) == pair_of({**ASKED, "images": ["a.png", "b.png"]}) != pair_of({**ASKED, "image": "a.png"})
