@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from config import DataConfig
 from data import readers
+from data.answer_space import apply, mine
 from data.preprocess import enrich_jsonl
 from data.rows import read_rows
 from files import UserError, write_jsonl
@@ -195,7 +196,7 @@ def workbook(path, *lines, **sheets):
     return path
 
 
-def table(folder, mapping, *lines, name="t.xlsx", **sheets):
+def table_of(folder, mapping, *lines, name="t.xlsx", **sheets):
     """(SRC, options) of a table beside three pictures, and of a mapping."""
     lay(folder, images=("a.png", "b.png", "c.png"))
     (folder / "m.yaml").write_text(mapping, encoding="utf-8")
@@ -267,3 +268,19 @@ def enrich(folder, rows, train=None, settings=DataConfig()):
 def without(key):
     """A row without one of its fields."""
     return {name: value for name, value in row().items() if name != key}
+
+
+def rows_of(question, answers, **extra):
+    """One checked row per answer; answers is a list or `{answer: count}`."""
+    answers = list(Counter(answers).elements()) if isinstance(answers, dict) else answers
+    return [{"question": question, "answer": answer, "image": f"{i}.jpg", "id": str(i), **extra} for i, answer in enumerate(answers)]
+
+
+def ask(space, question, answer="?", **extra):
+    """The enriched row of a new question."""
+    return apply(space, {"question": question, "answer": answer, "image": "x.jpg", "id": "x", **extra})
+
+
+def enriched(question, answers, *, ask_for=None, **options):
+    """What a question asked like this in training looks like afterwards."""
+    return ask(mine(rows_of(question, answers), DataConfig(**options)), ask_for or question)

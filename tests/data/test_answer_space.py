@@ -11,6 +11,7 @@ import tracemalloc
 from collections import Counter, defaultdict
 
 import pytest
+from data_sets import ask, enriched, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,51 +27,7 @@ WHERE = "Where in the image is the abnormality?"
 COLOR = "What color is the abnormality? If more than one separate with ;"
 
 
-def rows_of(question, answers, **extra):
-    """One checked row per answer; answers is a list or `{answer: count}`."""
-    answers = list(Counter(answers).elements()) if isinstance(answers, dict) else answers
-    return [{"question": question, "answer": answer, "image": f"{i}.jpg", "id": str(i), **extra} for i, answer in enumerate(answers)]
-
-
-def ask(space, question, answer="?", **extra):
-    """The enriched row of a new question."""
-    return apply(space, {"question": question, "answer": answer, "image": "x.jpg", "id": "x", **extra})
-
-
-def enriched(question, answers, *, ask_for=None, **options):
-    """What a question asked like this in training looks like afterwards."""
-    return ask(mine(rows_of(question, answers), DataConfig(**options)), ask_for or question)
-
-
 # --- templates ---
-
-
-@pytest.mark.parametrize(
-    "question",
-    [
-        "Is there text", "is there  TEXT?", " Is there text ? ", "[Stage-2] Is there text?",
-        "[Stage-1: finding] Is there text?",
-        "[phase 1][Stage 3]Is there text?!", "“Is there text?”", "Is there, text.",
-    ],
-)  # fmt: skip
-def test_template_folds_case_spacing_punctuation_and_prefix(question):
-    assert question_template(question) == question_template("Is there text?") == "is there text"
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("Is it <5mm?", "Is it >5mm?"), ("Is it 1.5 cm?", "Is it 15 cm?"), ("Is it 5-10 mm?", "Is it 510 mm?"),
-        ("Is there text?", "Is there no text?"), ("[A]", "[B]"), ("?", "!"),
-    ],
-)  # fmt: skip
-def test_template_keeps_what_has_meaning(one, other):
-    assert question_template(one) != question_template(other) and question_template(one)
-
-
-def test_template_folds_misspelt_words_of_the_table_and_only_whole_words():
-    assert question_template("How many instrumnets are in the image?") == question_template("How many instruments are in the image?")
-    assert question_template("Artifacts?") == "artifacts", "a table of words, not of letters"
 
 
 def test_variants_of_a_question_are_one_question_in_training_and_later():
@@ -506,14 +463,6 @@ def test_spaces_of_before_still_say_what_they_said():
 # --- spellings ---
 
 
-def test_bounds_without_unit_fold_only_where_the_other_spelling_occurs():
-    space = mine(rows_of("What size?", {">20mm": 30, ">20": 3, "none": 3}) + rows_of("What score?", {">20": 30, "none": 3}))
-    assert ask(space, "What size?", ">20")["answer"] == ">20mm" and ask(space, "What score?", ">20")["answer"] == ">20"
-    assert ask(space, "What size?")["answer_candidates"] == [">20mm", "none"]
-    assert ask(space, "What score?")["answer_candidates"] == [">20", "none"]
-    assert space["found"]["folded"] == {">20 → >20mm": 3}
-
-
 def test_every_folding_is_counted_in_mining_and_in_enrichment(tmp_path, capsys):
     rows = rows_of(WHERE, {"lower-rigth;center": 20, "center": 20}) + rows_of("What color?", {"gray": 25, "grey": 15})
     rows += rows_of("What size?", {">20": 4, ">20mm": 36})
@@ -530,11 +479,6 @@ def test_every_folding_is_counted_in_mining_and_in_enrichment(tmp_path, capsys):
     found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert (found[0]["answer"], found[0]["answer_raw"]) == ("lower-right; center", "lower-rigth;center")
     assert all(reachable(row) for row in found)
-
-
-def test_the_alias_table_is_data(monkeypatch):
-    monkeypatch.setitem(aliases.ALIASES["labels"], "oesophagus", "esophagus")
-    assert enriched("Which organ?", {"oesophagus": 40, "colon": 9})["answer_candidates"] == ["colon", "esophagus"]
 
 
 # --- what overrides mining ---

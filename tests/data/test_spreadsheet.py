@@ -7,7 +7,7 @@ import tracemalloc
 
 import openpyxl
 import pytest
-from data_sets import M, converted, only, read, table, workbook, write_folder
+from data_sets import M, converted, only, read, table_of, workbook, write_folder
 
 from data import readers
 from data.spreadsheet import read_spreadsheet, separator_of
@@ -54,7 +54,7 @@ def test_csv_with_byte_order_mark(tmp_path):
 
 def test_what_excel_makes_of_cells(tmp_path):
     """True and false, percentages, leading zeros, merged patients and a formula's result are what the user sees."""
-    src, options = table(
+    src, options = table_of(
         tmp_path, "image: f\ngroup: g\nquestions: {p: q1, t: q2, n: q3}", ["f", "g", "p", "t", "n"], ["a", 7, 0.285, True, 3.0]
     )
     book = openpyxl.load_workbook(src)
@@ -98,7 +98,7 @@ TITLES = {
 @pytest.mark.parametrize("name", ["t.xlsx", "t.csv"])
 def test_a_title_above_the_columns_names_is_left_out_and_said(tmp_path, title, name):
     lines = [["a", "g1", "5,5"], ["b", "g1", "6"]]
-    src, options = table(tmp_path, M, *TITLES[title], ["f", "g", "p"], *lines, name=name)
+    src, options = table_of(tmp_path, M, *TITLES[title], ["f", "g", "p"], *lines, name=name)
     said = []
     rows, _ = converted("table", src, tmp_path / "dst", **options, say=said.append)
     assert only(rows, "image", "answer") == [("a.png", "5,5"), ("b.png", "6")]
@@ -110,7 +110,7 @@ def test_a_title_above_the_columns_names_is_left_out_and_said(tmp_path, title, n
 
 
 def test_a_title_merged_over_all_columns_is_one(tmp_path):
-    src, options = table(tmp_path, M, ["Befunde 2024", None, None], ["f", "g", "p"], ["a", "g1", 1])
+    src, options = table_of(tmp_path, M, ["Befunde 2024", None, None], ["f", "g", "p"], ["a", "g1", 1])
     book = openpyxl.load_workbook(src)
     book.active.merge_cells("A1:C1")
     book.save(src)

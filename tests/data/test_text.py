@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.aliases import question_template
 from data.matching import is_correct, is_empty, normalize_answer
 from data.text import clean, strip_placeholders
 
@@ -86,10 +85,6 @@ def test_what_nobody_sees_is_an_empty_prediction(pred):
 )
 def test_predictions_in_another_width_are_right(gt, pred):
     assert is_correct("open_ended", gt, pred)
-
-
-def test_questions_in_another_width_ask_the_same():
-    assert question_template("Ｗｈｅｒｅ？") == question_template("where?")
 
 
 @pytest.mark.parametrize("space", [" ", "\n", "\\n", "\u200b", "user: "])

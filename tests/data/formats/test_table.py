@@ -7,7 +7,7 @@ import datetime
 
 import pytest
 import yaml
-from data_sets import JPEG, PNG, M, converted, lay, only, parquet_table, read, table
+from data_sets import JPEG, PNG, M, converted, lay, only, parquet_table, read, table_of
 
 from data import readers
 from data.formats.table import TextLoader, read_mapping
@@ -33,7 +33,7 @@ LINES = [["a.png", "P1", 63, 1, 2, "Adenom; rot"], ["b", "P1", None, 0, None, No
 
 @pytest.mark.parametrize("name", ["t.xlsx", "t.csv"])
 def test_one_row_a_picture_with_a_column_for_each_finding(tmp_path, name):
-    src, options = table(tmp_path, WIDE, HEADER, *LINES, [None] * 6, name=name)
+    src, options = table_of(tmp_path, WIDE, HEADER, *LINES, [None] * 6, name=name)
     said = []
     rows, dropped = converted("table", src, tmp_path / "dst", **options, say=said.append)
     assert only(rows, "image", "question", "answer", "group", "language") == [
@@ -51,7 +51,7 @@ def test_one_row_a_picture_with_a_column_for_each_finding(tmp_path, name):
 
 def test_one_row_a_question(tmp_path):
     mapping = "image: file\nquestion: q\nanswer: a\noptions: [A, B]\nvalues: {x: yes}\nempty: none\n"
-    src, options = table(
+    src, options = table_of(
         tmp_path,
         mapping,
         ["file", "q", "a", "A", "B"],
@@ -66,7 +66,7 @@ def test_one_row_a_question(tmp_path):
 
 
 def test_cells_that_values_do_not_list_stay_and_are_said(tmp_path):
-    src, options = table(
+    src, options = table_of(
         tmp_path, "image: f\nquestions: {p: {question: 'Is it?', values: {1: yes}}}", ["f", "p"], ["a", 1], ["b", 11], ["c", 11]
     )
     said = []
@@ -81,14 +81,14 @@ def test_true_and_false_are_words_of_the_tables_language(tmp_path, language, exp
     """Of a workbook, and of the CSV file that Excel writes of it."""
     name = "t.xlsx" if cells[0] is True else "t.csv"
     lines = [["f", "p"], ["a", cells[0]], ["b", cells[1]]]
-    src, options = table(tmp_path, f"image: f\nlanguage: {language}\nquestions: {{p: q}}", *lines, name=name)
+    src, options = table_of(tmp_path, f"image: f\nlanguage: {language}\nquestions: {{p: q}}", *lines, name=name)
     rows, _ = converted("table", src, tmp_path / "dst", **options, say=(said := []).append)
     assert [row["answer"] for row in rows] == expected and "converted: 2 true and false to yes and no" in said
 
 
 def test_a_sheet_by_name_and_pictures_elsewhere(tmp_path):
     lines = [["Bild\n(Datei)", "p"], ["C:\\Bilder\\x.png", 1]]
-    src, options = table(tmp_path, "image: Bild (Datei)\nsheet: Zwei\nquestions: {p: q}", ["f"], Zwei=lines)
+    src, options = table_of(tmp_path, "image: Bild (Datei)\nsheet: Zwei\nquestions: {p: q}", ["f"], Zwei=lines)
     said = []
     pictures = lay(tmp_path / "pictures", images=["x.png"])
     rows, _ = converted("table", src, tmp_path / "dst", images=pictures, say=said.append, **options)
@@ -130,7 +130,7 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_can_not_be_read_is_named(tmp_path, kind):
     mapping, lines, said = REFUSED[kind]
-    src, options = table(tmp_path, mapping, ["f", "g", "p"], *lines, name="t.csv" if said.startswith("t.csv") else "t.xlsx")
+    src, options = table_of(tmp_path, mapping, ["f", "g", "p"], *lines, name="t.csv" if said.startswith("t.csv") else "t.xlsx")
     with pytest.raises(UserError) as error:
         readers.convert("table", src, tmp_path / "dst", **options, say=[].append)
     text = str(error.value).replace(f"{tmp_path}/", "")
@@ -138,7 +138,7 @@ def test_what_can_not_be_read_is_named(tmp_path, kind):
 
 
 def test_columns_that_rows_have_themselves_or_twice_are_refused(tmp_path):
-    src, options = table(tmp_path, "image: f\nkeep: [group]\nquestions: {p: q}", ["f", "group", "p", "p"], ["a", "g", 1, 2])
+    src, options = table_of(tmp_path, "image: f\nkeep: [group]\nquestions: {p: q}", ["f", "group", "p", "p"], ["a", "g", 1, 2])
     with pytest.raises(UserError, match=r"t.xlsx: has more than one column 'p', which .*m.yaml names"):
         readers.convert("table", src, tmp_path / "dst", **options)
     (tmp_path / "m.yaml").write_text("image: f\nkeep: [group]\nquestions: {f: q}")
@@ -170,7 +170,7 @@ CODES = {"1": "Polyp", "2": "Blut", "9": "skip"}
 def test_a_cell_with_several_codes_is_read_code_by_code(tmp_path, cell, answer, left_alone):
     """A comma between two digits may be a decimal one."""
     mapping = f"image: f\nquestions: {{p: {{question: q, values: {CODES}}}, n: q2}}"
-    src, options = table(tmp_path, mapping, ["f", "p", "n"], ["a", cell, 0])
+    src, options = table_of(tmp_path, mapping, ["f", "p", "n"], ["a", cell, 0])
     said = []
     rows, _ = converted("table", src, tmp_path / "dst", **options, say=said.append)
     assert [row["answer"] for row in rows if row["question"] == "q"] == ([answer] if answer else [])
@@ -232,7 +232,7 @@ DATES = [
 @pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])
 def test_texts_that_were_a_date_to_the_spreadsheet_are_refused(tmp_path, text, name):
     name = name if text.isascii() else "t.xlsx"  # Windows-1252 has no such letters
-    src, options = table(tmp_path, M, ["f", "g", "p"], ["a", "g1", text], name=name)
+    src, options = table_of(tmp_path, M, ["f", "g", "p"], ["a", "g1", text], name=name)
     with pytest.raises(UserError, match=r"2, p: the answer is the date '.*'; tables make dates of entries such as 5-10: format the column"):
         readers.convert("table", src, tmp_path / "dst", **options, say=[].append)
     options["mapping"].write_text(f"image: f\nquestions: {{p: {{question: q, values: {{'{text}': 5-10}}}}}}", encoding="utf-8")
