@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from config import EvalConfig, PredictConfig, load_config
 from data import calibration
-from data.calibration import Calibration, Sets, answer_set, cut, rounded, tempered
+from data.calibration import Calibration, Sets, rounded, tempered
 from evaluation import calibrate
 from evaluation.confidence import answer_set_table, answer_sets, auroc
 from files import UserError, write_jsonl
@@ -81,39 +81,7 @@ def _true_auroc():
 TRUE_AUROC = _true_auroc()
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Temperature and sets
-
-
-def test_tempered_by_hand():
-    assert tempered([0.8, 0.2], 1.0) == pytest.approx([0.8, 0.2])
-    assert tempered([0.8, 0.2], 2.0) == pytest.approx([2 / 3, 1 / 3])  # square roots, 2 to 1
-    assert tempered([1.0, 0.0], 0.5) == pytest.approx([1, 0])
-    assert tempered([[0.8, 0.2, 0], [0.5, 0.25, 0.25]], 2.0)[0] == pytest.approx([2 / 3, 1 / 3, 0])
-
-
-def sets_of(truths, uncoverable=0):
-    """Sets of images; truths: one list of probabilities an image."""
-    pairs = sorted(([value, 1 / len(own)] for own in truths for value in own), reverse=True)
-    rows = sum(map(len, truths)) + uncoverable
-    return Sets(clusters=len(truths), rows=rows, uncoverable=uncoverable, images=[], truths=pairs)
-
-
-def test_cut_is_the_quantile_of_images_with_one_to_come():
-    """Of nine images and the one to come, the least probability of all nine covers nine of ten."""
-    nine = [[value / 10] for value in range(1, 10)]
-    assert cut(sets_of(nine), 0.9) == 0.1 and cut(sets_of(nine), 0.8) == 0.2 and cut(sets_of(nine), 0.89) == 0.1
-    assert cut(sets_of(nine), 0.91) == 0.0, "nine images can't promise more: all candidates"
-    # an image of eight rows weighs as much as one of one
-    assert cut(sets_of([[0.9] * 8, [0.5], [0.4]]), 0.5) == 0.5
-    assert cut(sets_of([[0.9] * 8, [0.5], [0.4]]), 0.25) == 0.9
-
-
-def test_answer_set_holds_what_is_likely_enough_and_never_nothing():
-    ranking = [["a", 0.6], ["b", 0.3], ["c", 0.1]]
-    assert answer_set(ranking, 1.0, 0.3) == (["a", "b"], False)
-    assert answer_set(ranking, 1.0, 0.7) == (["a"], True)
-    assert answer_set(ranking, 1.0, 0.0) == (["a", "b", "c"], False)
-    assert answer_set(ranking, 2.0, 0.3) == (["a", "b"], False)
+# Calibration
 
 
 def judged(rng, images, temperature, questions=4):
@@ -257,7 +225,9 @@ def test_a_prediction_row_has_the_new_fields_only_when_told():
     assert everything["candidates_top"][2][1] == pytest.approx(2.16e-9, rel=0.01), "of a small probability its digits are kept"
     assert len(prediction_row(row, answer, predict=PredictConfig(candidates_kept=2))["candidates_top"]) == 2
     facts = {"rows": 2, "clusters": 2, "unit": "images", "folds": [2.0], "before": {}, "after": {}, "predictions": "p", "made_from": {}}
-    fitted = Calibration(temperature=2.0, sets=sets_of([[0.5], [0.3], [0.3], [0.3]]), predictions_of_sets="p", **facts)
+    truths = [[0.5, 1], [0.3, 1], [0.3, 1], [0.3, 1]]
+    sets = Sets(clusters=4, rows=4, uncoverable=0, images=[], truths=truths)
+    fitted = Calibration(temperature=2.0, sets=sets, predictions_of_sets="p", **facts)
     told = PredictConfig(calibrated=True, coverage=0.8)
     found = prediction_row(row, answer, 0.8, told, fitted)
     assert found["confidence"] == plain["confidence"] > 0.8 > found["confidence_calibrated"] and found["abstained"]
