@@ -284,3 +284,14 @@ def ask(space, question, answer="?", **extra):
 def enriched(question, answers, *, ask_for=None, **options):
     """What a question asked like this in training looks like afterwards."""
     return ask(mine(rows_of(question, answers), DataConfig(**options)), ask_for or question)
+
+
+RULES = DataConfig(answer_space="rules")
+
+
+ABNORMALITIES = "Are there any abnormalities in the image? Check all that are present."
+
+
+def patients(question, answers):
+    """A row for each answer, each of a patient of their own."""
+    return [{**row, "group": f"patient {n}"} for n, row in enumerate(rows_of(question, answers))]

@@ -11,7 +11,7 @@ import tracemalloc
 from collections import Counter, defaultdict
 
 import pytest
-from data_sets import ask, enriched, rows_of
+from data_sets import ask, enriched, patients, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -248,19 +248,6 @@ def test_most_of_the_lists_have_to_be_of_labels(lists, multi_label):
     assert enriched("What is seen?", {"red; pink": lists, prose: 20})["multi_label"] is multi_label
 
 
-def test_few_rows_constrain_only_by_a_rule_that_they_bear_out():
-    assert enriched("Is it there?", ["yes"])["answer_candidates"] == ["yes", "no"]
-    assert enriched("Is it there?", ["yes", "not relevant"])["answer_candidates"] is None
-    assert enriched("Are any there? Check all that are present.", ["no"])["answer_candidates"] is None
-    assert enriched("What color is it?", ["red", "red"])["answer_candidates"] is None  # 11 colours of the rule were never seen
-    assert enriched("Is it there?", ["polyp", "polyp"])["question_type"] == "open_ended"
-
-
-def patients(question, answers):
-    """A row for each answer, each of a patient of their own."""
-    return [{**row, "group": f"patient {n}"} for n, row in enumerate(rows_of(question, answers))]
-
-
 @pytest.mark.parametrize("mode", ["mined", "rules"])
 def test_no_saved_space_names_a_question_of_one_patient(mode):
     """It goes by the rules, as a question does that nobody was asked; the others stay as they are."""
@@ -274,38 +261,6 @@ def test_no_saved_space_names_a_question_of_one_patient(mode):
         assert ask(with_them, question) == ask(without, question)
     assert "kowalczyk" in json.dumps(mine(one, DataConfig(answer_space=mode, min_groups=1))), "as somebody may choose"
     assert ask(with_them, one[0]["question"])["answer_candidates"] == ask(with_them, "Is it blue?")["answer_candidates"]
-
-
-def test_the_rules_hold_for_rare_questions_unless_their_answers_say_otherwise():
-    """More than one in twenty of them outside the rule's candidates, and no question of the type is constrained by it."""
-    within = [row for n in range(39) for row in rows_of(f"Is it number {n}?", ["yes"])]
-    for answers, candidates in ((["maybe"], ["yes", "no"]), (["maybe"] * 3, None)):
-        space = mine(within + [row for n, answer in enumerate(answers) for row in rows_of(f"Is number {n} there?", [answer])])
-        assert (ask(space, "Is it new?")["answer_candidates"], space["questions"]) == (candidates, {})
-        assert space.get("free_types", []) == ([] if candidates else ["yes_no"])
-    assert ask(space, "What color is it?")["answer_candidates"] == schema.COLOR_VOCAB, "of this type nothing was asked"
-
-
-@pytest.mark.parametrize(
-    ("question", "candidates"),
-    [
-        ("Is there blood?", ["yes", "no"]), ("Was it removed, yes or no?", ["yes", "no"]),
-        ("Is it there or not?", ["yes", "no"]),
-        ("What color is it?", schema.COLOR_VOCAB), ("How many polyps?", None), ("Where is it?", None),
-        ("Are there any folds? Check all that are present.", None), ("Are there any? Select all that apply", None),
-        ("What color is it? If more than one separate with ;", None), ("Is it flat or raised?", None),
-    ],
-)  # fmt: skip
-def test_a_question_not_seen_in_training_falls_back_to_the_rules_unless_its_wording_contradicts(question, candidates):
-    found = ask(mine(rows_of("Is there text?", ["yes"])), question)
-    question_type = "open_ended" if question == "Is it flat or raised?" else schema.infer_question_type(question)
-    assert (found["question_type"], found["answer_candidates"]) == (question_type, candidates)
-    assert not found["multi_label"]
-
-
-def test_a_prefix_does_not_hide_a_question_from_the_rules():
-    found = ask(mine(rows_of("Where?", ["here"])), "[Stage-2] Is there blood?")
-    assert (found["question_type"], found["answer_candidates"]) == ("yes_no", ["yes", "no"])
 
 
 def test_junk_answers_are_in_no_space():
@@ -553,14 +508,6 @@ def test_options_of_a_row_are_its_candidates_and_are_never_mined():
     for options, kept in ((["gray", "white"], "gray"), (["grey", "white"], "grey")):
         assert ask(space, "Which?", "Gray", options=options)["answer"] == kept, "in the options' spelling"
     assert (space["questions"], space["given"], space["rows"]) == ({}, {}, 41)
-
-
-def test_rules_mode_is_the_rules_verdict(tmp_path):
-    train = rows_of("Is it easy?", {"yes": 20, "not relevant": 20}) + rows_of("Is there text?", {"yes": 20})
-    space = mine(train, DataConfig(answer_space="rules"))
-    assert ask(space, "Is it easy?")["answer_candidates"] is None and ask(space, "Is it easy?")["question_type"] == "yes_no"
-    assert ask(space, "Is there text?")["answer_candidates"] == ["yes", "no"]
-    assert ask(space, "Where?", "lower-rigth")["answer"] == "lower-rigth"
 
 
 # --- keeping and using a space ---

@@ -13,7 +13,7 @@ from data.answer_space import apply, conventions, mine, reachable
 from data.language import EXCLUSIVE, names_answers, table, yes_no_answers
 from data.matching import conventions_of, is_correct, judge, labels_of
 from data.quantities import parse_count, parse_quantity
-from data.rules import read_question, rule_type
+from data.rules import read_question
 
 
 def enriched(languages, question, answers, ask_for=None):
@@ -208,30 +208,6 @@ def test_a_few_training_answers_say_whether_a_slash_names_answers():
     space = mine(rows_of("Is there a green/black box?", ["yes", "no"])[:12] + rows_of("Is it left/right sided?", ["left", "right"])[:12])
     candidates = lambda question: apply(space, {"question": question, "answer": "?", "image": "x", "id": "x"})["answer_candidates"]
     assert candidates("Is there a green/black box?") == ["yes", "no"] and candidates("Is it left/right sided?") is None
-
-
-@pytest.mark.parametrize(
-    "question",
-    [
-        "Is it there (yes/no)?", "Is it there or not?", "Is it there, yes or no?", "Is it there: yes, no?", "Is it 1/2?",
-        "Is there bleeding and/or pus?",
-    ],
-)  # fmt: skip
-def test_a_yes_no_question_may_say_so(question):
-    assert rule_type({"question": question}) == "yes_no"
-
-
-@pytest.mark.parametrize(
-    ("question", "question_type"),
-    [
-        ("What did they encounter?", "open_ended"), ("What counts as abnormal?", "count_numeric"), ("Count the polyps.", "count_numeric"),
-        ("Which country?", "open_ended"), ("Which colorectal finding?", "open_ended"), ("What coloured fluid?", "color"),
-        ("Which wavelength?", "open_ended"), ("What oversized organ?", "open_ended"), ("What is the number of polyps?", "count_numeric"),
-        ("How large is it?", "size_numeric"), ("How many?", "count_numeric"), ("[Stage-1] What size?", "size_numeric"),
-    ],
-)  # fmt: skip
-def test_types_are_read_by_whole_words(question, question_type):
-    assert rule_type({"question": question}) == question_type == read_question(question).type
 
 
 def test_does_is_a_yes_no_question_where_training_rows_answer_so():

@@ -4,9 +4,11 @@ python -m pytest tests/data/test_matching.py -v
 """
 
 import inspect
+import unicodedata
 from types import ModuleType
 
 import pytest
+from data_sets import read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -463,3 +465,53 @@ def test_a_quote_behind_a_number_is_feet_or_inches(pred, right):
 def test_the_last_label_of_a_list_loses_its_and():
     assert split_labels("clip, sponge, and gauze", [","]) == ["clip", "sponge", "gauze"]
     assert split_labels("and gauze", [","]) == ["and gauze"] and split_labels("clip, and so on; x") == ["clip, and so on", "x"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Yes.", "yes"), ("  NO ", "no"), ("Pink;red", "pink; red"), ("pink ;  red;", "pink; red"), (";", ""),
+        (["Pink", "red"], "pink; red"), (("a;b", " ", "c"), "a; b; c"), ([], ""), ("<5mm", "<5mm"), (">20mm", ">20mm"),
+        ("5-10mm;<5mm", "5-10mm; <5mm"), ("11–20mm", "11-20mm"), ("−3", "-3"), ("10.5 mm", "10.5 mm"), ("0", "0"),
+        ("lower-rigth", "lower-rigth"), ("paris  iia\n", "paris iia"), ('"Polyp"', "polyp"),
+        ("cafe\u0301", "café"), ("CAFÉ", "café"), ("upper-left;  center", "upper-left; center"), ("None", "none"),
+        ("red; pink; red", "red; pink; red"), ("yes, it is", "yes, it is"), ("50 %", "50%"), ("", ""), (" . ", ""),
+    ],
+)  # fmt: skip
+def test_normalisation_of_known_answers(answer, expected):
+    assert normalize_answer(answer) == expected
+
+
+@given(st.text() | st.lists(st.text(), max_size=4))
+def test_normalisation_is_idempotent_and_nfc(answer):
+    once = normalize_answer(answer)
+    assert normalize_answer(once) == once == unicodedata.normalize("NFC", once)
+    assert ";;" not in once and not once.startswith((" ", ";")) and not once.endswith((" ", ";"))
+
+
+units = st.sampled_from(["", "mm", " mm", "cm", "%"])
+
+
+numbers = st.integers(0, 999).map(str) | st.decimals(0, 99, places=1).map(str)
+
+
+measures = st.builds("{}{}{}".format, st.sampled_from(["", "<", ">", "-"]), numbers, units)
+
+
+ranges = st.builds("{}-{}{}".format, numbers, numbers, units)
+
+
+@given(st.lists(measures | ranges | st.sampled_from(["none", "not relevant", "lower-left"]), min_size=1, max_size=4))
+def test_normalisation_keeps_bounds_ranges_digits_and_units(items):
+    assert normalize_answer(";".join(items)) == normalize_answer(items) == "; ".join(items)
+    assert normalize_answer("; ".join(items).upper() + ".") == "; ".join(items)
+
+
+def test_normalisation_keeps_a_leading_decimal_point():
+    assert normalize_answer(".5 cm") == ".5 cm", "not ten times as much"
+
+
+def test_real_answers_survive_normalisation(shared):
+    distinct = {item["answer"] for item in read(shared / "real-data" / "kvasir_vqa" / "val.jsonl")}
+    for answer in distinct:  # clean already, but for `;` without a space: nothing else may change
+        assert normalize_answer(answer).replace("; ", ";") == answer.lower().strip().replace("; ", ";")

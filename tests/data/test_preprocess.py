@@ -1,4 +1,4 @@
-"""Enrichment: normalised answers, checked rows, constraints from training rows only, and when it runs again.
+"""Enrichment: what a row gains, which rows teach nothing, and when it runs again.
 
 python -m pytest tests/data/test_preprocess.py -v
 """
@@ -7,67 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
-import unicodedata
-from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from data_sets import enrich, read, row, without
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from data_sets import ABNORMALITIES, RULES, enrich, read, row, without
 
 import config
 from config import DataConfig, load_config
 from data import answer_space, preprocess, schema
-from data.matching import normalize_answer
 from data.preprocess import enrich_jsonl, enriched_path, ensure_enriched, rules_hash, training_space
-from data.rules import enrich_row, mine_verdict
 from files import UserError, read_json, sha256, write_json, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
-RULES = DataConfig(answer_space="rules")  # mined spaces have tests of their own: test_answer_space.py
-ABNORMALITIES = "Are there any abnormalities in the image? Check all that are present."
-
-
-# --- normalize_answer ---
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ("Yes.", "yes"), ("  NO ", "no"), ("Pink;red", "pink; red"), ("pink ;  red;", "pink; red"), (";", ""),
-        (["Pink", "red"], "pink; red"), (("a;b", " ", "c"), "a; b; c"), ([], ""), ("<5mm", "<5mm"), (">20mm", ">20mm"),
-        ("5-10mm;<5mm", "5-10mm; <5mm"), ("11–20mm", "11-20mm"), ("−3", "-3"), ("10.5 mm", "10.5 mm"), ("0", "0"),
-        ("lower-rigth", "lower-rigth"), ("paris  iia\n", "paris iia"), ('"Polyp"', "polyp"),
-        ("cafe\u0301", "café"), ("CAFÉ", "café"), ("upper-left;  center", "upper-left; center"), ("None", "none"),
-        ("red; pink; red", "red; pink; red"), ("yes, it is", "yes, it is"), ("50 %", "50%"), ("", ""), (" . ", ""),
-    ],
-)  # fmt: skip
-def test_normalisation_of_known_answers(answer, expected):
-    assert normalize_answer(answer) == expected
-
-
-@given(st.text() | st.lists(st.text(), max_size=4))
-def test_normalisation_is_idempotent_and_nfc(answer):
-    once = normalize_answer(answer)
-    assert normalize_answer(once) == once == unicodedata.normalize("NFC", once)
-    assert ";;" not in once and not once.startswith((" ", ";")) and not once.endswith((" ", ";"))
-
-
-units = st.sampled_from(["", "mm", " mm", "cm", "%"])
-numbers = st.integers(0, 999).map(str) | st.decimals(0, 99, places=1).map(str)
-measures = st.builds("{}{}{}".format, st.sampled_from(["", "<", ">", "-"]), numbers, units)
-ranges = st.builds("{}-{}{}".format, numbers, numbers, units)
-
-
-@given(st.lists(measures | ranges | st.sampled_from(["none", "not relevant", "lower-left"]), min_size=1, max_size=4))
-def test_normalisation_keeps_bounds_ranges_digits_and_units(items):
-    assert normalize_answer(";".join(items)) == normalize_answer(items) == "; ".join(items)
-    assert normalize_answer("; ".join(items).upper() + ".") == "; ".join(items)
-
-
-def test_normalisation_keeps_a_leading_decimal_point():
-    assert normalize_answer(".5 cm") == ".5 cm", "not ten times as much"
 
 
 def test_rows_to_predict_need_no_answer_but_training_rows_do(tmp_path):
@@ -117,12 +68,6 @@ def test_an_mcq_answer_may_be_text_or_letter(tmp_path, answer, expected):
 def test_an_option_that_is_a_letter_is_itself(tmp_path):
     found, _ = enrich(tmp_path, [row("Which grade?", "a", options=["B", "A"]), row("Which stage?", "b", options=["x", "y"])])
     assert [item["answer"] for item in found] == ["a", "y"]
-
-
-def test_a_letter_beyond_the_options_drops_the_constraint_by_the_rules(tmp_path):
-    rows = [row("Which organ?", "d", image, options=["stomach", "colon"]) for image in ("a.jpg", "b.jpg")]
-    found, counts = enrich(tmp_path, rows, settings=RULES)
-    assert (found[0]["answer"], found[0]["answer_candidates"], counts["dropped"]) == ("d", None, 2)
 
 
 OPTIONS = ["A: stomach", "B: colon"]
@@ -190,99 +135,6 @@ def test_label_lists_get_one_order_in_training_and_keep_the_original(tmp_path):
     assert [item["answer"] for item in found] == ["center; upper-left", "center; upper-left", "center"]
     assert [item["answer_raw"] for item in found] == [item["answer"] for item in train]
     assert all(item["multi_label"] and item["answer_candidates"] is None for item in found)
-
-
-# --- what decides a constraint ---
-
-
-def test_a_training_answer_outside_the_candidates_drops_the_constraint_everywhere(tmp_path):
-    train = [
-        row(),
-        row(ABNORMALITIES, "no"),
-        row(ABNORMALITIES.upper() + "  ", "Polyp", "b.jpg"),
-        *[row("Is it easy?", "not relevant", image) for image in ("a.jpg", "b.jpg")],
-    ]
-    val = [row(answer="no"), row(ABNORMALITIES, "no"), row(ABNORMALITIES.lower(), "yes"), row("Is it easy?", "yes"), row("Is it easy?")]
-    for rows, dropped in ((train, 4), (val, 4)):
-        mined_types = ["yes_no", "open_ended", "open_ended", "yes_no", "yes_no"]
-        for mode, types in ((RULES, ["yes_no"] * 5), (DataConfig(), mined_types)):
-            found, counts = enrich(tmp_path, rows, train, mode)
-            assert [item["question_type"] for item in found] == types
-            assert [item["answer_candidates"] for item in found] == [["yes", "no"], None, None, None, None]
-            assert (counts["dropped"], sum(counts["questions_dropped"].values())) == (dropped, dropped)
-
-
-def test_a_question_not_seen_in_training_keeps_its_rule(tmp_path):
-    rows = [row("Is there blood?", "maybe"), row(ABNORMALITIES, "x; y")]
-    found, counts = enrich(tmp_path, rows, train=[row()])
-    assert [item["answer_candidates"] for item in found] == [["yes", "no"], None], "its wording asks for a list"
-    assert (counts["dropped"], [item["question_type"] for item in found]) == (1, ["yes_no"] * 2)
-    found, counts = enrich(tmp_path, rows, [row()], RULES)
-    assert [item["answer_candidates"] for item in found] == [["yes", "no"]] * 2
-    assert not any(item["multi_label"] for item in found)
-    assert counts["dropped"] == 0
-
-
-QUESTIONS = ["Is there a polyp?", ABNORMALITIES, "What color is it?", "How many polyps?", "Where is it?"]
-ANSWERS = ["yes", "no", "not relevant", "Pink", "pink; red", "3", "polyp; ulcer", "none", "yellow."]
-labelled = st.lists(st.tuples(st.sampled_from(QUESTIONS), st.sampled_from(ANSWERS)), min_size=1, max_size=12)
-
-
-@settings(max_examples=60, deadline=None)
-@given(train=labelled, val=labelled, other=st.lists(st.none() | st.sampled_from(ANSWERS), min_size=12, max_size=12))
-def test_validation_answers_never_change_a_constraint(tmp_path_factory, train, val, other):
-    folder = tmp_path_factory.mktemp("val")
-    train_rows = [row(*pair) for pair in train]
-    val_rows = [row(*pair) for pair in val]
-    changed_rows = [row(question, answer) for (question, _), answer in zip(val, other)]
-    keys = ("id", "question_type", "answer_candidates", "multi_label")
-    for mode in (RULES, DataConfig()):
-        before, after = (
-            [{key: item[key] for key in keys} for item in enrich(folder, rows, train_rows, mode)[0]] for rows in (val_rows, changed_rows)
-        )
-        assert before == after
-
-
-@given(labelled)
-def test_no_constraint_forbids_a_training_answer(pairs):
-    rows = [row(*pair, id=str(number)) for number, pair in enumerate(pairs)]
-    verdict = mine_verdict(rows, min_groups=1)
-    for item in rows:
-        enriched = enrich_row(item, verdict)
-        candidates = enriched["answer_candidates"]
-        assert candidates is None or enriched["answer"] in candidates
-        rule = {"yes_no": ["yes", "no"], "color": schema.COLOR_VOCAB}.get(enriched["question_type"])
-        same = [normalize_answer(other["answer"]) for other in rows if other["question"] == item["question"]]
-        assert candidates == (rule if rule and set(same) <= set(rule) else None)
-
-
-# --- real rows ---
-
-
-def test_real_rows_are_typed_and_constrained_as_their_answers_allow(shared, tmp_path):
-    source = shared / "real-data" / "kvasir_vqa" / "val.jsonl"
-    counts = enrich_jsonl(source, tmp_path / "enriched.jsonl", settings=RULES)
-    expected = {"yes_no": 3012, "color": 475, "count_numeric": 1512, "size_numeric": 476, "open_ended": 3302}
-    assert (counts["rows"], counts["types"]) == (8777, expected)
-    assert {reason: len(ids) for reason, ids in counts["left_out"].items()} == {"without a question": 9}
-    answers, rows = defaultdict(set), read(tmp_path / "enriched.jsonl")
-    for item in read(source):
-        answers[item["question"]].add(item["answer"].strip().lower())
-    for item in rows:
-        allowed = {"yes_no": {"yes", "no"}, "color": set(schema.COLOR_VOCAB)}.get(item["question_type"])
-        possible = bool(allowed) and answers[item["question"]] <= allowed
-        assert bool(item["answer_candidates"]) == possible
-        assert item["multi_label"] == any(";" in answer for answer in answers[item["question"]])
-    constrained = {item["question"] for item in rows if item["answer_candidates"]}
-    assert constrained == {"Is there text?", "Is there a green/black box artefact?"}
-    dropped = sum(item["question_type"] in ("yes_no", "color") and not item["answer_candidates"] for item in rows)
-    assert counts["dropped"] == dropped > 0
-
-
-def test_real_answers_survive_normalisation(shared):
-    distinct = {item["answer"] for item in read(shared / "real-data" / "kvasir_vqa" / "val.jsonl")}
-    for answer in distinct:  # clean already, but for `;` without a space: nothing else may change
-        assert normalize_answer(answer).replace("; ", ";") == answer.lower().strip().replace("; ", ";")
 
 
 # --- ensure_enriched ---
@@ -515,11 +367,6 @@ def test_a_foreign_place_for_a_picture_goes_and_is_counted(tmp_path, question):
     stripped = question != "{}"
     assert sum(counts["placeholders"].values()) == stripped
     assert ("; 1 places for pictures taken from questions (" in preprocess.describe("train", counts)) is stripped
-
-
-def test_types_are_listed_in_table_order():
-    types = Counter({"zebra": 1, "mcq": 1, "yes_no": 2, "apple": 1, "open_ended": 1})
-    assert preprocess.ordered_types(types) == ["yes_no", "mcq", "open_ended", "apple", "zebra"]
 
 
 @pytest.mark.parametrize(
