@@ -568,35 +568,6 @@ def test_with_an_adapters_space_enrichment_needs_no_training_file_and_uses_that_
     assert free_limit(load_config(alone.config_path, ["data.train_jsonl=null", "predict.max_new_tokens=auto"]), None, adapter) == 27
 
 
-def test_a_prediction_carries_the_options_that_the_rules_types_ask_for():
-    pytest.importorskip("torch")
-    from prediction.decode import Answer
-    from prediction.run import prediction_row
-
-    row = ask(mine(rows_of("Which?", ["a"], options=["a", "b"])), "Which?", "B", options=["a", "b"])
-    found = prediction_row(row, Answer("b", "greedy", -1.0))
-    assert found.items() >= {"id": "x", "pred": "b", "gt": "b", "qtype": "mcq", "reachable": True}.items() and found["options"] == [
-        "a",
-        "b",
-    ]
-    bare = prediction_row(ask(mine(rows_of("Which?", ["a"])), "Which?", "a", answers=None), Answer("b", "greedy", -1.0))
-    assert bare.keys().isdisjoint(("options", "group", "answers"))
-
-
-def test_a_prediction_carries_the_patient_and_the_references():
-    pytest.importorskip("torch")
-    from prediction.decode import Answer
-    from prediction.run import prediction_row
-
-    extra = {"group": "P 1", "answers": ["Big snare", "b"]}
-    row = ask(mine(rows_of("Is it a?", ["yes"])), "Is it a?", "maybe", **extra)
-    found = prediction_row(row, Answer("b", "exact", -1.0))
-    assert {key: found[key] for key in extra} == extra and list(found)[:4] == ["id", "pred", "gt", "qtype"]
-    assert found["reachable"] is False
-    assert prediction_row({**row, "group": 0}, Answer("b", "exact", -1.0))["group"] == 0
-    assert prediction_row({**row, "answers": ["Yes."]}, Answer("b", "exact", -1.0))["reachable"] is True
-
-
 @pytest.mark.parametrize("languages", [["en"], ["de", "en", "es", "fr", "zh"]])
 def test_many_different_questions_are_enriched_in_time(tmp_path, languages):
     """300,000 different questions must take 30 s at most, in any language setting."""

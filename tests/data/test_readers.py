@@ -9,18 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from data_sets import (
-    HEADER,
-    RECORDS,
-    contents,
-    endovis,
-    error_of,
-    lay,
-    run,
-    say,
-    write_folder,
-    write_parquet,
-)
+from data_sets import HEADER, RECORDS, contents, endovis, error_of, lay, run, say, write_folder, write_parquet
 
 from config import near, this_python
 from data import readers

@@ -7,10 +7,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+from data_sets import ask, rows_of
 
 from config import load_config
+from data.answer_space import mine
 from files import UserError
-from prediction.run import describe, free_limit
+from prediction.decode import Answer
+from prediction.run import describe, free_limit, prediction_row
 from prediction.setup import adapter_folder, image_file, output_path
 
 
@@ -82,3 +85,24 @@ def test_an_image_is_found_where_rows_find_theirs(cfg, tmp_path, monkeypatch):
         image_file(cfg, "A.JPG")
     with pytest.raises(UserError, match=r"--image 'https://x.org/a.jpg': an address; images must be files"):
         image_file(cfg, "https://x.org/a.jpg")
+
+
+def test_a_prediction_carries_the_options_that_the_rules_types_ask_for():
+    row = ask(mine(rows_of("Which?", ["a"], options=["a", "b"])), "Which?", "B", options=["a", "b"])
+    found = prediction_row(row, Answer("b", "greedy", -1.0))
+    assert found.items() >= {"id": "x", "pred": "b", "gt": "b", "qtype": "mcq", "reachable": True}.items() and found["options"] == [
+        "a",
+        "b",
+    ]
+    bare = prediction_row(ask(mine(rows_of("Which?", ["a"])), "Which?", "a", answers=None), Answer("b", "greedy", -1.0))
+    assert bare.keys().isdisjoint(("options", "group", "answers"))
+
+
+def test_a_prediction_carries_the_patient_and_the_references():
+    extra = {"group": "P 1", "answers": ["Big snare", "b"]}
+    row = ask(mine(rows_of("Is it a?", ["yes"])), "Is it a?", "maybe", **extra)
+    found = prediction_row(row, Answer("b", "exact", -1.0))
+    assert {key: found[key] for key in extra} == extra and list(found)[:4] == ["id", "pred", "gt", "qtype"]
+    assert found["reachable"] is False
+    assert prediction_row({**row, "group": 0}, Answer("b", "exact", -1.0))["group"] == 0
+    assert prediction_row({**row, "answers": ["Yes."]}, Answer("b", "exact", -1.0))["reachable"] is True
