@@ -8,11 +8,8 @@ import sys
 from collections import Counter
 
 import numpy as np
-import openpyxl
-import pyarrow
 import pytest
 from PIL import Image
-from pyarrow import parquet
 
 from config import DataConfig
 from data import readers
@@ -32,6 +29,15 @@ def image_bytes(spread, format="JPEG"):
 JPEG, OTHER_JPEG, PNG = image_bytes(20), image_bytes(60), image_bytes(40, "PNG")
 
 
+def eight_pictures(folder):
+    """a.png to h.png, each like no other, 40 pixels high and from 60 on wide."""
+    rng = np.random.default_rng(0)
+    for number, name in enumerate("abcdefgh"):
+        pixels = rng.integers(0, 255, (4, 6, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((60 + number, 40), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
+    return folder
+
+
 def lay(folder, of=None, images=()):
     """Write files below `folder`: `of` maps names to text, to lines (of text or JSON) or to JSON, by the suffix."""
     for name in images:
@@ -47,19 +53,6 @@ def lay(folder, of=None, images=()):
     return folder
 
 
-def write_folder(folder, lines, images=("images/a.png", "images/b.jpg", "top.jpg")):
-    """Kvasir-VQA as a folder: images and, of these lines, metadata.csv."""
-    for name in images:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(PNG if name.endswith("png") else JPEG)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metadata.csv").write_bytes("\r\n".join(lines).encode())
-    return folder
-
-
-HEADER = "source,question,answer,img_id"
-
-
 def read(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -73,6 +66,69 @@ def run(*arguments, **options):
     """What a Python started with these arguments says and ends with."""
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+
+
+# --- rows, and what enrichment makes of them ---
+
+RULES = DataConfig(answer_space="rules")
+ABNORMALITIES = "Are there any abnormalities in the image? Check all that are present."
+
+
+def row(question="Is there a polyp?", answer="yes", image="a.jpg", **extra):
+    return {"question": question, "answer": answer, "image": image, **extra}
+
+
+def without(key):
+    """A row without one of its fields."""
+    return {name: value for name, value in row().items() if name != key}
+
+
+ASKED = {"question": "Is there a polyp?", "answer": "yes"}
+
+
+def file_of(folder, *rows):
+    """A file of rows of one question, which these say more of."""
+    write_jsonl(folder / "rows.jsonl", [{**ASKED, **row} for row in rows])
+    return folder / "rows.jsonl"
+
+
+def chain(*lists):
+    """Rows about these images, one or several, letters for names."""
+    return [{"images": [f"{name}.png" for name in names]} if len(names) > 1 else {"image": f"{names}.png"} for names in lists]
+
+
+def enrich(folder, rows, train=None, settings=DataConfig()):
+    """Enrich rows by what `train` (default: the rows themselves) says; return (enriched rows, counts)."""
+    write_jsonl(folder / "rows.jsonl", rows)
+    if train:
+        write_jsonl(folder / "train.jsonl", train)
+    source, train = folder / "rows.jsonl", train and folder / "train.jsonl"
+    counts = enrich_jsonl(source, folder / "enriched.jsonl", train, settings=settings)
+    return read(folder / "enriched.jsonl"), counts
+
+
+def rows_of(question, answers, **extra):
+    """One checked row per answer; answers is a list or `{answer: count}`."""
+    answers = list(Counter(answers).elements()) if isinstance(answers, dict) else answers
+    return [{"question": question, "answer": answer, "image": f"{i}.jpg", "id": str(i), **extra} for i, answer in enumerate(answers)]
+
+
+def patients(question, answers):
+    """A row for each answer, each of a patient of their own."""
+    return [{**row, "group": f"patient {n}"} for n, row in enumerate(rows_of(question, answers))]
+
+
+def ask(space, question, answer="?", **extra):
+    """The enriched row of a new question."""
+    return apply(space, {"question": question, "answer": answer, "image": "x.jpg", "id": "x", **extra})
+
+
+def enriched(question, answers, *, ask_for=None, **options):
+    """What a question asked like this in training looks like afterwards."""
+    return ask(mine(rows_of(question, answers), DataConfig(**options)), ask_for or question)
+
+
+# --- what every reader is held to ---
 
 
 def converted(name, src, dst, **options):
@@ -107,6 +163,21 @@ def error_of(name, of, folder):
 def only(rows, *keys):
     """The rows' values of these keys, as tuples."""
     return [tuple(row.get(key) for key in keys) for row in rows]
+
+
+# --- data sets and tables ---
+
+HEADER = "source,question,answer,img_id"
+
+
+def write_folder(folder, lines, images=("images/a.png", "images/b.jpg", "top.jpg")):
+    """Kvasir-VQA as a folder: images and, of these lines, metadata.csv."""
+    for name in images:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(PNG if name.endswith("png") else JPEG)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metadata.csv").write_bytes("\r\n".join(lines).encode())
+    return folder
 
 
 def record(img_id, data, question="Is there text?", answer="yes", **changes):
@@ -156,6 +227,10 @@ def write_table(path, rows):
     return path
 
 
+def kvasir_json(question="Is there text?", answer="yes", **changes):
+    return {"image_id": "a", "image_filename": "a.jpg", "question": question, "answer": answer, **changes}
+
+
 ORGAN, WHERE = "What organ is being operated?", "Where is bipolar forceps located?"
 
 
@@ -173,17 +248,22 @@ def endovis(folder):
     )
 
 
+PMC = "Figure_path,Question,Answer,Choice A,Choice B,Choice C,Choice D,Answer_label"
+CHAT = ("role", "content", "user", "assistant")
+
+
 def say(question, answer, forms=("from", "value", "human", "gpt")):
     """A question and its answer as two turns of a conversation."""
     who, what, user, assistant = forms
     return [{who: user, what: question}, {who: assistant, what: answer}]
 
 
-CHAT = ("role", "content", "user", "assistant")
+M = "image: f\ngroup: g\nquestions: {p: q}\n"  # of a table with the columns f, g and p
 
 
 def workbook(path, *lines, **sheets):
     """A workbook with these lines on its first sheet, and with further sheets by name."""
+    openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
     for line in lines:
         book.active.append(line)
@@ -208,90 +288,12 @@ def table_of(folder, mapping, *lines, name="t.xlsx", **sheets):
     return folder / name, {"mapping": folder / "m.yaml"}
 
 
-M = "image: f\ngroup: g\nquestions: {p: q}\n"  # of a table with the columns f, g and p
-
-
-def kvasir_json(question="Is there text?", answer="yes", **changes):
-    return {"image_id": "a", "image_filename": "a.jpg", "question": question, "answer": answer, **changes}
-
-
-PMC = "Figure_path,Question,Answer,Choice A,Choice B,Choice C,Choice D,Answer_label"
-
-
 def parquet_table(folder, pictures, **more):
     """A table of three rows, whose column `pic` has these pictures."""
     columns = {"pic": pictures, "who": [7, 7, 8], "polyp": [True, False, None], "kinds": [["1", "2"], ["2"], []], **more}
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pyarrow.table(columns), folder / "t.parquet")
     (folder / "m.yaml").write_text(
         "image: pic\ngroup: who\nlanguage: de\nquestions: {polyp: q1, kinds: {question: q2, values: {1: rot, 2: blau}}}"
     )
     return folder / "t.parquet", {"mapping": folder / "m.yaml"}
-
-
-ASKED = {"question": "Is there a polyp?", "answer": "yes"}
-
-
-def file_of(folder, *rows):
-    """A file of rows of one question, which these say more of."""
-    write_jsonl(folder / "rows.jsonl", [{**ASKED, **row} for row in rows])
-    return folder / "rows.jsonl"
-
-
-def eight_pictures(folder):
-    """a.png to h.png, each like no other, 40 pixels high and from 60 on wide."""
-    rng = np.random.default_rng(0)
-    for number, name in enumerate("abcdefgh"):
-        pixels = rng.integers(0, 255, (4, 6, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((60 + number, 40), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
-    return folder
-
-
-def chain(*lists):
-    """Rows about these images, one or several, letters for names."""
-    return [{"images": [f"{name}.png" for name in names]} if len(names) > 1 else {"image": f"{names}.png"} for names in lists]
-
-
-def row(question="Is there a polyp?", answer="yes", image="a.jpg", **extra):
-    return {"question": question, "answer": answer, "image": image, **extra}
-
-
-def enrich(folder, rows, train=None, settings=DataConfig()):
-    """Enrich rows by what `train` (default: the rows themselves) says; return (enriched rows, counts)."""
-    write_jsonl(folder / "rows.jsonl", rows)
-    if train:
-        write_jsonl(folder / "train.jsonl", train)
-    source, train = folder / "rows.jsonl", train and folder / "train.jsonl"
-    counts = enrich_jsonl(source, folder / "enriched.jsonl", train, settings=settings)
-    return read(folder / "enriched.jsonl"), counts
-
-
-def without(key):
-    """A row without one of its fields."""
-    return {name: value for name, value in row().items() if name != key}
-
-
-def rows_of(question, answers, **extra):
-    """One checked row per answer; answers is a list or `{answer: count}`."""
-    answers = list(Counter(answers).elements()) if isinstance(answers, dict) else answers
-    return [{"question": question, "answer": answer, "image": f"{i}.jpg", "id": str(i), **extra} for i, answer in enumerate(answers)]
-
-
-def ask(space, question, answer="?", **extra):
-    """The enriched row of a new question."""
-    return apply(space, {"question": question, "answer": answer, "image": "x.jpg", "id": "x", **extra})
-
-
-def enriched(question, answers, *, ask_for=None, **options):
-    """What a question asked like this in training looks like afterwards."""
-    return ask(mine(rows_of(question, answers), DataConfig(**options)), ask_for or question)
-
-
-RULES = DataConfig(answer_space="rules")
-
-
-ABNORMALITIES = "Are there any abnormalities in the image? Check all that are present."
-
-
-def patients(question, answers):
-    """A row for each answer, each of a patient of their own."""
-    return [{**row, "group": f"patient {n}"} for n, row in enumerate(rows_of(question, answers))]
