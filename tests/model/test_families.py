@@ -11,7 +11,7 @@ import torch
 import transformers
 from conftest import FAMILIES as TINY
 from conftest import ROOT, TINY_MODEL, as_clips, make_experiment, random_model, with_random_lora
-from test_model import gradients, plain_rows, relative_difference
+from test_forward import gradients, plain_rows, relative_difference
 from transformers import AutoProcessor
 
 import merge_adapter

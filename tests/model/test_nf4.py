@@ -12,7 +12,7 @@ import torch
 from conftest import TINY_MODEL, make_experiment, with_random_lora
 from peft.tuners.lora.bnb import Linear4bit
 from safetensors.torch import load_file, save_file
-from test_model import assert_same_objective
+from test_forward import assert_same_objective
 from transformers import AutoModelForImageTextToText
 
 from config import Config
