@@ -156,3 +156,12 @@ LONGEST = (
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+class Killed(BaseException):
+    """What a test kills the program with: no handler of the program may catch it."""
+
+
+def left_over(folder):
+    """Names of the files that a run hides while it is under way."""
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
