@@ -1,62 +1,21 @@
-"""What decides predictions, the script, and questions from the terminal.
+"""The script: a split predicted whole, killed, asked again, and questions from the terminal.
 
 python -m pytest tests/test_predict_exp1.py -v
 """
 
 import gc
-import os
 import shlex
-import shutil
 import sys
-from math import exp, log
-from types import SimpleNamespace
 
 import pytest
-import torch
-from conftest import ROOT, Killed, left_over, make_experiment, random_model, with_random_lora
+from conftest import Killed, left_over, make_experiment
 
-import config
 import predict_exp1
-from config import DataConfig
-from data import answer_space
-from data.preprocess import training_space
-from files import Interrupted, UserError, json_text, read_json, read_jsonl, write_json, write_jsonl
+from files import Interrupted, UserError, read_json, read_jsonl, write_json, write_jsonl
 from model import load
-from model.adapter import experiment_facts, save_adapter
-from prediction import run, streaming
-from prediction.ask import HELP, answer_one, describe, question_row, split_candidates
-from prediction.decode import Answer
-from prediction.run import prediction_row, run_facts
+from prediction import run
+from prediction.ask import HELP
 from prediction.streaming import PredictionStream
-
-SURE = Answer("no", "exact", log(0.6), scored=(("no", log(0.6)), ("yes", log(0.2))), greedy="yes")
-
-
-# --- rows
-
-
-def test_a_row_says_how_sure_the_answer_is():
-    row = {
-        "id": "x",
-        "question": "Is it?",
-        "image": "x.jpg",
-        "question_type": "yes_no",
-        "answer_candidates": ["yes", "no"],
-        "multi_label": False,
-    }
-    row |= {"answer": "no", "answer_raw": "No"}
-    found = prediction_row(row, SURE)
-    assert list(found)[:4] == ["id", "pred", "gt", "qtype"] and (found["pred"], found["gt"], found["greedy"]) == ("no", "No", "yes")
-    assert found["confidence"] == 0.75 and (found["runner_up"], found["runner_up_confidence"]) == ("yes", 0.25)
-    assert found["valid_mass"] == pytest.approx(0.8) and exp(found["logprob"]) == pytest.approx(0.6, abs=1e-5)
-    assert found["candidates_top"] == [["no", 0.75], ["yes", 0.25]] and "abstained" not in found and "cut" not in found
-    assert prediction_row(row, SURE, 0.76)["abstained"] is True and prediction_row(row, SURE, 0.75)["abstained"] is False
-    free = prediction_row(row, Answer("well", "free", -2.0, cut=True), 0.5)
-    assert free["confidence"] is free["runner_up"] is free["valid_mass"] is None and free["cut"] and not free["abstained"]
-    assert "candidates_top" not in free and "greedy" not in free
-
-
-# --- the script
 
 
 @pytest.fixture(scope="module")
@@ -193,79 +152,6 @@ def test_ctrl_c_tells_the_rows_that_are_kept_and_the_command_that_goes_on(closed
     assert "continuing: 1 of 2 batches are there already" in capsys.readouterr().out and out.exists()
 
 
-def change(path, at=-1):
-    """Flip one byte of a file."""
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(bytes(data))
-
-
-def test_all_that_decides_predictions_is_among_the_facts(tmp_path, monkeypatch, processor):
-    """Change one thing at a time, and the names that a refusal would give are just its own."""
-    cfg, rows = make_experiment(tmp_path, questions=(3, 3))
-    space = training_space(cfg, say=lambda line: None)
-    model, adapter, code = (tmp_path / name for name in ("model", "adapter", "code"))
-    shutil.copytree(cfg.model_name, model)
-    save_adapter(
-        with_random_lora(random_model(processor), cfg.lora), adapter, experiment_facts(cfg, {}), {"answer_space.json": json_text(space)}
-    )
-    code.mkdir()
-    for path in (*ROOT.glob("*.py"), *ROOT.glob("data/*.*"), *ROOT.glob("model/*.py"), *ROOT.glob("prediction/*.py")):
-        target = code / path.relative_to(ROOT)
-        target.parent.mkdir(exist_ok=True)
-        shutil.copy(path, target)
-    monkeypatch.setattr(config, "ROOT", code)
-    args = SimpleNamespace(split="val", limit=None)
-    settings = {"model_name": str(model)}
-    before = None
-
-    def changed(limit=4, space=space, **update):
-        nonlocal before
-        now = run_facts(cfg.model_copy(update={**settings, **update}), args, adapter, space, limit, SimpleNamespace())
-        names = sorted(streaming.differences(before, now)) if before else []
-        before = before or now
-        return names
-
-    assert changed() == [] and changed() == []
-    assert changed(limit=5) == ["arguments max_new_tokens"]
-    assert changed(space=answer_space.mine([*rows, *rows])) == ["answer space"], "of an untuned model it comes from the training rows"
-    assert changed(data=cfg.data.model_copy(update={"max_listed": 3})) == ["config data.max_listed"]
-    assert changed(train=cfg.train.model_copy(update={"bf16": not cfg.train.bf16})) == ["config train.bf16"]
-    args.limit = 3
-    assert changed() == ["arguments --limit"]
-    args.limit = None
-    assert changed(answer_prefix=" ") == ["config answer_prefix"]
-    assert changed(train=cfg.train.model_copy(update={"seed": 7})) == ["config train.seed"]
-    assert changed(predict=cfg.predict.model_copy(update={"beams": 9})) == ["config predict.beams"]
-    less_at_once = {"batch_size": 1, "tokens_per_row": 90}  # what a run without memory is told to lower
-    assert changed(predict=cfg.predict.model_copy(update=less_at_once)) == []
-    assert changed(model_name=str(shutil.copytree(model, tmp_path / "moved"))) == []
-    for path, name in (
-        (adapter / "adapter_model.safetensors", "adapter"),
-        (model / "model.safetensors", "model files"),
-        (cfg.split_path("val"), "data file"),
-        (code / "prediction" / "answer_trees.py", "code prediction/answer_trees.py"),
-        (code / "data" / "aliases.yaml", "code data/aliases.yaml"),
-    ):
-        before = None
-        changed()
-        change(path, at=16 if name == "data file" else -1)
-        assert changed() == [name]
-    before = None
-    changed()
-    os.utime(cfg.image_folder() / "0.png", ns=(1, 1))
-    os.utime(model / "model.safetensors", ns=(1, 1))
-    assert changed() == [], "a copy with another time is the same"
-    change(cfg.image_folder() / "0.png")
-    assert changed() == ["image files"]
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(threads + 1)
-        assert "device" in changed()
-    finally:
-        torch.set_num_threads(threads)
-
-
 def test_questions_over_the_token_budget_are_split_with_the_same_answers(closed, monkeypatch):
     (cfg, _), predict, groups, found = closed, run.predict, [], []
 
@@ -353,65 +239,6 @@ def test_candidates_and_more_questions_from_the_terminal(closed, monkeypatch, ca
         assert lines[place + 2].startswith("unconstrained, the model says one of them with probability ")
     assert lines[6].startswith("error: /image /no/such.png: there is no such file") and lines[7] == f"error: /what: no such command; {HELP}"
     assert lines[14:] == ["valid answers: those of yes_no in data/schema.py; training answers to this question add nothing"]
-
-
-def test_bars_are_as_long_as_probabilities():
-    bars = ["no    75.0%  " + "█" * 22, "yes   25.0%  " + "█" * 8]
-    mass = "unconstrained, the model says one of them with probability 80.0%"
-    assert describe(SURE, {"question_type": "yes_no"}, 0.75).splitlines() == [*bars, mass], "no more than a file's row, which is rounded"
-    unsure = "abstained: less sure than predict.min_confidence=0.9"
-    assert describe(SURE, {"question_type": "yes_no"}, 0.9).splitlines() == [*bars, unsure, mass]
-
-
-def test_ten_candidates_have_bars_and_the_others_are_summed():
-    shares = [0.3, *[0.07] * 9, 0.04, 0.03]
-    answer = Answer("a", "exact", log(0.3), scored=tuple((letter, log(share)) for letter, share in zip("abcdefghijkl", shares)))
-    lines = describe(answer, {"question_type": "mcq"}).splitlines()
-    assert [line[0] for line in lines[:10]] == list("abcdefghij") and lines[10] == "2 more: 7.0%"
-    assert lines[11:] == ["unconstrained, the model says one of them with probability 100.0%"]
-
-
-def test_a_known_question_has_the_mined_candidates(closed):
-    cfg, rows = closed
-    space = training_space(cfg, say=lambda line: None)
-    known = next(row for row in rows if row["answer_candidates"])
-    row = question_row(space, ["x.png"], known["question"])
-    assert row["answer_candidates"] == known["answer_candidates"] == answer_space.apply(space, known)["answer_candidates"]
-    assert not answer_space.says_more_than_the_rules(space, known["question"])
-    other = next(row for row in rows if not row["answer_candidates"])
-    assert answer_space.says_more_than_the_rules(space, other["question"]) and not answer_space.says_more_than_the_rules(
-        space, "Is it raining?"
-    )
-    assert question_row(space, ["x.png"], known["question"], split_candidates("A, b,, a"))["answer_candidates"] == ["a", "b"]
-    with pytest.raises(UserError, match="candidates ' , .': there is no answer in it"):
-        split_candidates(" , .")
-
-
-@pytest.fixture
-def colors():
-    """An answer space that knows one question, whose answers are lists of labels."""
-    rows = [{"question": "What color?", "answer": "pink; red", "image": f"{number}.png", "id": str(number)} for number in range(40)]
-    return answer_space.mine(rows, DataConfig())
-
-
-def test_of_given_candidates_one_is_the_answer_also_where_the_mined_ones_make_lists(colors):
-    mined = question_row(colors, ["x.png"], "What color?")
-    assert (mined["answer_candidates"], mined["multi_label"]) == (["pink", "red"], True)
-    given = question_row(colors, ["x.png"], "What color?", ["red", "blue"])
-    assert (given["answer_candidates"], given["multi_label"]) == (["red", "blue"], False)
-
-
-def test_one_question_is_scored_over_all_lists_where_a_split_takes_beams(closed, processor, colors):
-    cfg = closed[0].model_copy(update={"predict": closed[0].predict.model_copy(update={"exact_sets": 1})})
-    image = str(cfg.data.image_root / "0.png")
-    answer, _ = answer_one(random_model(processor), processor, cfg, colors, [image], "What color?", None, 4)
-    assert sorted(text for text, _ in answer.probabilities()) == ["pink", "pink; red", "red"]
-    assert sum(share for _, share in answer.probabilities()) == pytest.approx(1)
-
-
-def test_a_question_needs_an_image(closed):
-    with pytest.raises(UserError, match="there is no image to ask about"):
-        answer_one(None, None, closed[0], {}, None, "Is it?", None, 4)
 
 
 @pytest.mark.parametrize("arguments", [["--question", "Is it?"], ["--image", "x.png"], ["--candidates", "a, b"], ["--limit", "0"]])
