@@ -165,3 +165,17 @@ class Killed(BaseException):
 def left_over(folder):
     """Names of the files that a run hides while it is under way."""
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+@pytest.fixture(params=["untuned", "lora"])
+def any_model(request, processor, experiment):
+    model = random_model(processor)
+    return with_random_lora(model, experiment[0].lora).eval() if request.param == "lora" else model
+
+
+@pytest.fixture
+def prompts(experiment, processor):
+    """The experiment's rows as prediction reads them."""
+    from dataset import load_dataset
+
+    return load_dataset(experiment[1], processor, experiment[0], supervised=False)
