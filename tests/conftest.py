@@ -179,3 +179,12 @@ def prompts(experiment, processor):
     from dataset import load_dataset
 
     return load_dataset(experiment[1], processor, experiment[0], supervised=False)
+
+
+@pytest.fixture(scope="session")
+def batch(experiment, processor):
+    """All four images of the experiment with their questions, as training collates them."""
+    from dataset import load_dataset
+
+    data = load_dataset(experiment[1], processor, experiment[0], training=True)
+    return data.collate([data[index] for index in range(4)])

@@ -185,16 +185,6 @@ def with_changes(cfg, overrides):
     return load_config(cfg.config_path, [*cfg.overrides, *overrides])
 
 
-def test_question_types_shares_by_hand(experiment, processor):
-    cfg, rows = experiment
-    data = load_dataset(rows, processor, cfg, training=True)
-    tokens = {row["id"]: len(processor.tokenizer(row["answer"])["input_ids"]) + 1 for row in rows}
-    share = lambda kind, of: sum(of(row) for row in rows if row["question_type"] == kind) / sum(map(of, rows))
-    both = lambda kind: f"{kind} {share(kind, lambda row: 1):.1%} / {share(kind, lambda row: tokens[row['id']]):.1%}"
-    expected = ", ".join(map(both, ("yes_no", "color", "count_numeric")))
-    assert train_exp1.describe_types(data) == "question types, share of rows / of the loss (answer tokens): " + expected
-
-
 @pytest.mark.parametrize("family, size", [(family, size) for family in FAMILIES for size in FAMILIES[family]["sizes"]])
 def test_every_size_by_its_configuration(family, size):
     """On the meta device: all targets are found in all layers, rows share images, and a step has a cost; parameters as published."""
