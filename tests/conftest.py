@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -188,3 +189,48 @@ def batch(experiment, processor):
 
     data = load_dataset(experiment[1], processor, experiment[0], training=True)
     return data.collate([data[index] for index in range(4)])
+
+
+def plain_base(folder=TINY_MODEL):
+    """The shipped model, or that of a folder, as plain transformers loads it."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def trained_adapter(tmp_path_factory):
+    """(config, rows, adapter folder) with an adapter as train_exp1.py saves it, of random weights on the shipped model.
+
+    The model bears the kind of generation settings that Qwen2-VL comes with.
+    """
+    from data.preprocess import answer_rules, training_space
+    from files import json_text
+    from model.adapter import experiment_facts, save_adapter
+
+    folder = tmp_path_factory.mktemp("merge")
+    shutil.copytree(TINY_MODEL, folder / "base")
+    settings = {"do_sample": True, "temperature": 5.0, "top_k": 50, "top_p": 0.9, "repetition_penalty": 3.0}
+    (folder / "base" / "generation_config.json").write_text(json.dumps(settings))
+    cfg, rows = make_experiment(folder, questions=(2, 3), model_name=folder / "base")
+    space = training_space(cfg, say=lambda line: None)
+    adapter = cfg.output_dir / "adapter"
+    save_adapter(
+        with_random_lora(plain_base(cfg.model_name), cfg.lora),
+        adapter,
+        experiment_facts(cfg, answer_rules(space)),
+        {"answer_space.json": json_text(space)},
+    )
+    return cfg, rows, adapter
+
+
+@pytest.fixture(scope="session")
+def merged_model(trained_adapter):
+    """The folder of that adapter merged in float32."""
+    from model.merge import merge
+
+    cfg, _, adapter = trained_adapter
+    out = cfg.output_dir / "merged"
+    merge(cfg, adapter, out, "float32")
+    return out

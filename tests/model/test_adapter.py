@@ -8,8 +8,9 @@ import re
 
 import pytest
 import torch
-from conftest import ROOT, random_model, with_random_lora
-from peft import LoraConfig, get_peft_model
+from conftest import ROOT, plain_base, random_model, with_random_lora
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from config import load_config
@@ -320,3 +321,38 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path, proc
     save_file(tensors, path)
     with pytest.raises(UserError, match=f"{path}: 1 of 28 tensors hold NaN or infinity"):
         load_adapter(random_model(processor), tmp_path / "adapter")
+
+
+# --- served elsewhere: by plain PEFT and vLLM
+
+
+# What vLLM's Qwen2VLForConditionalGeneration.hf_to_vllm_mapper does to prefixes, `base_model.model.` set aside (vLLM 0.10 to 0.11).
+VLLM_PREFIXES = {"model.language_model.": "language_model.model.", "model.visual.": "visual.", "lm_head.": "language_model.lm_head."}
+
+
+def test_plain_peft_loads_the_adapter_without_a_missing_or_unexpected_key(trained_adapter):
+    _, _, adapter = trained_adapter
+    model = PeftModel.from_pretrained(plain_base(), adapter)
+    result = model.load_adapter(adapter, "again")
+    assert not result.unexpected_keys and not [key for key in result.missing_keys if "lora" in key and "again" in key]
+    saved = safe_open(adapter / "adapter_model.safetensors", "pt")
+    weights = model.state_dict()
+    for key in saved.keys():
+        assert torch.equal(weights[re.sub(r"(lora_[AB])\.", r"\1.again.", key)], saved.get_tensor(key))
+
+
+def test_vllm_finds_every_tensor_of_the_adapter(trained_adapter):
+    """Its names for Qwen2-VL's language layers, each with an A and a B, and nothing on the vision tower, which it refuses."""
+    _, _, adapter = trained_adapter
+    names = set(safe_open(adapter / "adapter_model.safetensors", "pt").keys())
+    mapped = set()
+    for name in names:
+        name = name.removeprefix("base_model.model.")
+        prefix = next(prefix for prefix in VLLM_PREFIXES if name.startswith(prefix))
+        mapped.add(VLLM_PREFIXES[prefix] + name.removeprefix(prefix))
+    layers = plain_base().config.text_config.num_hidden_layers
+    modules = [f"self_attn.{letter}_proj" for letter in "qkvo"] + [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
+    expected = {
+        f"language_model.model.layers.{layer}.{module}.lora_{ab}.weight" for layer in range(layers) for module in modules for ab in "AB"
+    }
+    assert mapped == expected and len(names) == len(mapped)
