@@ -7,13 +7,14 @@ from math import log
 
 import pytest
 from conftest import random_model
+from PIL import Image
 from test_run import SURE
 
-from config import DataConfig
+from config import DataConfig, load_config
 from data import answer_space
 from data.preprocess import training_space
 from files import UserError
-from prediction.ask import answer_one, describe, question_row, split_candidates
+from prediction.ask import answer_one, describe, named_images, question_row, read_line, split_candidates
 from prediction.decode import Answer
 
 
@@ -74,3 +75,33 @@ def test_one_question_is_scored_over_all_lists_where_a_split_takes_beams(experim
 def test_a_question_needs_an_image(experiment):
     with pytest.raises(UserError, match="there is no image to ask about"):
         answer_one(None, None, experiment[0], {}, None, "Is it?", None, 4)
+
+
+def test_a_line_names_one_image_whose_name_may_hold_spaces_or_several_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png", "a b.png", "Meier's.png"):
+        Image.new("RGB", (56, 56)).save(name)
+    (tmp_path / "c.png").write_text("no picture")
+    names = lambda text: [path.name for path in named_images(load_config(), text, "/image")]
+    assert names("a.png") == ["a.png"] and names("a b.png") == ["a b.png"] and names("Meier's.png") == ["Meier's.png"]
+    assert names("b.png a.png b.png") == ["b.png", "a.png", "b.png"] and names('"a b.png" a.png') == ["a b.png", "a.png"]
+    for text, said in (
+        ("gone.png", "^/image gone.png: there is no such file"),
+        ("a.png gone.png", "^/image gone.png: there is no such file"),
+        ("Müller's.png", "^/image Müller's.png: there is no such file"),
+        ("c.png", "c.png"),
+        ("", "^/image : there is no such file"),
+    ):
+        with pytest.raises(UserError, match=said):
+            names(text)
+
+
+@pytest.mark.parametrize("end", [EOFError, KeyboardInterrupt])
+def test_the_end_of_input_ends_the_questions_on_a_line_of_its_own(monkeypatch, capsys, end):
+    def ends(prompt):
+        raise end
+
+    monkeypatch.setattr("builtins.input", ends)
+    assert read_line() == "" and capsys.readouterr().out == "\n"
+    monkeypatch.setattr("builtins.input", lambda prompt: "  Is it? ")
+    assert read_line() == "Is it?"
