@@ -234,3 +234,19 @@ def merged_model(trained_adapter):
     out = cfg.output_dir / "merged"
     merge(cfg, adapter, out, "float32")
     return out
+
+
+def token_counts(cfg, rows, processor):
+    """[(tokens of the image, of the text before the questions, of the question and its answer)] of rows, by the processor alone."""
+    from data.images import load_image
+    from dataset import prompt_fields
+    from templates import prompt_parts
+
+    length = lambda text: len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+    counts = []
+    for row in rows:
+        before, question = prompt_parts(*prompt_fields(row, cfg.data.max_listed))
+        picture = load_image(cfg.data.image_root / row["image"], cfg.image)
+        patches = int(processor.image_processor(images=[picture], return_tensors="pt")["image_grid_thw"].prod())
+        counts.append((patches // 4, length(before) - 1, length(question) + length(row["answer"]) + 1))
+    return counts
