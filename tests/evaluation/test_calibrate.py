@@ -146,3 +146,61 @@ def test_where_a_calibration_does_not_hold_is_one_line(cfg, tmp_path):
     for sidecar, said in (({}, "no sidecar"), ({**SIDECAR, "config": {"predict": {"candidates_kept": 5}}}, "likeliest candidates alone")):
         with pytest.raises(UserError, match=said):
             calibrate.calibrate(cfg, run_of(run["judged"], tmp_path / "p.jsonl", sidecar))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# By hand
+
+
+def of_two(right_of):
+    """Scored rows with candidates of 0.8 and 0.2, of which the first, the second or none is right; an image a row."""
+    rows = [{"id": str(n), "correct": right == 0, "qtype": "mcq", "gt": "a", "pred": "a"} for n, right in enumerate(right_of)]
+    right = np.array([[place == right for place in (0, 1)] for right in right_of])
+    return calibrate.Scored(rows, np.tile([0.8, 0.2], (len(rows), 1)), right, np.arange(len(rows)))
+
+
+def test_a_row_costs_what_its_truth_was_thought_unlikely_and_nothing_where_no_candidate_is_true():
+    scored = of_two([0, 1, None])
+    assert calibrate.losses(scored, 1.0) == pytest.approx([-np.log(0.8), -np.log(0.2), 0])
+    assert calibrate.losses(scored, 2.0) == pytest.approx([-np.log(2 / 3), -np.log(1 / 3), 0])
+    assert calibrate.losses(scored, np.array([2.0, 1.0, 2.0])) == pytest.approx([-np.log(2 / 3), -np.log(0.2), 0])
+    assert calibrate.informative(scored).tolist() == [True, True, False]
+
+
+def test_the_best_temperature_makes_the_surest_as_likely_as_it_is_right():
+    """Of candidates 4 to 1 the first is right in two of three: square roots, 2 to 1, say so."""
+    scored = of_two([0, 0, 1] * 10)
+    assert calibrate.fit_temperature(scored) == pytest.approx(2, abs=1e-4)
+    found = calibrate.reliability_of(scored, np.full(30, 2.0))
+    assert found["nll"] == pytest.approx((2 * np.log(3 / 2) + np.log(3)) / 3)
+    assert found["brier"] == pytest.approx(2 / 9) and found["ece"] == pytest.approx(0)
+    assert calibrate.reliability_of(scored, np.ones(30))["ece"] == pytest.approx(0.8 - 2 / 3)
+    assert not calibrate.at_an_end(scored, 2.0) and calibrate.at_an_end(of_two([0, 0]), np.exp(calibrate.BOUNDS[0]))
+    with pytest.raises(UserError, match="two images or patients at least"):
+        calibrate.cross_fit(scored._replace(clusters=np.zeros(30, dtype=int)))
+
+
+def test_in_the_sets_of_an_image_each_of_its_rows_weighs_a_part():
+    scored = of_two([0, 1, None])._replace(clusters=np.array([0, 0, 1]))
+    sets = calibrate.fit_sets(scored, 1.0)
+    assert sets.truths == [[0.8, 0.5], [pytest.approx(0.2), 0.5]]
+    assert (sets.clusters, sets.rows, sets.uncoverable) == (2, 3, 1)
+
+
+def test_the_first_images_and_all_of_their_patients_fit_the_temperature():
+    """`train.eval_images` counts images in the file's order, and what shares a patient with one of them chose as well."""
+    scored = of_two([0, 1, 0, 1, 0])
+    rows = [{**row, "image": image} for row, image in zip(scored.rows, ["a.png", "a.png", "b.png", "c.png", "d.png"])]
+    rows = [{**row, "cluster": patient} for row, patient in zip(rows, ["p", "p", "q", "p", "r"])]
+    own, others = calibrate.shared_out(scored._replace(rows=rows, left_out=7), 1)
+    assert [row["id"] for row in own.rows] == ["0", "1", "3"] and own.left_out == 7
+    assert [row["id"] for row in others.rows] == ["2", "4"] and others.shares.shape == (2, 2)
+    assert calibrate.shared_out(scored._replace(rows=rows), 3)[1].rows[0]["id"] == "4" and calibrate.shared_out(own, 1)[1] is None
+
+
+def test_sets_of_another_adapter_are_refused_by_what_differs(cfg, tmp_path):
+    rng = np.random.default_rng(5)
+    run = run_of(judged(rng, 20, 1.0), tmp_path / "p.jsonl")
+    other = run_of(judged(rng, 20, 1.0), tmp_path / "q.jsonl", {**SIDECAR, "made_from": {**FACTS, "adapter": "B"}})
+    with pytest.raises(UserError, match="--sets .*q.jsonl: was made with other adapter than .*p.jsonl; predict again"):
+        calibrate.calibrate(cfg, run, other)
