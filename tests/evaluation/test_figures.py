@@ -3,6 +3,7 @@
 python -m pytest tests/evaluation/test_figures.py -v
 """
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -111,3 +112,32 @@ def test_each_figure_is_of_what_its_heading_says(tmp_path, monkeypatch):
     assert [bar.get_height() for bar in drawn["calibration"].axes[1].patches] == [item["count"] / fit["count"] for item in fit["bins"]]
     assert points(drawn["coverage"].axes[0].lines[0])[1:] == [tuple(point) for point in fit["curve"]]
     assert points(drawn["loss"].axes[0].lines[0]) == [(1, 7.0), (2, 2.0)] and drawn["robustness"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("short", "short"),
+        ("in three lines of ten", "in three\nlines of\nten"),
+        ("in three lines of ten, and more", "in three\nlines of\nten, and…"),
+        ("", "(empty)"),
+        ("a\x1bb", "a\\x1bb"),
+    ],
+)
+def test_labels_are_wrapped_cut_and_harmless(text, label):
+    assert figures._label(text, 10) == label
+
+
+def test_the_training_log_is_that_of_the_adapter_that_answered(tmp_path):
+    """Not of what lies in output_dir, which may be another model's."""
+    cfg, _ = opened(make_study(tmp_path))
+    log = [{"step": 1, "loss": 3.0}, {"epoch": 1.0}]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    assert figures.training_log(cfg, {"adapter": "other/adapter"}) == log[:1]
+    assert len(figures.training_log(cfg, {"adapter": "out/adapter"})) == 3
+    for adapter in (None, "none", "nowhere/adapter"):
+        assert figures.training_log(cfg, {"adapter": adapter}) is None
+    for broken in ("[]", "{", '{"log_history": []}', '{"log_history": [5]}'):
+        (tmp_path / "other" / "trainer_state.json").write_text(broken)
+        assert figures.training_log(cfg, {"adapter": "other/adapter"}) is None

@@ -8,11 +8,27 @@ import json
 import pytest
 from evaluating import PREDICTIONS, TABLE, changed, loaded, metrics_of, run_process, seed_file, write_data, write_sidecar
 
-from evaluation.predictions import check_asked, load_predictions, load_sidecar
+from evaluation.predictions import check_asked, check_same_configuration, load_predictions, load_sidecar
 from files import UserError, write_jsonl
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Rows
+
+
+def test_rows_get_this_projects_names_and_lose_what_nothing_reads(tmp_path):
+    turns = [{"role": "user", "content": [{"type": "text", "text": "Is it?"}, {"type": "image"}]}, {"role": "assistant", "content": "no"}]
+    rows = [
+        {"id": 7, "pred": "yes", "gt": "no", "qtype": "yes_no", "mean_logprob": -0.1, "question": None},
+        {"predict": "2", "label": "3", "prompt": "How many?"},
+        {"response": "no", "labels": "yes", "messages": turns, "images": [{"path": "a/b.png", "bytes": None}]},
+        {"response": None, "messages": "?", "images": ["a.png", "b.png"]},
+    ]
+    assert loaded(tmp_path, rows) == [
+        {"id": "7", "pred": "yes", "gt": "no", "qtype": "yes_no"},
+        {"pred": "2", "gt": "3", "prompt": "How many?"},
+        {"pred": "no", "gt": "yes", "prompt": "Is it?", "shown": "a/b.png"},
+        {"pred": None},
+    ]
 
 
 def test_a_row_without_an_answer_of_any_name_is_named(tmp_path):
@@ -207,3 +223,25 @@ def test_seeds_must_be_of_one_configuration_and_about_the_same_rows(folder, eval
     write_sidecar(folder, "predictions_seed2", ids=["0", "1", "2"], config=None)
     code, out, err = evaluate("--predictions", first, fewer)
     assert (code, out) == (1, "") and "missing: 1 id (3); another ground truth: 1 id (0);" in err
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "differing"),
+    [
+        ({"train": {"seed": 1}, "output_dir": "a"}, {"train": {"seed": 2}, "output_dir": "b"}, None),
+        ({"eval": {"count_abs_tol": 0}}, {"eval": {"count_abs_tol": 1}}, None),  # how answers are judged, not what was answered
+        ({"data": {"train_jsonl": "rows/t.jsonl"}}, {"data": {"train_jsonl": "/home/alice/exp1/rows/t.jsonl"}}, None),  # older sidecars
+        ({"data": {"train_jsonl": "rows/t.jsonl"}}, {"data": {"train_jsonl": "/home/alice/exp1/other/t.jsonl"}}, "data.train_jsonl"),
+        ({"data": {"train_jsonl": "rows/t.jsonl"}}, {"data": {"train_jsonl": "t.jsonl"}}, "data.train_jsonl"),
+        ({"model_name": "/models/7B", "train": {"lr": 1}}, {"model_name": "/models/2B", "train": {"lr": 2}}, "model_name, train.lr"),
+        ({"lora": {"r": 8}}, {"lora": {"r": 8, "alpha": 8}}, "lora.alpha"),
+    ],
+)
+def test_seeds_may_differ_in_seed_and_folder_and_how_they_are_judged(first, second, differing):
+    runs = [{"sidecar": {"config": config, "split": "val", "adapter": "a"}} for config in (first, second)]
+    check_same_configuration([*runs, {"sidecar": {}}])  # what has no sidecar says nothing
+    if differing is None:
+        check_same_configuration(runs)
+    else:
+        with pytest.raises(UserError, match=f"these files differ in {differing}; use --compare"):
+            check_same_configuration(runs)

@@ -5,11 +5,15 @@ python -m pytest tests/evaluation/test_runs.py -v
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from evaluating import PREDICTIONS, TABLE, accuracy, changed, metrics_of, seed_file, write_data, write_sidecar
 
 from config import near
+from evaluation.metrics import template_of
+from evaluation.runs import beside_questions, metrics_path, names_in_words, score_leniently, score_reachable
+from evaluation.truth import RULES_ALONE
 from files import write_jsonl
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -94,6 +98,21 @@ def test_a_file_with_a_strange_name_steers_no_terminal(folder, evaluate):
     write_jsonl(folder / "out" / "predictions_\x1b[31m.jsonl", PREDICTIONS)
     _, out, _ = evaluate("--predictions", "out/predictions_\x1b[31m.jsonl")
     assert "metrics: " in out and "\x1b" not in out
+
+
+@pytest.mark.parametrize(
+    ("predictions", "types", "name"),
+    [
+        ("out/predictions.jsonl", "predicted", "metrics.json"),
+        ("out/predictions.jsonl", "rules", "metrics_rules.json"),
+        ("out/predictions_test.jsonl", "rules", "metrics_test_rules.json"),
+        ("seed2/predictions.jsonl", "predicted", "metrics_seed2.json"),
+        ("seed2/predictions_test.jsonl", "predicted", "metrics_seed2_test.json"),
+        ("elsewhere/foreign.jsonl", "predicted", "metrics_foreign.json"),
+    ],
+)
+def test_a_metrics_file_is_called_after_its_predictions(predictions, types, name):
+    assert metrics_path(Path("out"), Path(predictions), types) == Path("out") / name
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -181,6 +200,29 @@ def test_text_metrics_know_all_references(folder, evaluate):
     assert "open_ended                  1  100.00%  100.00%  100.00%  100.00%  100.00%\n" in evaluate("--text-metrics")[1]
 
 
+def test_each_question_has_its_own_floor_and_ceiling():
+    rows = [{"qtype": "color", "question": question, "reachable": n != 1} for n, question in enumerate(["A?", "A?", "A?", "B?"])]
+    details = {"per_question": [{"qtype": "color", "template": template_of(row)} for row in (rows[0], rows[3])]}
+    beside_questions(details, rows, [{"correct": n == 0} for n in range(4)])
+    assert [(item["blind"], item["reachable"]) for item in details["per_question"]] == [(1 / 3, 2 / 3), (0, 1)]
+    beside_questions(details, [rows[0], {**rows[3], "reachable": None}], None)
+    assert [(item["blind"], item["reachable"]) for item in details["per_question"]] == [(None, None)] * 2
+
+
+def test_a_ceiling_is_known_only_where_every_row_tells_it():
+    rows = [{"qtype": "color", "pred": "red", "reachable": reachable} for reachable in (True, True, False)]
+    assert score_reachable(rows)["micro"] == pytest.approx(2 / 3)
+    assert score_reachable([*rows, {"qtype": "color", "pred": "red"}]) is None
+
+
+def test_rows_of_one_question_have_lenient_verdicts_of_their_own():
+    row = {"qtype": "yes_no", "question": "Is there a polyp?", "gt": "yes", "correct": False}
+    said = ["Yes, there is a polyp.", "no", "Yes, there is a polyp."]
+    judged = [*({**row, "pred": text} for text in said), {**row, "pred": "yes", "correct": True}]
+    assert score_leniently(judged, RULES_ALONE)["correct"] == 3
+    assert [row["lenient"] for row in judged] == [True, False, True, True]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Several files
 
@@ -241,3 +283,22 @@ def test_two_wordings_are_compared_when_told_so(folder, evaluate):
     write_jsonl(folder / "out" / "predictions_b.jsonl", [{**reworded[0], "image": "e.png"}, *reworded[1:]])
     code, _, err = evaluate(*compare, "--pair", "wording")
     assert code == 1 and "another image: 1 id (0)" in err and "--pair" not in err
+
+
+UNTUNED = {"adapter": "none", "decoding": "free"}
+TUNED = {"adapter": "out/adapter", "decoding": "greedy"}
+
+
+@pytest.mark.parametrize(
+    ("sidecars", "paths", "names"),
+    [
+        ([UNTUNED, TUNED], "ab", ["the untuned model with free decoding", "the tuned model with greedy constrained decoding"]),
+        ([TUNED, {}], "ab", ["the tuned model with greedy constrained decoding", "b"]),
+        ([TUNED, TUNED], "ab", ["a", "b"]),
+        ([{}, {}], ["x/predictions.jsonl", "y/predictions.jsonl"], ["x/predictions", "y/predictions"]),
+        ([{}, {}], ["x/p/predictions.jsonl", "y/p/predictions.jsonl"], ["x/p/predictions.jsonl", "y/p/predictions.jsonl"]),
+    ],
+)
+def test_two_runs_are_called_by_what_tells_them_apart(sidecars, paths, names):
+    paths = [Path(path if "/" in path else f"out/predictions_{path}.jsonl") for path in paths]
+    assert names_in_words(*({"sidecar": sidecar, "path": path} for sidecar, path in zip(sidecars, paths))) == names

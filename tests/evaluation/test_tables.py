@@ -85,6 +85,68 @@ def test_text_metrics_state_what_they_are(folder, evaluate):
     assert "Text overlap" not in evaluate()[1] and metrics_of(folder)["text"] is None
 
 
+def test_intervals_say_what_they_take_as_independent_and_when_it_is_too_little():
+    def lines(clusters, effective, unit):
+        overall = {"clusters": clusters, "effective_clusters": effective}
+        return list(tables.below_main_table({"overall": overall}, unit, None, None, has_images=True))
+
+    assert lines(1440, 1300.0, "images") == ["Intervals take 1,440 images as independent, not rows."]
+    assert lines(20, 20, "rows") == ["Intervals take 20 rows as independent: no two of them share an image."]
+    rough = "intervals from fewer than 20 are rough; give the score of each as well."
+    assert lines(19, 19, "groups")[1] == f"WARNING: 19 groups: {rough}"
+    assert lines(100, 4.25, "groups and images")[1] == f"WARNING: 100 groups and images, so unequal that they weigh as 4.2: {rough}"
+    assert lines(1, 1, "groups")[0] == "Intervals take 1 group as independent, not rows."
+
+
+@pytest.mark.parametrize(
+    ("said", "true", "noted"),
+    [
+        (["it is pink", "it is red"], ["pink", "red"], "3.0 words, the truth 1.0"),
+        (["two words", "two words"], ["pink", "red"], "2.0 words, the truth 1.0"),
+        (["two words", "one"], ["pink", "red"], None),
+        (["", "two words"], ["pink", "red"], "2.0 words, the truth 1.0"),  # of those that say anything
+        (["a b c d e"], ["a b c"], None),
+        ([""], ["pink"], None),
+    ],
+)
+def test_answers_twice_as_long_as_the_truth_are_noted(said, true, noted):
+    found = tables.form_note([{"pred": pred, "gt": gt} for pred, gt in zip(said, true)])
+    assert found is None if noted is None else noted in found
+
+
+def test_every_further_score_has_its_line():
+    overall = {
+        "count": 10,
+        "label_lists": {"count": 4, "exact_set": 0.5, "jaccard": 0.6, "example_f1": 0.7, "micro_f1": 0.8, "macro_f1": 0.9},
+        "counts": {"count": 3, "exact": 1 / 3, "within_one": 2 / 3},
+        "size_bins": {"count": 2, "exact": 0.5, "within_one": 1},
+        "millimetres": {"count": 5, "mean_abs_error": 1.25, "median_abs_error": 0.5},
+        "calibration": {"count": 9, "ece": 0.1, "brier": 0.2, "aurc": 0.3},
+        "auroc": {"value": 0.75, "interval": (0.5, 0.875, "x"), "wrong": 4, "right": 5},
+        "abstention": {"abstained": 10, "coverage": 0, "accuracy_of_the_rest": None},
+    }
+    greedy = {"count": 8, "disagree": 3, "only_exact_right": 2, "only_greedy_right": 1}
+    assert list(tables.more_scores({"overall": overall}, greedy, {"count": 9, "ece": 0.05, "brier": 0.15})) == [
+        "label lists (4 rows): exact set 50.00%, jaccard 60.00%, example f1 70.00%, micro f1 80.00%, macro f1 90.00%",
+        "counts (3 rows): exact 33.33%, within one 66.67%",
+        "size bins (2 rows): exact 50.00%, within one 100.00%",
+        "measurements (5 rows): mean absolute error 1.25 mm, median 0.50 mm",
+        "calibration (9 rows with a confidence): ECE 0.1000 (15 bins), Brier 0.2000, AURC 0.3000",
+        "calibrated by the temperature of calibration.json (9 rows): ECE 0.0500, Brier 0.1500",
+        "AUROC of confidence for wrong answers: 0.7500 (0.5000 to 0.8750; 4 wrong, 5 right)",
+        "abstained: 10 of 10, coverage 0.00%, nothing answered",
+        "exact and greedy differ in 3 of 8 exactly scored rows: exact alone is right in 2, greedy alone in 1",
+    ]
+    assert list(tables.more_scores({"overall": {"count": 10}}, None)) == []
+
+
+def test_the_labels_that_are_found_least_are_named_the_commoner_first():
+    found = {"a": (1.0, 9, 9), "b": (0.5, 1, 2), "c": (0.5, 2, 4), "d": (0.0, 0, 1)}
+    recall = [{"label": name, "recall": share, "found": seen, "count": count} for name, (share, seen, count) in found.items()]
+    details = {"per_type": {"color": {"recall": recall}, "yes_no": {"recall": recall[:1]}, "open_ended": {"recall": None}}}
+    assert list(tables.lowest_recalls(details)) == ["lowest recall, color: d 0.00% (0 of 1), c 50.00% (2 of 4), b 50.00% (1 of 2)"]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Mismatches
 

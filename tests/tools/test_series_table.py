@@ -15,7 +15,7 @@ from data.stages import stage_of
 from evaluation.compare import compare
 from evaluation.intervals import holm
 from files import UserError, read_json, read_jsonl, sha256, write_json, write_jsonl
-from tools.series_table import against_first, load_sides, sentence, table, write_joined
+from tools.series_table import against_first, conclude, load_sides, sentence, table, write_joined
 
 
 @pytest.fixture
@@ -88,6 +88,18 @@ def test_each_experiment_stands_against_the_first_by_stage_and_corrected(answere
     lines = table(found, {name: name for name in found}).splitlines()
     assert lines[2].split()[:5] == ["exp1", "Stage-1:", "Initial", "Assessment", str(Counter(stages.values())[1])]
     assert sum("OVERALL" in line for line in lines) == len(found)
+
+
+def test_the_conclusion_is_printed_and_lies_beside_the_numbers(answered, tmp_path, capsys):
+    base, experiments, _ = answered
+    titles = {experiment.name: f"title {number}" for number, experiment in enumerate(experiments)}
+    conclude(base, tmp_path / "series", experiments, "val", titles)
+    text = (tmp_path / "series" / "series_val.txt").read_text()
+    assert capsys.readouterr().out.startswith(f"\n{text}\nwrote ")
+    assert text.splitlines()[2].startswith("exp1 title 0 ") and "title 0 (exp1) answered " in text.splitlines()[-1]
+    saved = read_json(tmp_path / "series" / "series_val.json")
+    assert saved["split"] == "val" and saved["predictions"]["exp3"] == ["out/series/exp3/seed_42/predictions.jsonl"]
+    assert saved["experiments"]["exp3"]["overall"]["b"] == 15 / saved["experiments"]["exp3"]["overall"]["count"]
 
 
 def item(difference, p):

@@ -10,7 +10,7 @@ from config import load_config
 from evaluation.compare import compare
 from files import UserError
 from tools import sweep
-from tools.sweep_table import as_csv, choice, chosen_yaml, setting_scores, table, what_is_next, write_pooled_rows
+from tools.sweep_table import about, as_csv, choice, chosen_yaml, setting_scores, table, what_is_next, write_pooled_rows
 
 
 @pytest.fixture
@@ -48,6 +48,12 @@ def test_the_choice_says_whether_the_next_can_be_told_from_it():
     apart = choice(ranking, compare([judged(*[0] * 80)], [judged(*[1] * 80)]))
     assert "lora.r=16, is below it (+100.00 percentage points, 95 % interval +" in apart
     assert choice(ranking[:1], None) == "one setting: lora.r=8"
+
+
+def test_what_the_table_is_about_stands_below_it():
+    rows = judged(1, 0, 1)
+    assert about(rows, 2, 0.375, folds=False) == "3 validation rows, 2 seeds; intervals by images (2); blind prior 37.50%"
+    assert about(rows[:1], 1, None, folds=True) == "1 held-out rows of all folds, 1 seed; intervals by images (1)"
 
 
 def test_the_chosen_yaml_is_the_setting(experiment):
