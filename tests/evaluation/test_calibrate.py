@@ -195,7 +195,7 @@ def test_the_first_images_and_all_of_their_patients_fit_the_temperature():
     own, others = calibrate.shared_out(scored._replace(rows=rows, left_out=7), 1)
     assert [row["id"] for row in own.rows] == ["0", "1", "3"] and own.left_out == 7
     assert [row["id"] for row in others.rows] == ["2", "4"] and others.shares.shape == (2, 2)
-    assert calibrate.shared_out(scored._replace(rows=rows), 3)[1].rows[0]["id"] == "4" and calibrate.shared_out(own, 1)[1] is None
+    assert calibrate.shared_out(scored._replace(rows=rows), 2)[1].rows[0]["id"] == "4" and calibrate.shared_out(own, 1)[1] is None
 
 
 def test_sets_of_another_adapter_are_refused_by_what_differs(cfg, tmp_path):
