@@ -250,3 +250,41 @@ def token_counts(cfg, rows, processor):
         patches = int(processor.image_processor(images=[picture], return_tensors="pt")["image_grid_thw"].prod())
         counts.append((patches // 4, length(before) - 1, length(question) + length(row["answer"]) + 1))
     return counts
+
+
+# What eval_exp1.py evaluates; evaluating.py has the rows. Imported late: user_copy.py starts a copy of the scripts from a process that has
+# imported this file, and not the code beside it.
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a configuration, training rows and an output folder with predictions."""
+    from evaluating import PREDICTIONS, TRAIN
+
+    from files import write_jsonl
+
+    (tmp_path / "config.yaml").write_text("output_dir: out\ndata:\n  train_jsonl: train.jsonl\n")
+    write_jsonl(tmp_path / "train.jsonl", TRAIN)
+    write_jsonl(tmp_path / "out" / "predictions.jsonl", PREDICTIONS)
+    return tmp_path
+
+
+@pytest.fixture
+def evaluate(folder, monkeypatch, capsys):
+    """Run eval_exp1.py in this process; return (exit code, stdout, stderr), as a shell would see them."""
+    from evaluating import REPORT_NONE, stripped
+
+    import eval_exp1
+    from files import run_script
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["eval_exp1.py", "--config", str(folder / "config.yaml"), *REPORT_NONE, *map(str, args)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            run_script(eval_exp1.main)
+        code, printed = stopped.value.code, capsys.readouterr()
+        if isinstance(code, str):
+            return 1, stripped(printed.out), printed.err + code
+        return code or 0, stripped(printed.out), printed.err
+
+    return run
