@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -156,3 +157,134 @@ LONGEST = (
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+class Killed(BaseException):
+    """What a test kills the program with: no handler of the program may catch it."""
+
+
+def left_over(folder):
+    """Names of the files that a run hides while it is under way."""
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+@pytest.fixture(params=["untuned", "lora"])
+def any_model(request, processor, experiment):
+    model = random_model(processor)
+    return with_random_lora(model, experiment[0].lora).eval() if request.param == "lora" else model
+
+
+@pytest.fixture
+def prompts(experiment, processor):
+    """The experiment's rows as prediction reads them."""
+    from dataset import load_dataset
+
+    return load_dataset(experiment[1], processor, experiment[0], supervised=False)
+
+
+@pytest.fixture(scope="session")
+def batch(experiment, processor):
+    """All four images of the experiment with their questions, as training collates them."""
+    from dataset import load_dataset
+
+    data = load_dataset(experiment[1], processor, experiment[0], training=True)
+    return data.collate([data[index] for index in range(4)])
+
+
+def plain_base(folder=TINY_MODEL):
+    """The shipped model, or that of a folder, as plain transformers loads it."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def trained_adapter(tmp_path_factory):
+    """(config, rows, adapter folder) with an adapter as train_exp1.py saves it, of random weights on the shipped model.
+
+    The model bears the kind of generation settings that Qwen2-VL comes with.
+    """
+    from data.preprocess import answer_rules, training_space
+    from files import json_text
+    from model.adapter import experiment_facts, save_adapter
+
+    folder = tmp_path_factory.mktemp("merge")
+    shutil.copytree(TINY_MODEL, folder / "base")
+    settings = {"do_sample": True, "temperature": 5.0, "top_k": 50, "top_p": 0.9, "repetition_penalty": 3.0}
+    (folder / "base" / "generation_config.json").write_text(json.dumps(settings))
+    cfg, rows = make_experiment(folder, questions=(2, 3), model_name=folder / "base")
+    space = training_space(cfg, say=lambda line: None)
+    adapter = cfg.output_dir / "adapter"
+    save_adapter(
+        with_random_lora(plain_base(cfg.model_name), cfg.lora),
+        adapter,
+        experiment_facts(cfg, answer_rules(space)),
+        {"answer_space.json": json_text(space)},
+    )
+    return cfg, rows, adapter
+
+
+@pytest.fixture(scope="session")
+def merged_model(trained_adapter):
+    """The folder of that adapter merged in float32."""
+    from model.merge import merge
+
+    cfg, _, adapter = trained_adapter
+    out = cfg.output_dir / "merged"
+    merge(cfg, adapter, out, "float32")
+    return out
+
+
+def token_counts(cfg, rows, processor):
+    """[(tokens of the image, of the text before the questions, of the question and its answer)] of rows, by the processor alone."""
+    from data.images import load_image
+    from dataset import prompt_fields
+    from templates import prompt_parts
+
+    length = lambda text: len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+    counts = []
+    for row in rows:
+        before, question = prompt_parts(*prompt_fields(row, cfg.data.max_listed))
+        picture = load_image(cfg.data.image_root / row["image"], cfg.image)
+        patches = int(processor.image_processor(images=[picture], return_tensors="pt")["image_grid_thw"].prod())
+        counts.append((patches // 4, length(before) - 1, length(question) + length(row["answer"]) + 1))
+    return counts
+
+
+# What eval_exp1.py evaluates; evaluating.py has the rows. Imported late: user_copy.py starts a copy of the scripts from a process that has
+# imported this file, and not the code beside it.
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a configuration, training rows and an output folder with predictions."""
+    from evaluating import PREDICTIONS, TRAIN
+
+    from files import write_jsonl
+
+    (tmp_path / "config.yaml").write_text("output_dir: out\ndata:\n  train_jsonl: train.jsonl\n")
+    write_jsonl(tmp_path / "train.jsonl", TRAIN)
+    write_jsonl(tmp_path / "out" / "predictions.jsonl", PREDICTIONS)
+    return tmp_path
+
+
+@pytest.fixture
+def evaluate(folder, monkeypatch, capsys):
+    """Run eval_exp1.py in this process; return (exit code, stdout, stderr), as a shell would see them."""
+    from evaluating import REPORT_NONE, stripped
+
+    import eval_exp1
+    from files import run_script
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["eval_exp1.py", "--config", str(folder / "config.yaml"), *REPORT_NONE, *map(str, args)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            run_script(eval_exp1.main)
+        code, printed = stopped.value.code, capsys.readouterr()
+        if isinstance(code, str):
+            return 1, stripped(printed.out), printed.err + code
+        return code or 0, stripped(printed.out), printed.err
+
+    return run

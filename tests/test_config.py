@@ -13,13 +13,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from evaluating import CFG
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import config
 import predict_exp1
 import sanity_overfit
 import train_exp1
-from config import Config, check_transformers, load_config
+from config import Config, PublicNames, check_transformers, load_config
 from files import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -632,3 +635,64 @@ def test_an_order_of_stages_is_of_whole_epochs():
     said = "train.order=stages needs whole epochs, because a part of an epoch holds its first stages alone; train.epochs is 1.5"
     assert error_of(None, ["train.order=stages", "train.epochs=1.5"]).endswith(said)
     assert load_config(None, ["train.order=stages", "train.epochs=3"]).train.epochs == 3
+
+
+# --- names that may be passed on ---
+
+PATHS = {
+    "/work space/exp1/outputs/adapter": "outputs/adapter",
+    "/work space/exp1": ".",
+    "/work space/exp10/adapter": "adapter",
+    "/home/alice/a b.jsonl": "a b.jsonl",
+    "/tmp/run/": "run",
+    "~/data/x.jsonl": "x.jsonl",
+    "../alice/x.jsonl": "x.jsonl",
+    "C:\\Users\\alice\\x.jsonl": "x.jsonl",
+    "\\\\server\\alice\\x.jsonl": "x.jsonl",
+    "file:///home/alice/x.jsonl": "x.jsonl",
+    "/root/.cache/huggingface/hub/models--Qwen--Qwen2-VL-7B-Instruct/snapshots/eed13092": "Qwen/Qwen2-VL-7B-Instruct",
+    "Qwen/Qwen2-VL-7B-Instruct": "Qwen/Qwen2-VL-7B-Instruct",
+    "data/x.jsonl": "data/x.jsonl",
+    "5 mm/s": "5 mm/s",
+    "none": "none",
+    None: "",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_public_paths(path):
+    assert PublicNames(CFG, {}).path(path) == PATHS[path]
+
+
+@pytest.mark.parametrize("override", ["data.train_jsonl=/home/alice smith/lab/t.jsonl", "--out=/home/alice smith/t.jsonl"])
+def test_a_folder_with_a_space_in_an_override_is_left_out(override):
+    said = PublicNames(CFG, {}).values({"command": ["train_exp1.py", override]})["command"][1]
+    assert said == override.split("=")[0] + "=t.jsonl"
+
+
+LINES = {
+    "rows go by the training rows /home/alice/x/train.jsonl; see --against": "rows go by the training rows train.jsonl; see --against",
+    "/work space/exp1/train.jsonl: row '3' (of /home/b/y.jsonl) is bad": "train.jsonl: row '3' (of y.jsonl) is bad",
+    "asks of ../../alice/train.jsonl, too few": "asks of train.jsonl, too few",
+    "a green/black box, 5 mm/s or 1 / 2 and https://example.org/a/b": "a green/black box, 5 mm/s or 1 / 2 and https://example.org/a/b",
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_paths_in_lines(line):
+    assert PublicNames(CFG, {}).text(line, "/work space/exp1/train.jsonl") == LINES[line]
+
+
+@pytest.mark.parametrize("output_dir", ["/outputs", "/home/outputs", "/scratch/outputs", "outputs", "/Users/outputs"])
+def test_a_folder_that_others_share_makes_no_relative_paths(output_dir):
+    names = PublicNames(CFG, {"config": {"output_dir": output_dir}})
+    for path in ("/home/alice/x.jsonl", "/scratch/alice/x.jsonl", "/Users/alice/x.jsonl", "/alice/x.jsonl"):
+        assert names.path(path) == "x.jsonl"
+
+
+@given(st.lists(st.text("ab .-_é", min_size=1, max_size=5).filter(lambda part: part.strip(". ")), min_size=1, max_size=4))
+def test_settings_keep_their_shape_and_lose_their_homes(parts):
+    path = "/home/" + "/".join(["ALICE", *parts])
+    settings = {"data": {"image_root": path, "n": 3}, "report_to": [path, None], "model_name": "Qwen/Qwen2-VL-7B-Instruct"}
+    public = PublicNames(CFG, {}).values(settings)
+    assert public == {"data": {"image_root": parts[-1], "n": 3}, "report_to": [parts[-1], None], "model_name": "Qwen/Qwen2-VL-7B-Instruct"}

@@ -18,9 +18,8 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from data.matching import judge
 from evaluation import recipes
-from evaluation.predictions import load_predictions
 from evaluation.recipes import RECIPES, check_recipe, recipe_scores, recipe_table
-from files import UserError, write_jsonl
+from files import UserError
 
 WORDS = "a the polyp polyps snare forceps is are used seen not no being in image left of".split()
 # The organisers' own example: the references of SurgVU's page, and answers to them.
@@ -224,11 +223,3 @@ def test_answers_that_know_nothing_stand_beside_it(pairs):
     table = recipe_table("vqla", found)
     assert "EndoVis-VQLA" in table and "How it is gamed:" in table and "0.6667" in table
     assert recipe_scores("surgvu25", rows)["notes"] == ["the commonest answer is that of these rows: there is no blind prior"]
-
-
-def test_a_box_that_is_none_is_refused(tmp_path):
-    write_jsonl(tmp_path / "p.jsonl", [{"id": "0", "pred": "a", "gt": "a", "pred_box": [1, 2, 3, 4.5]}])
-    assert load_predictions(tmp_path / "p.jsonl")[0]["pred_box"] == [1, 2, 3, 4.5]
-    write_jsonl(tmp_path / "p.jsonl", [{"id": "0", "pred": "a", "gt": "a", "pred_box": [3, 2, 1, 4]}])
-    with pytest.raises(UserError, match="p.jsonl:1: pred_box is .*; write left, top, right, bottom, as numbers"):
-        load_predictions(tmp_path / "p.jsonl")

@@ -7,75 +7,28 @@ import base64
 import html
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from evaluating import ALICE, CFG, ONE_FILE, SCRIPT, TYPES, make_rows, make_study, opened
 from PIL import Image
 
 from config import PublicNames, load_config
-from evaluation import figures, report, runs
-from evaluation.metrics import calibration
-from evaluation.provenance import date_of, title_of
+from evaluation import report, runs
 from files import write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = "<script>document.title = 'broken'</script> Is there $x_{2}$ & \"more\"?"
-TYPES = ("yes_no", "color", "mcq")
-CFG = SimpleNamespace(config_path=Path("/work space/exp1/config.yaml"))
-ALICE = "/home/alice smith/study"  # where another machine's files lie
-
-
-def make_rows(count=60):
-    """Predictions about six images: confident and unsure ones, right and wrong, an empty one, one with a hostile question."""
-    rows = []
-    for number in range(count):
-        right, confidence = number % 3 > 0, round((number % 10) / 10 + 0.05, 2)
-        question = SCRIPT if number == 0 else f"Question {number % 4} of type {TYPES[number % 3]}?"
-        truth = "ac"[number % 2]
-        row = {"id": str(number), "pred": truth if right else "b", "gt": truth, "qtype": TYPES[number // 3 % 3], "question": question}
-        row |= {
-            "image": f"{number % 6}.png",
-            "confidence": confidence,
-            "candidates_top": [[truth if right else "b", confidence], ["<i>c</i>", 0.01]],
-        }
-        rows.append(row | {"reachable": True})
-    rows[3] |= {"pred": "", "confidence": None, "candidates_top": None}
-    return rows
-
-
-def sidecar_of(rows):
-    """What prediction wrote beside the rows, on a machine of Alice Smith's."""
-    settings = {"model_name": f"{ALICE}/models/Qwen2-VL-7B-Instruct", "output_dir": f"{ALICE}/exp1/out", "eval": {"numeric_rel_tol": 0.05}}
-    settings["data"] = {"train_jsonl": f"{ALICE}/exp1/data/train.jsonl", "image_root": "/mnt/alice/frames"}
-    command = [f"{ALICE}/exp1/predict_exp1.py", "--split", "val", "data.image_root=/mnt/alice/frames"]
-    facts = {"ids": [row["id"] for row in rows], "split": "val", "source": f"{ALICE}/exp1/data/val.jsonl", "command": command}
-    return facts | {"adapter": "out/adapter", "decoding": "exact", "config": settings, "date": "2026-11-05T10:00:00+00:00"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with images, predictions, another file to compare with, and a training log; evaluated, with its report."""
-    folder = tmp_path_factory.mktemp("report")
-    rng = np.random.default_rng(0)
-    for number in range(5):  # the sixth is missing
-        Image.fromarray(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-    rows = make_rows()
-    write_jsonl(folder / "out" / "predictions.jsonl", rows)
-    (folder / "out" / "predictions.meta.json").write_text(json.dumps(sidecar_of(rows)))
-    write_jsonl(folder / "out" / "predictions_a.jsonl", [{**row, "pred": row["gt"] if row["id"] in ("0", "1") else "b"} for row in rows])
-    write_jsonl(folder / "train.jsonl", [{"question": row["question"], "answer": "a", "image": "0.png"} for row in rows[1:]])
-    (folder / "config.yaml").write_text("output_dir: out\ndata: {train_jsonl: train.jsonl, image_root: .}\n")
-    log = [{"step": 1, "loss": 7.0}, {"step": 2, "loss": 2.0}, {"step": 2, "eval_loss": 1.0, "eval_exact_match": 0.5}]
-    (folder / "out" / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    folder = make_study(tmp_path_factory.mktemp("report"))
     evaluate(folder, "--compare", "out/predictions_a.jsonl", "out/predictions.jsonl", "--report", "out/compared.html")
     evaluate(folder)
     return folder
@@ -86,12 +39,6 @@ def evaluate(folder, *arguments):
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return result.stdout
-
-
-ONE_FILE = SimpleNamespace(
-    pair=None, robustness=False, against=None, predictions=True, compare=None, types="predicted", text_metrics=False, verbose=False, show=0
-)
-ONE_FILE.by, ONE_FILE.recipe = [], []
 
 
 def report_of(folder, rows, *overrides, images=True):
@@ -163,23 +110,6 @@ def test_the_title_names_model_adapter_split_and_date(folder):
     assert f"<title>Surgical VQA: {title}</title>" in text and f"<h1>{title}</h1>" in text and "The date is that of prediction." in text
 
 
-@pytest.mark.parametrize(
-    ("sidecar", "title"),
-    [
-        ({}, "predictions_x.jsonl, 28 May 2026"),  # nobody knows the model
-        ({"config": {"model_name": "Qwen/Qwen2-VL-2B"}, "adapter": "none"}, "Qwen2-VL-2B, no adapter, 28 May 2026"),
-        ({"split": "test", "date": "soon", "adapter": f"{ALICE}/exp1"}, "predictions_x.jsonl, adapter exp1, test split, 28 May 2026"),
-        ({"config": {"model_name": "/m/Own\n7B"}, "split": "centre 2"}, "Own\\n7B, no adapter, centre 2 split, 28 May 2026"),
-    ],
-)
-def test_titles_of_other_files(tmp_path, sidecar, title):
-    path = tmp_path / "predictions_x.jsonl"
-    path.touch()
-    os.utime(path, (1_779_966_000, 1_779_966_000))  # 11 o'clock UTC on that day
-    run = {"sidecar": sidecar, "path": path}
-    assert title_of(run, PublicNames(CFG, sidecar)) == title and date_of(run)[1] == "that of the predictions file's last change"
-
-
 def test_the_methods_paragraph_says_what_is_known_and_asks_for_the_rest(folder):
     text = html.unescape(re.sub("<[^>]+>", "", page(folder).partition('id="methods"')[2].partition("<details>")[0]))
     assert "The base model is Qwen2-VL-7B-Instruct (its revision was not recorded). [for the authors: how the model was adapted]" in text
@@ -205,65 +135,6 @@ def test_images_and_ids_that_are_paths_are_named_by_their_last_part(tmp_path):
     rows = [{"id": f"{ALICE}/{n}.png#1", "image": f"{ALICE}/{n}.png", "pred": "a", "gt": "b", "qtype": "color"} for n in range(3)]
     text = report_of(tmp_path, rows)
     assert "alice" not in text and "image 2.png is not shown" in text and "id 2.png#1" in text
-
-
-PATHS = {
-    "/work space/exp1/outputs/adapter": "outputs/adapter",
-    "/work space/exp1": ".",
-    "/work space/exp10/adapter": "adapter",
-    "/home/alice/a b.jsonl": "a b.jsonl",
-    "/tmp/run/": "run",
-    "~/data/x.jsonl": "x.jsonl",
-    "../alice/x.jsonl": "x.jsonl",
-    "C:\\Users\\alice\\x.jsonl": "x.jsonl",
-    "\\\\server\\alice\\x.jsonl": "x.jsonl",
-    "file:///home/alice/x.jsonl": "x.jsonl",
-    "/root/.cache/huggingface/hub/models--Qwen--Qwen2-VL-7B-Instruct/snapshots/eed13092": "Qwen/Qwen2-VL-7B-Instruct",
-    "Qwen/Qwen2-VL-7B-Instruct": "Qwen/Qwen2-VL-7B-Instruct",
-    "data/x.jsonl": "data/x.jsonl",
-    "5 mm/s": "5 mm/s",
-    "none": "none",
-    None: "",
-}
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_public_paths(path):
-    assert PublicNames(CFG, {}).path(path) == PATHS[path]
-
-
-@pytest.mark.parametrize("override", ["data.train_jsonl=/home/alice smith/lab/t.jsonl", "--out=/home/alice smith/t.jsonl"])
-def test_a_folder_with_a_space_in_an_override_is_left_out(override):
-    said = PublicNames(CFG, {}).values({"command": ["train_exp1.py", override]})["command"][1]
-    assert said == override.split("=")[0] + "=t.jsonl"
-
-
-LINES = {
-    "rows go by the training rows /home/alice/x/train.jsonl; see --against": "rows go by the training rows train.jsonl; see --against",
-    "/work space/exp1/train.jsonl: row '3' (of /home/b/y.jsonl) is bad": "train.jsonl: row '3' (of y.jsonl) is bad",
-    "asks of ../../alice/train.jsonl, too few": "asks of train.jsonl, too few",
-    "a green/black box, 5 mm/s or 1 / 2 and https://example.org/a/b": "a green/black box, 5 mm/s or 1 / 2 and https://example.org/a/b",
-}
-
-
-@pytest.mark.parametrize("line", LINES)
-def test_paths_in_lines(line):
-    assert PublicNames(CFG, {}).text(line, "/work space/exp1/train.jsonl") == LINES[line]
-
-
-@pytest.mark.parametrize("output_dir", ["/outputs", "/home/outputs", "/scratch/outputs", "outputs", "/Users/outputs"])
-def test_a_folder_that_others_share_makes_no_relative_paths(output_dir):
-    names = PublicNames(CFG, {"config": {"output_dir": output_dir}})
-    for path in ("/home/alice/x.jsonl", "/scratch/alice/x.jsonl", "/Users/alice/x.jsonl", "/alice/x.jsonl"):
-        assert names.path(path) == "x.jsonl"
-
-
-@given(st.lists(st.text("ab .-_é", min_size=1, max_size=5).filter(lambda part: part.strip(". ")), min_size=1, max_size=4))
-def test_settings_keep_their_shape_and_lose_their_homes(parts):
-    path = "/home/" + "/".join(["ALICE", *parts])
-    settings = {"data": {"image_root": path, "n": 3}, "report_to": [path, None], "model_name": "Qwen/Qwen2-VL-7B-Instruct"}
-    public = PublicNames(CFG, {}).values(settings)
-    assert public == {"data": {"image_root": parts[-1], "n": 3}, "report_to": [parts[-1], None], "model_name": "Qwen/Qwen2-VL-7B-Instruct"}
 
 
 def test_the_contents_lead_to_every_section_and_provenance_stands_before_the_examples(folder):
@@ -335,9 +206,7 @@ def written(out, cfg, run):
 @pytest.fixture
 def copy(folder, tmp_path):
     """(configuration, function that loads one of the folder's predictions) of a copy of the folder."""
-    shutil.copytree(folder, tmp_path / "copy")
-    cfg = load_config(tmp_path / "copy" / "config.yaml")
-    return cfg, lambda name: runs.load_all(cfg, [cfg.output_dir / name], ONE_FILE)[0]
+    return opened(shutil.copytree(folder, tmp_path / "copy"))
 
 
 def test_seeds_have_a_table(copy, tmp_path):
@@ -437,107 +306,7 @@ def test_each_label_has_its_recall_the_commonest_first(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Figures, pictures
-
-
-def test_bars_of_the_reliability_figure_are_shares_of_rows():
-    items = [SimpleNamespace(confidence=share, correct=right) for share, right in [(0.1, False), (0.99, True), (0.98, True), (0.5, False)]]
-    accuracy, shares = figures.reliability(calibration(items)).axes
-    diagonal, bins = accuracy.lines
-    assert [list(axis) for axis in diagonal.get_data()] == [[0, 1], [0, 1]]
-    assert points(bins) == [(0.1, 0), (0.5, 0), (pytest.approx(0.985), 1)], "only of bins that hold a row"
-    heights = [bar.get_height() for bar in shares.patches]
-    assert len(heights) == 15 and [(place, height) for place, height in enumerate(heights) if height] == [(1, 0.25), (7, 0.25), (14, 0.5)]
-    assert shares.get_ylabel() == "share of rows" and shares.yaxis.get_major_formatter()(0.5) == "50%"
-    assert not accuracy.patches and accuracy.get_ylabel() == "accuracy"
-
-
-def points(line):
-    return list(zip(*map(list, line.get_data())))
-
-
-def test_the_accuracy_bars_are_the_accuracies_and_their_whiskers_the_intervals():
-    first = {"count": 5, "accuracy": 0.6, "interval": (0.2, 0.9, "Wilson")}
-    second = {"count": 1200, "accuracy": 1, "interval": (0.7, 1, "Wilson")}
-    beside = {"blind": 0.3, "reachable": None}, {"blind": 0.4, "reachable": 0.8}
-    (axes,) = figures.accuracy_bars([("one", first, beside[0]), ("two", second, beside[1])]).axes
-    assert [bar.get_width() for bar in axes.patches] == [0.6, 1]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["one\n5 rows", "two\n1,200 rows"]
-    centers = [bar.get_y() + bar.get_height() / 2 for bar in axes.patches]
-    assert list(axes.get_yticks()) == pytest.approx(centers) and centers[0] < centers[1] and axes.yaxis_inverted(), "the first on top"
-    (whiskers,) = axes.collections
-    ends = [[tuple(end) for end in segment] for segment in whiskers.get_segments()]
-    assert ends == [[pytest.approx((end, center)) for end in item["interval"][:2]] for item, center in zip((first, second), centers)]
-    marks = {line.get_label(): (points(line), line.get_color()) for line in axes.lines}
-    assert marks["blind prior"] == ([(0.3, centers[0]), (0.4, centers[1])], figures.RED)
-    assert marks["reachable"] == ([(0.8, centers[1])], figures.GREEN)
-
-
-def test_a_confusion_matrix_is_shaded_by_the_share_of_its_row():
-    matrix = {"rows": ["red", "pink"], "columns": ["red", "pink", "invalid"], "counts": [[1500, 500, 0], [0, 3, 1]]}
-    (axes,) = figures.confusion_matrix(matrix).axes
-    (shades,) = axes.images
-    assert shades.get_array().tolist() == [[0.75, 0.25, 0], [0, 0.75, 0.25]] and shades.get_clim() == (0, 1)
-    assert shades.get_cmap()(0.0)[0] > shades.get_cmap()(1.0)[0], "the more, the darker"
-    texts = {text.get_position(): (text.get_text(), text.get_color()) for text in axes.texts}
-    dark = "#1a202c"
-    assert texts == {(0, 0): ("1,500", "white"), (1, 0): ("500", dark), (1, 1): ("3", "white"), (2, 1): ("1", dark)}
-    assert [label.get_text() for label in axes.get_xticklabels()] == matrix["columns"]
-    assert [label.get_text() for label in axes.get_yticklabels()] == matrix["rows"]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "truth") and points(axes.lines[0])[0][0] == 1.5
-
-
-def test_the_risk_coverage_curve_holds_an_accuracy_until_the_next():
-    (axes,) = figures.risk_coverage_curve({"curve": [[0.25, 1.0], [1.0, 0.5]]}).axes
-    (line,) = axes.lines
-    assert points(line) == [(0, 1.0), (0.25, 1.0), (1.0, 0.5)] and line.get_drawstyle() == "steps-pre"
-    assert axes.get_xlabel() == "coverage: share of rows answered"
-
-
-def test_the_loss_curve_has_each_loss_on_its_axis():
-    history = [{"step": 1, "loss": 7.0}, {"step": 2, "loss": 2.0}, {"step": 3, "loss": "nan"}]
-    history += [{"step": 2, "eval_loss": 1.0, "eval_exact_match": 0.5}]
-    losses, shares = figures.loss_curve(history).axes
-    drawn = {line.get_label(): points(line) for axes in (losses, shares) for line in axes.lines}
-    assert drawn == {"training loss": [(1, 7.0), (2, 2.0)], "validation loss": [(2, 1.0)], "exact match": [(2, 0.5)]}
-    assert [line.get_label() for line in shares.lines] == ["exact match"] and shares.get_ylim() == (0, 1.02)
-
-
-def test_drops_lead_from_the_plain_accuracy_to_the_perturbed_one():
-    """The interval is that of the drop, so its ends are taken from the plain accuracy."""
-    found = {"swapped_images": {"overall": {"plain": 0.75, "perturbed": 0.5, "interval": (0.125, 0.375)}}}
-    (axes,) = figures.drops({"perturbations": found}, {"micro": 0.25}).axes
-    assert [points(line) for line in axes.lines[:2]] == [[(0.75, 0), (0.5, 0)], [(0.375, 0), (0.625, 0)]]
-    plain, perturbed = ((part.get_label(), part.get_offsets().tolist()) for part in axes.collections)
-    assert plain == ("as it is", [[0.75, 0]]) and perturbed == ("perturbed", [[0.5, 0]])
-    assert (axes.lines[2].get_label(), set(axes.lines[2].get_xdata())) == ("blind prior", {0.25})
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["swapped images"]
-
-
-def test_each_figure_is_of_what_its_heading_says(copy, monkeypatch):
-    """Read before they become SVG, in which there are only paths."""
-    cfg, load = copy
-    all_or_none = {"color": lambda row: row["gt"], "mcq": lambda row: "b"}
-    rows = [{**row, "pred": all_or_none.get(row["qtype"], lambda row: row["pred"])(row)} for row in make_rows()]
-    write_jsonl(cfg.output_dir / "predictions.jsonl", rows)
-    monkeypatch.setattr(figures, "_svg", lambda figure: figure)
-    run = runs.evaluate(cfg, load("predictions.jsonl"), ONE_FILE)
-    drawn, details, blind = figures.draw_figures(cfg, run), run["details"], run["blind_prior"]["per_type"]
-    bars, marks = drawn["types"].axes[0].patches, drawn["types"].axes[0].lines
-    assert [bar.get_width() for bar in bars] == [pytest.approx(2 / 3), 1, 0]
-    assert [share for share, _ in points(next(line for line in marks if line.get_label() == "blind prior"))] == [
-        blind[name]["accuracy"] for name in TYPES
-    ]
-    asked = details["per_question"][: figures.MAX_BARS]
-    assert [bar.get_width() for bar in drawn["questions"].axes[0].patches] == [item["accuracy"] for item in asked]
-    assert [title for title, _ in drawn["matrices"]] == list(TYPES)
-    for name, figure in drawn["matrices"]:
-        counts = details["per_type"][name]["confusion"]["counts"]
-        assert [text.get_text() for text in figure.axes[0].texts] == [str(count) for line in counts for count in line if count]
-    fit = details["overall"]["calibration"]
-    assert [bar.get_height() for bar in drawn["calibration"].axes[1].patches] == [item["count"] / fit["count"] for item in fit["bins"]]
-    assert points(drawn["coverage"].axes[0].lines[0])[1:] == [tuple(point) for point in fit["curve"]]
-    assert points(drawn["loss"].axes[0].lines[0]) == [(1, 7.0), (2, 2.0)] and drawn["robustness"] is None
+# Pictures, examples
 
 
 def test_without_images_nothing_shows_whose_they_are(tmp_path):

@@ -4,10 +4,12 @@ python -m pytest tests/evaluation/test_robustness.py -v
 """
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from evaluating import PREDICTIONS, TABLE, metrics_of
 
 from config import EvalConfig
 from data.matching import judge
@@ -168,3 +170,32 @@ def test_rows_whose_truth_is_junk_are_left_out_of_both(run):
     path = run["path"].with_name("predictions_black.jsonl")
     write_jsonl(path, [*written(4), {**written(4)[0], "id": "9", "gt": "nan"}])
     assert robustness(CFG, run, None)["perturbations"]["black"]["overall"]["count"] == 6
+
+
+def test_robustness_stands_in_table_metrics_and_report(folder, evaluate):
+    """With a truth that the black pictures leave right in half of the rows."""
+    for name in ("black", "reworded_1"):
+        write_jsonl(folder / "out" / f"predictions_{name}.jsonl", [{**row, "pred": "no"} for row in PREDICTIONS])
+    code, out, _ = evaluate("--robustness", "--report", folder / "out" / "report.html")
+    assert code == 0 and out.startswith(TABLE)
+    assert re.search(r"^black +4 +75\.00% +25\.00% +\+50\.00  ", out, re.MULTILINE)
+    assert re.search(r"^black +OVERALL \(micro\) +4 +25\.00% +50\.00% +-25\.00  ", out, re.MULTILINE)
+    found = metrics_of(folder)["robustness"]
+    assert found["perturbations"]["black"]["per_type"]["yes_no"]["perturbed"] == pytest.approx(1 / 3)
+    assert {kind: item["count"] for kind, item in found["samples"]["kinds"].items()} == {
+        "ideal": 0,
+        "fragile": 2,
+        "dangerous": 2,
+        "worst": 0,
+    }
+    page = (folder / "out" / "report.html").read_text()
+    assert '<h2 id="robustness">' in page and "Accuracy as it is and perturbed" in page and ">reworded 1<" in page
+    assert metrics_of(folder)["robustness"] and evaluate()[0] == 0 and metrics_of(folder)["robustness"] is None
+
+
+def test_robustness_names_what_it_lacks(folder, evaluate):
+    code, _, err = evaluate("--robustness")
+    assert code == 1 and re.search(
+        r"error: --robustness: no perturbed predictions lie beside .*; make them first: predict_exp1.py --perturb all", err
+    )
+    assert evaluate("--robustness", "--compare", "a", "b")[0] == 2 and evaluate("--pair", "wording")[0] == 2

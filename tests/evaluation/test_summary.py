@@ -8,9 +8,10 @@ import io
 import json
 
 import pytest
+from evaluating import PREDICTIONS, write_sidecar
 
 from evaluation.summary import summary_table
-from files import UserError
+from files import UserError, write_jsonl
 
 SCORES = {
     "n": 1440,
@@ -111,3 +112,60 @@ def test_another_file_is_named(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(UserError, match="x.json: not a metrics file"):
         summary_table([tmp_path / "x.json"])
+
+
+def test_summary(folder, evaluate):
+    tuned = [{**row, "pred": row["gt"]} for row in PREDICTIONS]
+    color = {"id": "9", "pred": "red", "gt": "red", "qtype": "color"}
+    for stem, rows, facts in [
+        ("untuned_free", PREDICTIONS, {}),
+        ("tuned_greedy", tuned, {"adapter": "out/adapter", "decoding": "greedy"}),
+        ("foreign", [*PREDICTIONS[:2], color], None),
+    ]:
+        write_jsonl(folder / "out" / f"predictions_{stem}.jsonl", rows)
+        if facts is not None:
+            write_sidecar(folder, f"predictions_{stem}", **facts)
+        assert evaluate("--predictions", f"out/predictions_{stem}.jsonl")[0] == 0
+    files = [f"out/metrics_{stem}.json" for stem in ("untuned_free", "tuned_greedy", "foreign")]
+    code, out, _ = evaluate("--summary", *files)
+    assert code == 0
+    assert out == (
+        "                                                               rows  overall   yes_no    color  count_numeric\n"
+        "-------------------------------------------------------------------------------------------------------------\n"
+        "untuned, free                                                     4   75.00%   66.67%        -        100.00%\n"
+        "tuned, constrained                                                4  100.00%  100.00%        -        100.00%\n"
+        "foreign                                                           3   66.67%   50.00%  100.00%              -\n"
+        "commonest training answer (untuned, free; tuned, constrained)     4   50.00%   66.67%        -          0.00%\n"
+        "commonest training answer (foreign)                               3   66.67%  100.00%    0.00%              -\n"
+    )
+    assert evaluate("--summary", *files[:2])[1].count("commonest training answer") == 1
+
+
+def test_runs_that_the_sidecars_cannot_tell_apart_go_by_their_file_names(folder, evaluate):
+    for stem in ("predictions", "predictions_seed2"):
+        write_jsonl(folder / "out" / f"{stem}.jsonl", PREDICTIONS)
+        write_sidecar(folder, stem)
+        evaluate("--predictions", f"out/{stem}.jsonl")
+    _, out, _ = evaluate("--summary", "out/metrics.json", "out/metrics_seed2.json")
+    assert [line.split("  ")[0] for line in out.splitlines()[2:]] == [
+        "untuned, free, out",
+        "untuned, free, seed2",
+        "commonest training answer",
+    ]
+
+
+def test_a_summary_of_six_types_stays_within_110_characters(folder, evaluate):
+    types = ["yes_no", "color", "count_numeric", "size_numeric", "mcq", "open_ended"]
+    rows = [{"id": i, "pred": "7", "gt": "7", "qtype": name} for i, name in enumerate(types)]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    evaluate()
+    _, out, _ = evaluate("--summary", "out/metrics.json")
+    assert "size_numeric" in out and max(map(len, out.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("content, said", [(None, "no such file"), ("[1]", "not a metrics file"), ('{"n": 3}', "not a metrics file")])
+def test_a_summary_names_the_file_that_is_none(folder, evaluate, content, said):
+    if content:
+        (folder / "other.json").write_text(content)
+    code, out, err = evaluate("--summary", "other.json")
+    assert (code, out) == (1, "") and f"other.json: {said}" in err

@@ -6,11 +6,11 @@ python -m pytest tests/evaluation/test_truth.py -v
 import json
 
 import pytest
+from evaluating import PREDICTIONS, TABLE, VAL, accuracy, changed, loaded, metrics_of, write_data, write_sidecar
 
 from config import DataConfig, load_config
 from data import answer_space
 from data.preprocess import mine_space
-from evaluation.predictions import check_asked, load_predictions, load_sidecar
 from evaluation.truth import RULES_ALONE, completed, read_truths, space_for, unit_of, with_clusters, with_data, without_junk
 from files import UserError, write_jsonl
 
@@ -27,11 +27,6 @@ SAID = [{"pred": "yes"}, {"pred": "pink"}, {"pred": "snare"}, {"pred": "driver"}
 def source(tmp_path):
     write_jsonl(tmp_path / "data.jsonl", DATA)
     return tmp_path / "data.jsonl"
-
-
-def loaded(tmp_path, rows):
-    write_jsonl(tmp_path / "predictions.jsonl", rows)
-    return load_predictions(tmp_path / "predictions.jsonl")
 
 
 def joined(tmp_path, source, rows, **options):
@@ -292,11 +287,6 @@ def test_a_row_that_says_too_little_is_refused_with_the_way_in(tmp_path, row, sa
     assert said in str(error.value) and "--against DATA.jsonl" in str(error.value)
 
 
-def test_a_row_without_an_answer_of_any_name_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"predictions.jsonl:2: has no pred; .*LLaMA-Factory.*ms-swift"):
-        loaded(tmp_path, [{"pred": None, "id": 0}, {"output": "yes", "id": 1}])
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Clusters, junk
 
@@ -374,53 +364,102 @@ def test_truths_that_stand_for_a_missing_value_are_left_out_and_counted():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Sidecars
+# Through eval_exp1.py
+
+
+@pytest.mark.parametrize("key", ["id", "qtype"])
+def test_what_a_row_lacks_is_told_by_the_rest_of_it(evaluate, folder, key):
+    """An id is the row's number, a type that of its question."""
+    evaluate()  # which enriches, and says so
+    _, expected, _ = evaluate()
+    write_jsonl(folder / "out" / "predictions.jsonl", [{name: value for name, value in row.items() if name != key} for row in PREDICTIONS])
+    assert evaluate() == (0, expected, "")
 
 
 @pytest.mark.parametrize(
-    "facts, said",
+    "rows, said",
     [
-        ({"rows_in_split": "many"}, "rows_in_split is 'many'"),
-        ({"rows_in_split": -1}, "rows_in_split is -1"),
-        ({"rows_in_split": True}, "rows_in_split is True"),
-        ({"limit": "4"}, "limit is '4'"),
-        ({"config": "x"}, "config is 'x'"),
-        ({"config": {"data": "x"}}, "config.data is 'x'"),
-        ({"config": {"data": {"image_root": 3}}}, "config.data.image_root is 3"),
-        ({"config": {"model_name": 7}}, "config.model_name is 7"),
-        ({"adapter": 5}, "adapter is 5"),
-        ({"decoding": ["exact"]}, "decoding is ['exact']"),
-        ({"decoding": "magic"}, "decoding is 'magic'"),
-        ({"split": 1}, "split is 1"),
-        ({"source": {}}, "source is {}"),
-        ({"versions": ["torch"]}, "versions is ['torch']"),
-        ({"versions": {"torch": 2}}, "versions is 2"),
-        ({"device": 0}, "device is 0"),
-        ({"ids": [None]}, "ids is None"),
-        ({"ids": "01"}, "ids is '01'"),
-        ({"ids": None}, "ids is None"),
+        (VAL[:3], "unknown: 1 id (3);"),
+        ([*VAL, {**VAL[0], "id": "17"}, {**VAL[0], "id": "18"}], "missing: 2 ids (17, 18);"),
+        (changed(VAL, 1, answer="no"), "another answer: 1 id (1);"),
+        (changed(VAL, 2, question="How many snares?"), "another question: 1 id (2);"),
+        (changed(VAL, 2, image="z.png"), "another image: 1 id (2);"),
+        ([{**row, "answer": "purple"} for row in VAL], "another answer: 4 ids (0, 1, 2, 3);"),
+        ([{**row, "id": f"t{row['id']}"} for row in VAL], "unknown: 4 ids (0, 1, 2, 3); missing: 4 ids (t0, t1, t2, t3);"),
     ],
 )
-def test_each_value_of_a_sidecar_is_checked(tmp_path, facts, said):
-    (tmp_path / "p.meta.json").write_text(json.dumps({"ids": ["0"], **facts}))
-    with pytest.raises(UserError) as error:
-        load_sidecar(tmp_path / "p.jsonl")
-    assert (
-        f"p.meta.json: {said}" in str(error.value) and "\n" not in str(error.value) and "delete it to evaluate p.jsonl" in str(error.value)
-    )
+def test_predictions_that_do_not_fit_the_data_file_are_refused(folder, evaluate, rows, said):
+    data = write_data(folder, rows)
+    for arguments in (("--against", data), (f"data.val_jsonl={data}",)):
+        code, out, err = evaluate(*arguments)
+        assert (code, out) == (1, "") and said in err and f"does not fit {data}" in err and len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("text, said", [("[]", "is no JSON object"), ("{}", "has no ids"), ("{", "not valid JSON")])
-def test_a_sidecar_that_is_none(tmp_path, text, said):
-    (tmp_path / "p.meta.json").write_text(text)
-    with pytest.raises(UserError, match=f"p.meta.json: {said}"):
-        load_sidecar(tmp_path / "p.jsonl")
+def test_the_data_files_own_forms_of_an_answer_are_the_same(folder, evaluate):
+    """Case, label order, spellings and an option's letter differ between data and predictions, and mean the same."""
+    rows = [
+        {"id": "0", "pred": "a", "gt": "red; pink", "qtype": "color", "question": "What  color?", "image": "./a.png"},
+        {"id": "1", "pred": "a", "gt": "lower-right", "qtype": "mcq", "question": "Where?", "image": "a.png"},
+        {"id": "2", "pred": "a", "gt": "snare", "qtype": "mcq", "question": "Which?", "image": "a.png", "options": ["Forceps", "Snare"]},
+        {"id": "3", "pred": "a", "gt": "Pink;red", "qtype": "color", "question": "What color?", "image": "a.png"},
+    ]
+    data = [
+        {"question": "What color?", "answer": "Pink;Red", "image": "a.png"},
+        {"question": "Where?", "answer": "lower-rigth", "image": "a.png"},
+        {"question": "Which?", "answer": "B", "image": "a.png", "options": ["Forceps", "Snare"]},
+        {"question": "What color?", "answer": "pink; red", "answer_raw": "Pink;red", "image": "a.png"},
+    ]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    types = ["color", "mcq", "mcq", "color"]  # the second one's question alone doesn't tell
+    rows = [{**row, "qtype": "open_ended" if name == "mcq" and "options" not in row else name} for row, name in zip(rows, types)]
+    write_jsonl(folder / "out" / "predictions.jsonl", rows)
+    code, _, err = evaluate("--against", write_data(folder, data))
+    assert code == 0, err
 
 
-def test_the_ids_asked_for(tmp_path):
-    rows = [{"id": "0"}, {"id": "1"}]
-    assert check_asked(tmp_path / "p.jsonl", rows, {}) is None
-    assert check_asked(tmp_path / "p.jsonl", rows, {"ids": [0, "1"]}) is None
-    assert check_asked(tmp_path / "p.jsonl", rows, {"ids": [0, "1"], "rows_in_split": 9}) == [2, 9]
-    with pytest.raises(UserError, match=r"misses 1 id \(7\) and has unasked-for 1 id \(1\)"):
-        check_asked(tmp_path / "p.jsonl", rows, {"ids": ["0", "7"]})
+def test_a_declared_limit_may_lack_rows_and_an_undeclared_one_may_not(folder, evaluate):
+    data = write_data(folder)
+    write_jsonl(folder / "out" / "predictions.jsonl", PREDICTIONS[:2])
+    assert "missing: 2 ids (2, 3);" in evaluate("--against", data)[2]
+    write_sidecar(folder, ids=["0", "1"], limit=2)
+    code, out, _ = evaluate("--against", data)
+    assert code == 0 and "partial: 2 of 4 rows\n" in out
+
+
+def test_groups_come_from_the_data_file(folder, evaluate):
+    """Two images of one patient are one cluster."""
+    evaluate("--against", write_data(folder, [{**row, "group": "p1" if row["image"] in ("d.png", "e.png") else "p2"} for row in VAL]))
+    assert metrics_of(folder)["details"]["overall"]["clusters"] == 2
+    evaluate()
+    assert metrics_of(folder)["details"]["overall"]["clusters"] == 3
+
+
+def test_spellings_of_a_sidecar_change_nothing(folder, evaluate):
+    write_sidecar(folder)
+    evaluate("--against", write_data(folder))
+    _, expected, _ = evaluate("--against", folder / "val.jsonl")
+    spellings = {"is there a polyp": {"no": "yes"}, "how many polyps": {"1": "2"}}
+    for facts in ({"spellings": spellings}, {"conventions": {key: {"spellings": value} for key, value in spellings.items()}}):
+        write_sidecar(folder, **facts)
+        assert evaluate("--against", folder / "val.jsonl")[1] == expected
+        assert accuracy(evaluate("--predictions", "out/predictions.jsonl")[1]) == "75.00%", "nor without a data file"
+
+
+def test_references_and_groups_come_from_the_data_alone(folder, evaluate):
+    for claim, said in (({"answers": ["no", "yes"]}, "another answers: 4 ids"), ({"group": "g"}, "another group: 4 ids")):
+        write_jsonl(folder / "out" / "predictions.jsonl", [{**row, **claim} for row in PREDICTIONS])
+        code, out, err = evaluate("--against", write_data(folder))
+        assert (code, out) == (1, "") and said in err
+
+
+def test_junk_truths_are_left_out_and_counted(folder, evaluate):
+    junk = {"id": "9", "pred": "nan", "gt": "nan", "qtype": "mcq", "question": "Where is it?", "image": "d.png"}
+    write_jsonl(folder / "out" / "predictions.jsonl", [*PREDICTIONS, junk])
+    _, out, _ = evaluate()
+    assert out.startswith(TABLE) and "left out: 1 row whose question or true answer stands for a missing value" in out
+    assert metrics_of(folder)["junk"] == 1
+
+
+def test_references_that_are_junk_are_none(folder, evaluate):
+    write_jsonl(folder / "out" / "predictions.jsonl", [{**row, "pred": "nan", "answers": [row["gt"], "nan"]} for row in PREDICTIONS])
+    assert accuracy(evaluate()[1]) == "0.00%"

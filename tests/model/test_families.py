@@ -11,7 +11,7 @@ import torch
 import transformers
 from conftest import FAMILIES as TINY
 from conftest import ROOT, TINY_MODEL, as_clips, make_experiment, random_model, with_random_lora
-from test_model import gradients, plain_rows, relative_difference
+from test_forward import gradients, plain_rows, relative_difference
 from transformers import AutoProcessor
 
 import merge_adapter
@@ -183,16 +183,6 @@ def test_an_adapter_of_another_part_of_the_tower_is_refused_by_name(experiment, 
 
 def with_changes(cfg, overrides):
     return load_config(cfg.config_path, [*cfg.overrides, *overrides])
-
-
-def test_question_types_shares_by_hand(experiment, processor):
-    cfg, rows = experiment
-    data = load_dataset(rows, processor, cfg, training=True)
-    tokens = {row["id"]: len(processor.tokenizer(row["answer"])["input_ids"]) + 1 for row in rows}
-    share = lambda kind, of: sum(of(row) for row in rows if row["question_type"] == kind) / sum(map(of, rows))
-    both = lambda kind: f"{kind} {share(kind, lambda row: 1):.1%} / {share(kind, lambda row: tokens[row['id']]):.1%}"
-    expected = ", ".join(map(both, ("yes_no", "color", "count_numeric")))
-    assert train_exp1.describe_types(data) == "question types, share of rows / of the loss (answer tokens): " + expected
 
 
 @pytest.mark.parametrize("family, size", [(family, size) for family in FAMILIES for size in FAMILIES[family]["sizes"]])

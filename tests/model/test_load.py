@@ -11,16 +11,18 @@ import shutil
 
 import pytest
 import torch
-from conftest import TINY_MODEL, with_random_lora
+from conftest import TINY_MODEL, make_experiment, with_random_lora
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
+from dataset import load_dataset
 from files import UserError
 from model import load
 from model.adapter import experiment_facts, not_finite, save_adapter
+from model.forward import answer_loss, base_model, training_inputs
 from model.load import (
     Card,
     check_base,
@@ -33,6 +35,7 @@ from model.load import (
     load_processor,
     precision_note,
 )
+from prediction.decode import answer_questions
 
 KERNELS = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120")  # of torch 2.14 for CUDA 13
 QUANTISED = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
@@ -362,6 +365,28 @@ def test_other_errors_stay_what_they_are(raised):
     assert error.value is raised
 
 
+def test_a_loading_process_that_the_kernel_ended_is_out_of_memory():
+    """torch raises the second error where it was waiting for the process, with the first as its cause."""
+    with pytest.raises(UserError, match="out of memory; lower it"), errors_explained("lower it"):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    with pytest.raises(UserError, match="out of memory"), errors_explained("lower it"):
+        raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly") from RuntimeError(
+            "DataLoader worker (pid 7) is killed by signal: Killed. "
+        )
+    with pytest.raises(RuntimeError, match="shape"), errors_explained("lower it"):
+        raise RuntimeError("a shape does not fit")
+
+
+def test_out_of_memory_is_one_line_with_the_keys():
+    for error in (torch.OutOfMemoryError("CUDA out of memory. Tried…"), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        with pytest.raises(UserError, match="out of memory; lower train.train_bs"):
+            with errors_explained("lower train.train_bs"):
+                raise error
+    with pytest.raises(RuntimeError, match="shapes"):
+        with errors_explained("lower train.train_bs"):
+            raise RuntimeError("shapes do not match")
+
+
 def test_attention_that_plans_anew_for_every_shape_is_off(experiment):
     torch.backends.cuda.enable_cudnn_sdp(True)
     load.load_model(experiment[0])
@@ -385,3 +410,41 @@ def test_memory_of_changing_sizes_stays_in_one_piece():
     assert empty == {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
     assert users == {"PYTORCH_ALLOC_CONF": "backend:native"} and older == {"PYTORCH_CUDA_ALLOC_CONF": "backend:native"}
     assert os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF"), "done as model.load is imported"
+
+
+# --- as training and prediction load them
+
+
+def test_dropout_is_drawn_in_training_and_never_in_prediction(experiment, tmp_path):
+    """The shipped model as the two scripts load it: a training step's loss is another each time, an answer's probability the same."""
+    cfg, rows = experiment
+    cfg = cfg.model_copy(update={"lora": cfg.lora.model_copy(update={"dropout": 0.5})})
+    model, processor = load_model(cfg, phase="train")
+    weights = next(base_model(model).model.visual.parameters())
+    assert base_model(model).config._attn_implementation == "sdpa" and weights.dtype == compute_dtype(cfg)
+    assert processor.image_processor.size["longest_edge"] == 12544
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(0.05)
+        data = load_dataset(rows, processor, cfg, training=True)
+        inputs = training_inputs(model, data.collate([data[0]]))
+        first, second = (answer_loss(model(**inputs), None) for _ in range(2))
+    assert first != second
+    save_adapter(model, tmp_path / "adapter", experiment_facts(cfg, {}))
+    loaded, asked = load_model(cfg, tmp_path / "adapter")[0], load_dataset(rows[:1], processor, cfg, supervised=False)
+    first, second = (next(iter(answer_questions(loaded, asked, cfg, "exact", 4)))[0][1] for _ in range(2))
+    assert first.logprob == second.logprob
+
+
+def test_a_model_that_is_not_there_is_one_line(experiment):
+    with pytest.raises(UserError, match="model_name: nobody/nothing can't be loaded") as error:
+        load_processor(experiment[0].model_copy(update={"model_name": "nobody/nothing"}))
+    assert "\n" not in str(error.value)
+
+
+def test_pixel_limits_reach_the_processor(tmp_path):
+    cfg, rows = make_experiment(tmp_path, questions=(1,), sizes=[(300, 200)], **{"image.max_pixels": 50176})
+    processor = load_processor(cfg)
+    data = load_dataset(rows, processor, cfg)
+    assert data[0]["image_grid_thw"].tolist() == [[1, 12, 18]]  # 300 x 200 -> 252 x 168 pixels

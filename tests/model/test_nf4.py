@@ -9,11 +9,10 @@ import weakref
 import bitsandbytes
 import pytest
 import torch
-from conftest import TINY_MODEL, make_experiment, with_random_lora
+from conftest import TINY_MODEL, make_experiment, plain_base, with_random_lora
 from peft.tuners.lora.bnb import Linear4bit
 from safetensors.torch import load_file, save_file
-from test_model import assert_same_objective
-from transformers import AutoModelForImageTextToText
+from test_forward import assert_same_objective
 
 from config import Config
 from dataset import load_dataset
@@ -56,10 +55,6 @@ def model(small, adapter):
             if weight.requires_grad:
                 weight.copy_(source[name])
     return model
-
-
-def plain_base():
-    return AutoModelForImageTextToText.from_pretrained(TINY_MODEL, dtype=torch.float32)
 
 
 def packed(model):

@@ -1,20 +1,30 @@
-"""The closing lines of a prediction, how long its answers may be, and where they go.
+"""What decides a prediction, what its rows and closing lines say, and how long its answers may be.
 
 python -m pytest tests/prediction/test_run.py -v
 """
 
-import shlex
-from pathlib import Path
+import os
+import shutil
+from math import exp, log
+from types import SimpleNamespace
 
 import pytest
+import torch
+from conftest import ROOT, make_experiment, random_model, with_random_lora
 from data_sets import ask, rows_of
 
+import config
 from config import load_config
+from data import answer_space
 from data.answer_space import mine
-from files import UserError
+from data.preprocess import training_space
+from files import UserError, json_text
+from model.adapter import experiment_facts, save_adapter
+from prediction import streaming
 from prediction.decode import Answer
-from prediction.run import describe, free_limit, prediction_row
-from prediction.setup import adapter_folder, image_file, output_path
+from prediction.run import describe, free_limit, prediction_row, run_facts
+
+SURE = Answer("no", "exact", log(0.6), scored=(("no", log(0.6)), ("yes", log(0.2))), greedy="yes")
 
 
 def rows(**decodings):
@@ -30,31 +40,9 @@ def test_the_closing_line_counts_constrained_rows_and_names_the_others():
     )
 
 
-@pytest.fixture
-def cfg(tmp_path):
-    (tmp_path / "c.yaml").write_text("output_dir: out\ndata: {image_root: frames}\n")
-    (tmp_path / "frames").mkdir()
-    return load_config(tmp_path / "c.yaml")
-
-
-def test_predictions_are_named_after_split_and_adapter(cfg, tmp_path):
-    own, other = cfg.output_dir / "adapter", tmp_path / "run7" / "adapter"
-    names = [
-        output_path(cfg, *arguments).name
-        for arguments in (("val", own, None), ("test", own, None), ("val", None, None), ("val", other, None))
-    ]
-    assert names == [
-        "predictions.jsonl",
-        "predictions_test_adapter.jsonl",
-        "predictions_val_none.jsonl",
-        "predictions_val_run7_adapter.jsonl",
-    ]
-    with pytest.raises(UserError, match="let the name end in .jsonl"):
-        output_path(cfg, "val", own, "answers.txt")
-
-
-def test_free_answers_are_as_long_as_the_adapters_longest_training_answer(cfg, tmp_path):
+def test_free_answers_are_as_long_as_the_adapters_longest_training_answer(tmp_path):
     """Where that is asked for; without a training file, which whoever has the adapter need not have."""
+    cfg = load_config()
     auto = cfg.model_copy(update={"predict": cfg.predict.model_copy(update={"max_new_tokens": "auto"})})
     (tmp_path / "experiment.json").write_text('{"longest_answer": 27}')
     assert free_limit(auto, None, tmp_path) == 27 and free_limit(cfg, None, tmp_path) == 4
@@ -63,28 +51,98 @@ def test_free_answers_are_as_long_as_the_adapters_longest_training_answer(cfg, t
         free_limit(auto, None, tmp_path)
 
 
-def test_a_missing_adapter_says_how_to_train_one(cfg, monkeypatch):
-    assert adapter_folder(cfg, "none") is None
-    monkeypatch.chdir(cfg.config_path.parent)
-    with pytest.raises(UserError, match="train first: .*, or give --adapter PATH or --adapter none") as error:
-        adapter_folder(cfg, None)
-    words = shlex.split(str(error.value).split("train first: ")[1].split(", or give")[0])
-    assert Path(words[1]).name == "train_exp1.py" and words[2:] == ["--config", "c.yaml"]
+def test_a_row_says_how_sure_the_answer_is():
+    row = {
+        "id": "x",
+        "question": "Is it?",
+        "image": "x.jpg",
+        "question_type": "yes_no",
+        "answer_candidates": ["yes", "no"],
+        "multi_label": False,
+    }
+    row |= {"answer": "no", "answer_raw": "No"}
+    found = prediction_row(row, SURE)
+    assert list(found)[:4] == ["id", "pred", "gt", "qtype"] and (found["pred"], found["gt"], found["greedy"]) == ("no", "No", "yes")
+    assert found["confidence"] == 0.75 and (found["runner_up"], found["runner_up_confidence"]) == ("yes", 0.25)
+    assert found["valid_mass"] == pytest.approx(0.8) and exp(found["logprob"]) == pytest.approx(0.6, abs=1e-5)
+    assert found["candidates_top"] == [["no", 0.75], ["yes", 0.25]] and "abstained" not in found and "cut" not in found
+    assert prediction_row(row, SURE, 0.76)["abstained"] is True and prediction_row(row, SURE, 0.75)["abstained"] is False
+    free = prediction_row(row, Answer("well", "free", -2.0, cut=True), 0.5)
+    assert free["confidence"] is free["runner_up"] is free["valid_mass"] is None and free["cut"] and not free["abstained"]
+    assert "candidates_top" not in free and "greedy" not in free
 
 
-def test_an_image_is_found_where_rows_find_theirs(cfg, tmp_path, monkeypatch):
-    """In the working directory, beside the configuration, or in data.image_root."""
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    for folder in (tmp_path / "frames", tmp_path, tmp_path / "elsewhere"):
-        (folder / "a.jpg").write_bytes(b"")
-        assert image_file(cfg, "a.jpg").resolve() == folder / "a.jpg"
-    with pytest.raises(UserError, match=r"--image b.jpg: there is no such file, neither here nor in "):
-        image_file(cfg, "b.jpg")
-    with pytest.raises(UserError, match=r"--image A.JPG: there is no such file, .*; is .*a.jpg meant\?$"):
-        image_file(cfg, "A.JPG")
-    with pytest.raises(UserError, match=r"--image 'https://x.org/a.jpg': an address; images must be files"):
-        image_file(cfg, "https://x.org/a.jpg")
+def change(path, at=-1):
+    """Flip one byte of a file."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_all_that_decides_predictions_is_among_the_facts(tmp_path, monkeypatch, processor):
+    """Change one thing at a time, and the names that a refusal would give are just its own."""
+    cfg, rows = make_experiment(tmp_path, questions=(3, 3))
+    space = training_space(cfg, say=lambda line: None)
+    model, adapter, code = (tmp_path / name for name in ("model", "adapter", "code"))
+    shutil.copytree(cfg.model_name, model)
+    save_adapter(
+        with_random_lora(random_model(processor), cfg.lora), adapter, experiment_facts(cfg, {}), {"answer_space.json": json_text(space)}
+    )
+    code.mkdir()
+    for path in (*ROOT.glob("*.py"), *ROOT.glob("data/*.*"), *ROOT.glob("model/*.py"), *ROOT.glob("prediction/*.py")):
+        target = code / path.relative_to(ROOT)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(path, target)
+    monkeypatch.setattr(config, "ROOT", code)
+    args = SimpleNamespace(split="val", limit=None)
+    settings = {"model_name": str(model)}
+    before = None
+
+    def changed(limit=4, space=space, **update):
+        nonlocal before
+        now = run_facts(cfg.model_copy(update={**settings, **update}), args, adapter, space, limit, SimpleNamespace())
+        names = sorted(streaming.differences(before, now)) if before else []
+        before = before or now
+        return names
+
+    assert changed() == [] and changed() == []
+    assert changed(limit=5) == ["arguments max_new_tokens"]
+    assert changed(space=answer_space.mine([*rows, *rows])) == ["answer space"], "of an untuned model it comes from the training rows"
+    assert changed(data=cfg.data.model_copy(update={"max_listed": 3})) == ["config data.max_listed"]
+    assert changed(train=cfg.train.model_copy(update={"bf16": not cfg.train.bf16})) == ["config train.bf16"]
+    args.limit = 3
+    assert changed() == ["arguments --limit"]
+    args.limit = None
+    assert changed(answer_prefix=" ") == ["config answer_prefix"]
+    assert changed(train=cfg.train.model_copy(update={"seed": 7})) == ["config train.seed"]
+    assert changed(predict=cfg.predict.model_copy(update={"beams": 9})) == ["config predict.beams"]
+    less_at_once = {"batch_size": 1, "tokens_per_row": 90}  # what a run without memory is told to lower
+    assert changed(predict=cfg.predict.model_copy(update=less_at_once)) == []
+    assert changed(model_name=str(shutil.copytree(model, tmp_path / "moved"))) == []
+    for path, name in (
+        (adapter / "adapter_model.safetensors", "adapter"),
+        (model / "model.safetensors", "model files"),
+        (cfg.split_path("val"), "data file"),
+        (code / "prediction" / "answer_trees.py", "code prediction/answer_trees.py"),
+        (code / "data" / "aliases.yaml", "code data/aliases.yaml"),
+    ):
+        before = None
+        changed()
+        change(path, at=16 if name == "data file" else -1)
+        assert changed() == [name]
+    before = None
+    changed()
+    os.utime(cfg.image_folder() / "0.png", ns=(1, 1))
+    os.utime(model / "model.safetensors", ns=(1, 1))
+    assert changed() == [], "a copy with another time is the same"
+    change(cfg.image_folder() / "0.png")
+    assert changed() == ["image files"]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        assert "device" in changed()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_prediction_carries_the_options_that_the_rules_types_ask_for():

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import make_experiment, random_model
+from conftest import Killed, make_experiment, random_model
 
 import predict_exp1
 from data.perturb import perturbations
@@ -180,10 +180,6 @@ class Pass:
         job.__dict__["all_rows"] = self.rows
         run.answer_view(job, perturbed(name, self.cfg, self.rows), self.out)
         return {path.name: path.read_bytes() for path in sorted(self.out.parent.glob("p_*.jsonl"))}
-
-
-class Killed(BaseException):
-    pass
 
 
 def test_one_pass_fills_a_file_for_each_wording_and_goes_on_after_a_kill(cfg, rows, setup, tmp_path, monkeypatch):

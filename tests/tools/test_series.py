@@ -1,56 +1,32 @@
-"""The series: what each experiment changes, which runs there are, what is joined, and what the table says of it.
+"""The series: what each experiment changes, which runs there are, and in which order they are made.
 
 python -m pytest tests/tools/test_series.py -v
 """
 
 import json
-import shutil
 import subprocess
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT
-from user_copy import SCENES, first_scenes, write_rows
+from planning import ask, by_name, plan_series
+from user_copy import first_scenes, write_rows
 
 from config import flat, load_config
 from data.stages import stage_of
-from evaluation.compare import compare
-from evaluation.intervals import holm
-from files import UserError, read_json, read_jsonl, sha256, write_json, write_jsonl
+from files import UserError, write_json
 from tools import series, sweep
-from tools.series_table import against_first, load_sides, sentence, table, write_joined
 
 FILES = [path for path in sorted((ROOT / "configs").glob("exp*.yaml")) if path.stem in series.EXPERIMENTS]
 
 
-def ask(*given, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["series.py", *map(str, given)])
-    return series.plan(series.parse_arguments())
-
-
 @pytest.fixture
 def planned(tmp_path, monkeypatch):
-    """A function of further arguments: what is planned for a few scenes of the demo; stages: those that a split's rows keep."""
-
-    def plan(*given, train=(1, 2, 3), val=(1, 2, 3)):
-        for split, kept in (("train", train), ("val", val)):
-            rows = [row for row in first_scenes(split, 4) if stage_of(row) in kept]
-            write_rows(tmp_path / f"{split}.jsonl", [{**row, "id": f"{split} {number}"} for number, row in enumerate(rows)])
-        data = {"train_jsonl": "train.jsonl", "val_jsonl": "val.jsonl", "image_root": str(SCENES)}
-        own = {"extends": str(ROOT / "config_demo.yaml"), "output_dir": "out", "data": data}
-        (tmp_path / "my.yaml").write_text(yaml.safe_dump(own))
-        return ask(tmp_path / "my.yaml", *given, monkeypatch=monkeypatch)
-
-    return plan
-
-
-def by_name(experiments):
-    return {experiment.name: experiment for experiment in experiments}
-
-
-# --- which runs there are
+    """`plan_series` in a folder of the test's own."""
+    return partial(plan_series, tmp_path, monkeypatch)
 
 
 def test_an_experiment_changes_what_its_file_says_in_proportion_to_the_base():
@@ -227,112 +203,6 @@ def test_an_experiment_with_a_failed_seed_has_no_score(planned, tmp_path, monkey
     with pytest.raises(UserError, match="1 of 4 runs failed, and their experiments have no score; .exp2/seed_43.: why"):
         series.main()
     assert [(one.name, one.seed) for one in concluded] == [("exp1", 42), ("exp1", 43)]
-
-
-# --- what is joined, and the table
-
-
-def answer(run, right):
-    """Predictions of a run about the rows of its stages, of which so many are right, as predict_exp1.py writes them."""
-    source = run.predicted.split_path("val")
-    rows = [row for _, row in read_jsonl(source)]
-    rows = [row for row in rows if run.predicted.data.stages is None or stage_of(row) in run.predicted.data.stages]
-    said = [{"id": row["id"], "pred": row["answer"] if number < right else "?", "gt": row["answer"]} for number, row in enumerate(rows)]
-    write_jsonl(run.predictions, said)
-    facts = {"split": "val", "limit": None, "source": str(source), "source_sha256": sha256(source), "decoding": "exact"}
-    facts |= {"max_new_tokens": 4, "conventions": {}, "ids": [row["id"] for row in said], "rows_in_split": len(said), "adapter": "a"}
-    write_json(run.predictions.with_suffix(".meta.json"), facts)
-    return said
-
-
-@pytest.fixture
-def answered(planned):
-    """(base, experiments, {experiment: what was answered}), the models per stage joined."""
-    base, _, experiments = planned()
-    said = {}
-    for experiment in experiments:
-        said[experiment.name] = [answer(run, 5 if experiment.name == "exp3" else 12) for run in experiment.runs if run.split]
-    write_joined(by_name(experiments)["exp3"])
-    return base, experiments, said
-
-
-def test_the_joined_file_is_the_models_own_lines_in_the_datas_order(answered):
-    base, experiments, said = answered
-    three = by_name(experiments)["exp3"]
-    lines = [line for run in three.runs for line in run.predictions.read_text().splitlines()]
-    joined = three.predictions.read_text().splitlines()
-    assert sorted(joined) == sorted(lines) and joined != lines
-    assert [json.loads(line)["id"] for line in joined] == [row["id"] for _, row in read_jsonl(base.data.val_jsonl)]
-    sidecar = read_json(three.predictions.with_suffix(".meta.json"))
-    assert sidecar["ids"] == [json.loads(line)["id"] for line in joined] and sidecar["adapter"] == "3, one a stage"
-    right = Counter(row["correct"] for row in load_sides(base, experiments, base.data.val_jsonl)["exp3"][0])
-    assert right[True] == sum(row["pred"] == row["gt"] for rows in said["exp3"] for row in rows) == 15
-
-
-def test_a_row_that_two_models_answer_is_refused(answered):
-    three = by_name(answered[1])["exp3"]
-    shutil.copy(three.runs[0].predictions, three.runs[1].predictions)
-    with pytest.raises(UserError, match=r"row .val \d+. of .*val.jsonl is not answered by one model"):
-        write_joined(three)
-
-
-def test_each_experiment_stands_against_the_first_by_stage_and_corrected(answered):
-    base, experiments, _ = answered
-    sides = load_sides(base, experiments, base.data.val_jsonl)
-    stages = {row["id"]: stage_of(row) for _, row in read_jsonl(base.data.val_jsonl)}
-    found = against_first(sides, stages)
-    others = [name for name in found if name != "exp1"]
-    assert {"exp2", "exp3", "exp4"} <= set(others)
-    whole = {name: compare(sides["exp1"], sides[name])["overall"] for name in others}
-    adjusted = holm([whole[name]["p"] for name in others])
-    for name, p in zip(others, adjusted):
-        own = found[name]["overall"]
-        assert (own["b"], own["difference"], own["interval"], own["p_holm"]) == (
-            whole[name]["b"], whole[name]["difference"], whole[name]["interval"], p,
-        )  # fmt: skip
-        assert [item["count"] for item in found[name]["per_type"].values()] == [Counter(stages.values())[stage] for stage in (1, 2, 3)]
-    every = [item for name in others for item in found[name]["per_type"].values()]
-    assert [item["p_holm"] for item in every] == holm([item["p"] for item in every])
-    lines = table(found, {name: name for name in found}).splitlines()
-    assert lines[2].split()[:5] == ["exp1", "Stage-1:", "Initial", "Assessment", str(Counter(stages.values())[1])]
-    assert sum("OVERALL" in line for line in lines) == len(found)
-
-
-def item(difference, p):
-    return {
-        "count": 900,
-        "clusters": 100,
-        "a": 0.8,
-        "b": 0.8 + difference,
-        "difference": difference,
-        "interval": [difference - 0.01, difference + 0.01],
-        "p_holm": p,
-    }
-
-
-@pytest.mark.parametrize(
-    ("others", "end"),
-    [
-        ({"exp2": (0.004, 0.7), "exp3": (-0.004, 0.7)}, "None of the 2 can be told from it at alpha = 0.05."),
-        ({"exp2": (0.04, 0.0001), "exp3": (-0.004, 0.7)}, "Only reordered (exp2) can be told from it at alpha = 0.05."),
-        ({"exp2": (0.04, 0.0001), "exp3": (-0.04, 0.01)}, "Each can be told from it at alpha = 0.05."),
-        ({"exp2": (0.004, 0.7)}, "These rows cannot tell the two apart at alpha = 0.05."),
-        ({"exp2": (0.04, 0.01)}, "It can be told from it at alpha = 0.05."),
-    ],
-)
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_the_sentence_says_what_can_be_told(others, end, seeds):
-    found = {
-        name: {"overall": item(*values), "unit": "images", "seeds": [seeds, seeds]} for name, values in ({"exp1": (0, 1)} | others).items()
-    }
-    said = sentence(found, {"exp1": "random order (exp1)", "exp2": "reordered (exp2)", "exp3": "sequential (exp3)"}, "test")
-    mean = " (mean of 3 seeds)" if seeds > 1 else ""
-    assert said.startswith(
-        f"On 900 questions of the test split about 100 images, random order (exp1) answered 80.00% correctly{mean}. The "
-    )
-    assert said.endswith(end) and ("p Holm-adjusted over 2 comparisons" in said) == (len(others) == 2)
-    if others.get("exp3", [0])[0] == -0.004:
-        assert " and -0.40 percentage points with sequential (exp3) (-1.40 to +0.60; p = 0.700) (95% confidence intervals" in said
 
 
 def test_the_script_lists_the_demo_and_passes_arguments_on(tmp_path):

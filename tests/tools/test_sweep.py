@@ -1,4 +1,4 @@
-"""Sweeps: which runs there are, that a killed one goes on, what the table says, and that held-out rows and the test split teach nothing.
+"""Sweeps: which runs there are, that a killed one goes on, and that held-out rows and the test split teach nothing.
 
 python -m pytest tests/tools/test_sweep.py -v
 """
@@ -10,24 +10,18 @@ import shutil
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from collections import Counter
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import ROOT, TINY_MODEL
-from user_copy import SCENES, first_scenes, write_rows
+from planning import ANSWERS, arguments, hand_made_folds, write_experiment
+from user_copy import SCENES
 
 from config import load_config
-from evaluation.compare import compare
 from files import UserError, read_json
 from tools import sweep
-from tools.sweep_table import as_csv, choice, chosen_yaml, setting_scores, table, what_is_next, write_pooled_rows
 
-SETTINGS = {"extends": str(ROOT / "config_demo.yaml"), "output_dir": "outputs"}
-# 12 held-out answers of each of two patients; what one says most often is what the other says least often.
-ANSWERS = {"patient 0": ["yes"] * 8 + ["no"] * 4, "patient 1": ["no"] * 9 + ["yes"] * 3}
 # Says which rows a Python opens, to a file; of every Python that the sweep starts, too.
 WITNESS = """
 import os, sys
@@ -39,38 +33,9 @@ sys.addaudithook(hook)
 """
 
 
-def write_experiment(folder, **data):
-    """my.yaml in `folder`, with four training scenes, two of validation, and a test file that nobody can read."""
-    for split, count in (("train", 4), ("val", 2)):
-        write_rows(folder / "rows" / f"{split}.jsonl", first_scenes(split, count))
-    (folder / "rows" / "test.jsonl").write_text("no JSON at all\n")
-    data = {**{f"{split}_jsonl": f"rows/{split}.jsonl" for split in ("train", "val", "test")}, "image_root": str(SCENES), **data}
-    train = {"max_steps": 2, "train_bs": 2, "save_steps": 1}
-    (folder / "my.yaml").write_text(yaml.safe_dump({**SETTINGS, "data": data, "train": train}))
-    return folder
-
-
-def arguments(folder, *grid, seeds=1, folds=None):
-    return Namespace(config=str(folder / "my.yaml"), grid=list(grid), seeds=seeds, folds=folds and str(folds))
-
-
 @pytest.fixture
 def experiment(tmp_path):
     return write_experiment(tmp_path)
-
-
-def hand_made_folds(folder):
-    """Two folds without data.split: a patient of twelve scenes, with one question each, is held out by each."""
-    scenes = [f"train/{number:04}.jpg" for number in range(24)]
-    rows = [
-        {"id": f"{patient} {number}", "question": "Is there text?", "answer": answer, "group": patient, "image": scenes.pop()}
-        for patient, answers in ANSWERS.items()
-        for number, answer in enumerate(answers)
-    ]
-    for fold, patient in enumerate(ANSWERS):
-        write_rows(folder / f"fold_{fold}" / "val.jsonl", [row for row in rows if row["group"] == patient])
-        write_rows(folder / f"fold_{fold}" / "train.jsonl", [row for row in rows if row["group"] != patient])
-    return folder
 
 
 # --- which runs there are ---
@@ -94,16 +59,6 @@ def test_paths_and_texts_are_swept_as_they_stand():
     found = sweep.values_of(["data.train_jsonl=a [1] #2/b.jsonl,0010", "output_dir=Über #1", "answer_prefix='a, b',off"])
     assert found["data.train_jsonl"] == ["a [1] #2/b.jsonl", "0010"] and found["output_dir"] == ["Über #1"]
     assert sweep.values_of(["data.language=[de, en],zh"]) == {"data.language": ['["de", "en"]', "zh"]}
-
-
-def test_without_a_test_split_the_next_step_is_to_set_one(experiment):
-    base = load_config(experiment / "my.yaml", ["data.test_jsonl=null"])
-    said = what_is_next(base, base, folds=False)
-    assert (
-        said.startswith("set data.test_jsonl in ")
-        and ", rows that no choice has seen; then: " in said
-        and said.endswith("data.test_jsonl=null")
-    )
 
 
 @pytest.mark.parametrize(
@@ -162,65 +117,6 @@ def test_a_missing_fold_is_named(experiment):
             sweep.plan(arguments(experiment, folds=folds))
     with pytest.raises(UserError, match="nowhere/fold_0/train.jsonl does not exist"):
         sweep.plan(arguments(experiment, folds=experiment / "nowhere"))
-
-
-def test_one_id_in_two_folds_is_refused(experiment):
-    folds = hand_made_folds(experiment / "folds")
-    first, second = (folds / f"fold_{fold}" / "val.jsonl" for fold in (0, 1))
-    second.write_text(second.read_text().replace("patient 1 3", "patient 0 2"))
-    with pytest.raises(UserError, match=rf"{second}:4: id 'patient 0 2' is also that of {first}:3; make the folds with data.split"):
-        write_pooled_rows(experiment / "pooled.jsonl", [first, second])
-    first.write_text('{"question": "q", "image": "a.jpg"}\n')
-    with pytest.raises(UserError, match=rf"{first}:1: id None is missing; "):
-        write_pooled_rows(experiment / "pooled.jsonl", [first, second])
-    assert not (experiment / "pooled.jsonl").exists()
-
-
-# --- the table ---
-
-
-def judged(*right):
-    """A run's judged rows: two of each cluster, right as given."""
-    return [{"id": str(n), "correct": bool(one), "cluster": f"image {n // 2}", "qtype": "yes_no"} for n, one in enumerate(right)]
-
-
-def test_mean_deviation_and_interval_are_over_seeds():
-    found = setting_scores([judged(1, 1, 0, 0), judged(1, 1, 1, 0)])["overall"]
-    assert (found["count"], found["mean"]) == (4, 0.625) and found["sd"] == pytest.approx(0.125 * 2**0.5)
-    single = setting_scores([judged(1, 1, 0, 0)])
-    assert single["overall"]["mean"] == 0.5 and single["overall"]["sd"] is None and single["per_type"]["yes_no"]["sd"] is None
-    lines = table({("lora.r=8",): setting_scores([judged(1, 1, 0, 0), judged(1, 1, 1, 0)]), ("lora.r=16",): single}).splitlines()
-    assert lines[0].split() == ["Setting", "Mean", "SD", "95", "%", "interval"]
-    assert lines[2].split()[:3] == ["lora.r=8", "62.50%", "17.68%"] and lines[3].split()[:3] == ["lora.r=16", "50.00%", "-"]
-
-
-def test_the_csv_has_every_type():
-    lines = as_csv({("lora.r=8", "train.lr=1e-4"): setting_scores([judged(1, 1, 0, 0)])}).splitlines()
-    assert lines[0] == "setting,question_type,count,mean,sd,low,high"
-    assert [line.split(",")[:5] for line in lines[1:]] == [
-        ["lora.r=8 train.lr=1e-4", name, "4", "0.5", ""] for name in ("yes_no", "OVERALL (micro)")
-    ]
-
-
-def test_the_choice_says_whether_the_next_can_be_told_from_it():
-    ranking = [("lora.r=8",), ("lora.r=16",)]
-    close = choice(ranking, compare([judged(1, 0, 1, 0, 1, 0)], [judged(0, 1, 1, 0, 1, 1)]))
-    assert close.startswith("chosen: lora.r=8\nthe next best, lora.r=16, can't be told from it (+16.67 percentage points, 95 % interval -")
-    apart = choice(ranking, compare([judged(*[0] * 80)], [judged(*[1] * 80)]))
-    assert "lora.r=16, is below it (+100.00 percentage points, 95 % interval +" in apart
-    assert choice(ranking[:1], None) == "one setting: lora.r=8"
-
-
-def test_the_chosen_yaml_is_the_setting(experiment):
-    grid = ["lora.target_modules=[q_proj],[q_proj,v_proj]", "train.lr=1e-4,2e-4", "train.max_steps=7", "prompt_style=chat"]
-    base, folder, runs = sweep.plan(arguments(experiment, *grid))
-    for run in runs:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "chosen.yaml").write_text(chosen_yaml(base, run, folds=False))
-        chosen = load_config(folder / "chosen.yaml")
-        assert chosen.output_dir == run.folder and chosen.data.test_jsonl == experiment / "rows" / "test.jsonl"
-        same = chosen.model_dump() | {"data": run.trained.model_dump()["data"]}
-        assert same == run.trained.model_dump() and chosen.image_folder() == run.trained.image_folder()
 
 
 # --- the command ---

@@ -5,18 +5,13 @@ python -m pytest tests/training/test_resume.py -v
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
-import torch
-from safetensors.torch import save_file
 from test_checkpoints import cut, make, make_adapter
 
 from config import load_config, save_run_info
-from data.contents import weights_hash
-from files import UserError, read_json, write_json, write_jsonl
-from training.origin import check_init_adapter
-from training.prepare import drawn_before, longest_answer
+from files import UserError, read_json, write_jsonl
+from training.prepare import drawn_before
 from training.resume import (
     Start,
     contents,
@@ -37,13 +32,18 @@ ROW = {"question": "Is there text?", "answer": "yes", "image": "a.png"}
 
 @pytest.fixture
 def cfg(tmp_path):
+    return configured(tmp_path)
+
+
+def configured(folder):
+    """A configuration of one row for each split, their picture and a model that is not read."""
     for split in ("train", "val"):
-        write_jsonl(tmp_path / f"{split}.jsonl", [ROW])
-    (tmp_path / "c.yaml").write_text("model_name: tiny\ndata: {train_jsonl: train.jsonl, val_jsonl: val.jsonl}\n")
-    (tmp_path / "a.png").write_bytes(b"picture")
-    (tmp_path / "tiny").mkdir()
-    (tmp_path / "tiny" / "config.json").write_text("{}")
-    return load_config(tmp_path / "c.yaml")
+        write_jsonl(folder / f"{split}.jsonl", [ROW])
+    (folder / "c.yaml").write_text("model_name: tiny\ndata: {train_jsonl: train.jsonl, val_jsonl: val.jsonl}\n")
+    (folder / "a.png").write_bytes(b"picture")
+    (folder / "tiny").mkdir()
+    (folder / "tiny" / "config.json").write_text("{}")
+    return load_config(folder / "c.yaml")
 
 
 def with_changes(cfg, *overrides):
@@ -362,89 +362,3 @@ def test_the_record_tells_each_resumption(cfg):
     first, second = resumptions(start, ["b"])
     assert first == {"step": 2, "command": ["a"]} and (second["step"], second["command"]) == (4, ["b"]) and second["date"]
     assert resumptions(Start(record=start.record), ["b"]) == []
-
-
-# ---- train.init_adapter
-
-
-@pytest.fixture
-def trained(tmp_path):
-    folder = tmp_path / "trained"
-    folder.mkdir()
-    facts = {"model_name": "tiny", "prompt_style": "plain", "answer_prefix": "", "image": {"min_pixels": 3136, "max_pixels": 200704}}
-    (folder / "experiment.json").write_text(json.dumps(facts))
-    targets = r"model\.language_model\.layers\.\d+\.\w+\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-    save_file({"weights": torch.zeros(3)}, folder / "adapter_model.safetensors")
-    (folder / "adapter_config.json").write_text(json.dumps({"r": 16, "lora_alpha": 32, "target_modules": targets}))
-    return folder
-
-
-def test_an_adapter_to_start_from_has_to_fit(cfg, trained):
-    start = lambda *overrides: check_init_adapter(with_changes(cfg, f"train.init_adapter={trained}", *overrides))
-    assert check_init_adapter(cfg) == []
-    (note,) = start()
-    assert note.endswith("are compared by name (tiny), not by weights: the adapter does not say which, as older code wrote it")
-    assert start("lora.dropout=0.5", "data.max_listed=3", "lora.target_modules=[down_proj,up_proj,gate_proj,o_proj,v_proj,k_proj,q_proj]")
-    for override, said in (
-        ("lora.r=8", "lora.r=16, this run has 8; use the same lora.r"),
-        ("lora.alpha=8", "lora.alpha=32, this run has 8"),
-        ("lora.target_modules=[q_proj]", r'this run has \["q_proj"\]; use the same lora.target_modules'),
-        ("prompt_style=chat", 'prompt_style="plain", this run has "chat"'),
-        ('answer_prefix=" "', 'answer_prefix="", this run has " "'),
-        ("image.max_pixels=10000", "image.max_pixels=200704, this run has 10000"),
-        ("data.stage_prefix=add", r'stage_prefix="keep", this run has "\[Stage-1: Initial Assessment\] '),
-        ("model_name=other/model", 'model_name="tiny", this run has "model"'),
-    ):
-        with pytest.raises(UserError, match=f"{trained} was trained with .*{said}"):
-            start(override)
-
-
-def test_the_model_of_an_adapter_is_told_by_its_weights(cfg, trained, tmp_path):
-    """Any other model in a folder of the same name was taken, and the same one in another was not."""
-    save_file({"a": torch.zeros(3)}, tmp_path / "tiny" / "model.safetensors")
-    facts = {**read_json(trained / "experiment.json"), "base_weights": weights_hash(tmp_path / "tiny")}
-    (trained / "experiment.json").write_text(json.dumps(facts))
-    start = lambda model: check_init_adapter(with_changes(cfg, f"train.init_adapter={trained}", f"model_name={model}"))
-    renamed, other = (shutil.copytree(tmp_path / "tiny", tmp_path / name) for name in ("renamed", "other/tiny"))
-    (renamed / "README.md").write_text("another file beside the weights")
-    assert start(tmp_path / "tiny") == start(renamed) == []
-    save_file({"a": torch.ones(3)}, other / "model.safetensors")
-    with pytest.raises(UserError, match=f"was trained on other weights \\(tiny\\) than those of {other}; give the model that it was"):
-        start(other)
-    assert "the model's are not on this machine yet" in start("hub/tiny")[0]
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({}, "adapter_config.json: has no lora_alpha; copy the adapter again"),
-        ([], "adapter_config.json: holds a list, not the object that was written"),
-        ({"r": 16, "lora_alpha": 32, "target_modules": 5}, "adapter_config.json: has target_modules=5, which is not trained here"),
-        ({"r": 16, "lora_alpha": 32, "target_modules": ["q_proj"], "use_rslora": True}, "has use_rslora=true, which is not trained here"),
-        ({"r": 16, "lora_alpha": 32, "target_modules": ["q_proj"], "bias": "all"}, 'has bias="all", which is not trained here'),
-    ],
-)
-def test_a_kind_of_adapter_that_is_not_trained_here_is_one_line(cfg, trained, settings, said):
-    (trained / "adapter_config.json").write_text(json.dumps(settings))
-    with pytest.raises(UserError, match=said):
-        check_init_adapter(with_changes(cfg, f"train.init_adapter={trained}"))
-
-
-def test_an_adapter_to_start_from_is_one_and_is_not_replaced(cfg, trained):
-    with pytest.raises(UserError, match="is no folder; give that of a trained adapter"):
-        check_init_adapter(with_changes(cfg, "train.init_adapter=/nowhere"))
-    with pytest.raises(UserError, match="lies in output_dir, whose run would be replaced; set another output_dir"):
-        check_init_adapter(with_changes(cfg, f"train.init_adapter={shutil.copytree(trained, cfg.output_dir / 'adapter')}"))
-    (trained / "experiment.json").unlink()
-    with pytest.raises(UserError, match="has no experiment.json; train it with train_exp1.py"):
-        check_init_adapter(with_changes(cfg, f"train.init_adapter={trained}"))
-
-
-def test_a_stage_of_short_answers_remembers_the_long_ones_that_its_adapter_learnt(trained):
-    """A curriculum's last stage answers the questions of all: `predict.max_new_tokens: auto` must not cut the first stage's."""
-    dataset = SimpleNamespace(encoded={"0": ([1, 2], [3, 4])})
-    assert longest_answer(dataset) == longest_answer(dataset, trained) == 2, "older adapters don't say"
-    facts = read_json(trained / "experiment.json")
-    for longest in (9, 1):
-        write_json(trained / "experiment.json", {**facts, "longest_answer": longest})
-        assert longest_answer(dataset, trained) == max(2, longest)

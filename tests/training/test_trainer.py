@@ -15,24 +15,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from conftest import ROOT, make_experiment, random_model, with_random_lora
-from safetensors.torch import load_file, save_file
 from transformers import EvalPrediction, TrainerCallback, TrainerState, set_seed
 
 from config import load_config
 from data.preprocess import ensure_enriched
 from dataset import load_dataset, prompt_fields
 from files import GOES_ON, SIGNALS, Interrupted, UserError, heed_signals, read_json, signals_later
-from model.adapter import attach_lora, load_adapter, save_adapter
+from model.adapter import attach_lora, load_adapter
 from model.folders import write_sums
 from model.forward import answer_loss, base_model, training_inputs
-from model.load import errors_explained, load_model
+from model.load import load_model
 from templates import prompt_parts
-from training.callbacks import ExperimentFiles, LogLines, SpeedMeter, duration, training_callbacks
+from training.callbacks import training_callbacks
 from training.checkpoints import best_score, mend_adapter, newest_whole
-from training.cost import MicroBatch, model_flops, model_shape
 from training.trainer import (
     GradientCheck,
     answer_metrics,
@@ -122,34 +119,6 @@ def test_no_token_is_computed_twice(tmp_path, processor):
     assert all(0 <= entry["padding"] <= 0.05 and entry["tokens_per_second"] > entry["questions_per_second"] > 0 for entry in logs)
 
 
-def test_utilisation_is_model_flops_by_seconds_and_peak(experiment, processor, monkeypatch):
-    """The figure itself, on a device whose peak is told: `cost.model_flops`, tested against torch's counting, a second a peak."""
-    monkeypatch.setattr("training.callbacks.device_peak_flops", lambda name: 1e9)
-    model = with_random_lora(random_model(processor), experiment[0].lora)
-    data = load_dataset(experiment[1], processor, experiment[0], training=True)
-    batch = data.collate([data[0], data[1]])
-    meter = SpeedMeter(model, torch.device("cpu"))
-    meter.count(batch)
-    meter.count(batch)
-    meter.seconds = 4.0
-    flops = model_flops(model_shape(model), MicroBatch.of(batch))
-    accelerator = Accelerator(cpu=True)
-    assert flops > 1e6 and meter.rates(accelerator)["mfu"] == round(2 * flops / 4e9, 4) > 0
-    meter.count(batch)
-    meter.seconds = 5.0
-    assert meter.rates(accelerator)["mfu"] == round(flops / 1e9, 4), "since the last log line"
-
-
-def test_seconds_of_training_are_those_of_steps_without_validation_and_saving(model, monkeypatch):
-    clock = iter([0, 2, 102, 105, 1105, 1109])  # begin, step, validation, step, saving, step
-    monkeypatch.setattr("training.callbacks.time.perf_counter", lambda: next(clock))
-    meter = SpeedMeter(model, torch.device("cpu"))
-    step = meter.on_step_end
-    for event in (meter.on_train_begin, step, meter.on_evaluate, step, meter.on_save, step):
-        event(None, None, None)
-    assert meter.seconds == 2 + 3 + 4 and meter.steps == 3
-
-
 def test_every_epoch_is_drawn_anew_and_known_from_the_seed(tmp_path, processor):
     cfg, rows = scenes(tmp_path, 8, **{"train.epochs": 2, "train.questions_per_image": 4, "train.train_bs": 3, "train.grad_accum": 2})
     data, seen = load_dataset(rows, processor, cfg, training=True), []
@@ -163,39 +132,6 @@ def test_every_epoch_is_drawn_anew_and_known_from_the_seed(tmp_path, processor):
         assert groups == [[row["id"] for row in rows] for rows in data.groups]
         assert Counter(row_id for group in groups for row_id in group) == Counter(row["id"] for row in rows)
     assert len(epochs[0]) == 24 and sorted(map(sorted, epochs[0])) != sorted(map(sorted, epochs[1]))
-
-
-def test_the_log_is_lines_for_people(capsys, monkeypatch):
-    """One line a log step and a validation, without carriage returns; the state file has every number (below)."""
-    clock = iter([100.0, 130.0, 700.0])
-    monkeypatch.setattr("training.callbacks.time.perf_counter", lambda: next(clock))
-    lines, args = LogLines(), SimpleNamespace(logging_steps=10, metric_for_best_model="exact_match")
-    state = TrainerState(max_steps=228, global_step=20, is_world_process_zero=True)
-    lines.on_train_begin(args, state, None)
-    state.global_step = 30  # ten steps in 30 s
-    lines.on_log(args, state, None, logs={"loss": 0.28449, "questions_per_second": 91.3, "learning_rate": 1e-4})
-    lines.on_evaluate(args, state, None, metrics={"eval_loss": 0.25, "eval_exact_match": 0.8111, "eval_exact_match_yes_no": 0.0})
-    args.metric_for_best_model = "macro_exact_match"
-    lines.on_evaluate(args, state, None, metrics={"eval_loss": 0.25, "eval_exact_match": 0.8111, "eval_macro_exact_match": 0.46})
-    state.global_step = 120
-    lines.on_log(args, state, None, logs={"loss": 0.2, "questions_per_second": 7.0, "mfu": 0.41})
-    lines.on_log(args, state, None, logs={"train_runtime": 5.0})
-    assert capsys.readouterr().out.splitlines() == [
-        "training 208 steps, a line every 10",
-        "step  30/228  loss 0.284  91 questions/s  10 min left",
-        "step  30/228  validation loss 0.250  exact match 81.1% (teacher-forced)",
-        "step  30/228  validation loss 0.250  exact match 81.1%, macro 46.0% (teacher-forced)",
-        "step 120/228  loss 0.200  7 questions/s  41% MFU  11 min left",
-    ]
-    state.is_world_process_zero = False
-    lines.on_evaluate(args, state, None, metrics={"eval_loss": 0.25, "eval_exact_match": 0.8, "eval_macro_exact_match": 0.8})
-    assert capsys.readouterr().out == "", "one process speaks"
-
-
-def test_durations_are_short():
-    assert [duration(seconds) for seconds in (0, 44.6, 89.4, 100, 3600, 7199, 7200, 86400)] == [
-        "0 s", "45 s", "89 s", "2 min", "60 min", "2 h 0 min", "2 h 0 min", "24 h 0 min",
-    ]  # fmt: skip
 
 
 def test_only_the_log_lines_speak(tmp_path, model, experiment, processor, capsys):
@@ -572,54 +508,3 @@ def test_what_overflows_before_anything_was_learned_is_not_the_rates_fault(tmp_p
         UserError, match="the loss of step 1 is nan; .*; nothing was learned yet, so the model's own numbers overflow; give"
     ):
         trainer_of(tmp_path, processor, also=[Poison(0)])
-
-
-def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path, processor, experiment):
-    model = with_random_lora(random_model(processor), experiment[0].lora)
-    save_adapter(model, tmp_path / "adapter", {"best": {"step": 1}})
-    name, weight = next((name, weight) for name, weight in model.named_parameters() if "lora_A" in name)
-    with torch.no_grad():
-        weight[0, 0] = float("inf")
-    with pytest.raises(UserError, match="1 of 28 LoRA tensors hold NaN or infinity, first .*lora_A.weight: not saved"):
-        save_adapter(model, tmp_path / "adapter", {"best": {"step": 2}})
-    assert read_json(tmp_path / "adapter" / "experiment.json")["best"] == {"step": 1} and len(list(tmp_path.iterdir())) == 1
-    path = tmp_path / "adapter" / "adapter_model.safetensors"
-    tensors = load_file(path)
-    tensors[sorted(tensors)[0]][0, 0] = float("nan")
-    save_file(tensors, path)
-    with pytest.raises(UserError, match=f"{path}: 1 of 28 tensors hold NaN or infinity"):
-        load_adapter(random_model(processor), tmp_path / "adapter")
-
-
-def test_files_follow_the_run(tmp_path, model, experiment):
-    lora = with_random_lora(model, experiment[0].lora)
-    files = ExperimentFiles(tmp_path, {"prompt_style": "plain"}, {"answer_space.json": '{"mode": "rules"}'})
-    state = TrainerState(log_history=[{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0, "learning_rate": 1e-4}])
-    files.on_log(None, state, None)
-    assert json.loads((tmp_path / "trainer_state.json").read_text())["log_history"][1]["loss"] == 2.0
-
-    def evaluated(step, exact_match, loss):
-        state.global_step = step
-        state.log_history.append({"step": step, "eval_loss": loss, "eval_exact_match": exact_match})
-        metrics = {"eval_exact_match": exact_match, "eval_macro_exact_match": 1 - exact_match, "eval_loss": loss}
-        files.on_evaluate(None, state, None, metrics=metrics, model=lora)
-        return json.loads((tmp_path / "adapter" / "experiment.json").read_text())["best"]["step"]
-
-    assert evaluated(10, 0.0, 9.0) == 10, "even a first validation without a right answer gives an adapter"
-    assert evaluated(20, 0.5, 1.0) == 20
-    assert evaluated(30, 0.4, 0.1) == 20, "exact match decides"
-    assert evaluated(40, 0.5, 0.9) == 40, "loss breaks ties"
-    files.select_by = "macro"  # here the opposite of micro
-    assert evaluated(50, 0.6, 0.1) == 40 and evaluated(60, 0.4, 2.0) == 60, "train.select_by decides"
-    assert json.loads((tmp_path / "adapter" / "answer_space.json").read_text()) == {"mode": "rules"}
-    assert (tmp_path / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_out_of_memory_is_one_line_with_the_keys():
-    for error in (torch.OutOfMemoryError("CUDA out of memory. Tried…"), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
-        with pytest.raises(UserError, match="out of memory; lower train.train_bs"):
-            with errors_explained("lower train.train_bs"):
-                raise error
-    with pytest.raises(RuntimeError, match="shapes"):
-        with errors_explained("lower train.train_bs"):
-            raise RuntimeError("shapes do not match")

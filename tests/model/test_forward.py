@@ -1,25 +1,21 @@
-"""Trees against plain transformers rows, and loading that refuses what doesn't fit.    python -m pytest tests/model/test_model.py -v"""
+"""The forward of trees against plain transformers rows: losses, gradients, likeliest tokens.
 
-import json
+python -m pytest tests/model/test_forward.py -v
+"""
+
 import re
 
 import pytest
 import torch
 from conftest import as_clips, make_experiment, random_model, with_random_lora
-from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 
-from data import answer_space
 from data.earlier_answers import EARLIER, with_earlier_answers
 from data.images import load_image
 from dataset import check_supervision, encode_answer, load_dataset
-from files import UserError, json_text
 from model import forward
-from model.adapter import attach_lora, check_adapter, experiment_facts, load_adapter, save_adapter, start_from
 from model.forward import answer_loss, attention_par, base_model, token_scores, training_inputs, why_rows_stay_plain
-from model.load import compute_dtype, errors_explained, load_model, load_processor
 from model.token_tree import IGNORE_INDEX
-from prediction.decode import answer_questions
 from templates import IMAGE_PLACEHOLDER, prompt_parts
 
 
@@ -144,32 +140,6 @@ def test_a_gpus_masked_rows_are_the_same_objective(tmp_path, processor, family, 
     assert "layout" not in inputs and inputs["attention_mask"].shape[0] == len(batch["input_ids"]) < 4
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_loras_product_is_pefts_under_autocast_and_pefts_own_without(experiment, processor, dropout):
-    """In bfloat16, against float64 within peft's own error; without autocast bit for bit peft's."""
-    cfg, model = experiment[0], random_model(processor)
-    layer = with_random_lora(model, cfg.lora.model_copy(update={"dropout": dropout})).base_model.model.model.language_model.layers[0]
-    layer = layer.mlp.down_proj.train()
-    x = torch.randn(3, 5, layer.in_features, generator=torch.Generator().manual_seed(0), requires_grad=True)
-
-    weights = [x, layer.lora_A["default"].weight, layer.lora_B["default"].weight]
-
-    def run(function):
-        torch.manual_seed(1)
-        output = function(x)
-        return [output.detach(), *torch.autograd.grad(output.float().square().sum(), weights)]
-
-    pefts = lambda x: type(layer).forward(layer, x)
-    exact = run(pefts)
-    assert all(torch.equal(*pair) for pair in zip(run(layer), exact))
-    with torch.autocast("cpu", torch.bfloat16):
-        ours, theirs = run(layer), run(pefts)
-    assert ours[0].dtype == theirs[0].dtype == torch.bfloat16
-    error = lambda found, right: float((found.float() - right).norm() / right.norm())
-    for right, one, other in zip(exact, ours, theirs):
-        assert error(one, right) <= 1.2 * error(other, right) < 0.02
-
-
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
 def test_several_images_share_a_row_exactly_in_every_family(tmp_path, processor, family):
     """Images of different sizes with 1 to 20 questions: two of them in one row beside the longest."""
@@ -290,180 +260,3 @@ def test_a_loss_of_half_precision_is_computed_in_float32():
     exact = -lm_head(hidden).double().log_softmax(-1)[range(20), targets]
     losses = token_scores(lm_head, hidden, targets).losses
     assert losses.dtype == torch.float32 and torch.allclose(losses.double(), exact, atol=1e-5)
-
-
-def test_lora_adds_the_product_of_its_matrices_times_alpha_by_r(model, experiment):
-    cfg = experiment[0].lora.model_copy(update={"r": 4, "alpha": 12})
-    layer = base_model(with_random_lora(model, cfg)).model.language_model.layers[0].mlp.up_proj
-    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-    x = torch.randn(5, a.shape[1])
-    assert a.shape[0] == 4 and torch.allclose(layer(x) - layer.base_layer(x), 3 * x @ a.T @ b.T, atol=1e-5)
-
-
-def test_lora_sits_on_the_language_model_only(model, experiment):
-    lora = attach_lora(model, experiment[0].lora)
-    trained = [name for name, weight in lora.named_parameters() if weight.requires_grad]
-    assert len(trained) == 2 * 7 * 2  # layers x projections x (A, B)
-    assert all(".language_model.layers." in name and ".lora_" in name for name in trained)
-    assert not any(weight.requires_grad for weight in base_model(lora).model.visual.parameters())
-
-
-def test_unknown_target_module_is_named(model, experiment):
-    with pytest.raises(UserError, match="lora.target_modules: the language model has no qkv"):
-        attach_lora(model, experiment[0].lora.model_copy(update={"target_modules": ["q_proj", "qkv"]}))  # qkv is the tower's
-
-
-def test_lora_on_the_real_7b_shape(shared, experiment):
-    """On the meta device: 40.4 M trainable parameters, as config_exp1.yaml says, none of them in the vision tower."""
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    with torch.device("meta"):
-        config = AutoConfig.from_pretrained(shared / "qwen2-vl-processor")
-        model = AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa").requires_grad_(False)
-        lora = attach_lora(model, experiment[0].lora)
-    trained = [weight.numel() for weight in lora.parameters() if weight.requires_grad]
-    assert len(trained) == 28 * 7 * 2 and sum(trained) == 40_370_176
-    assert round(sum(weight.numel() for weight in lora.parameters()) / 1e9, 2) == 8.33
-
-
-@pytest.fixture
-def adapter(model, experiment, tmp_path):
-    facts = experiment_facts(experiment[0], {"rules": "a", "train": "b"})
-    lora = with_random_lora(model, experiment[0].lora)
-    save_adapter(lora, tmp_path / "adapter", facts)
-    return tmp_path / "adapter", lora, facts
-
-
-def test_adapter_round_trip_is_exact(adapter, processor):
-    folder, lora, _ = adapter
-    loaded = load_adapter(random_model(processor), folder)
-    saved = {name: weight for name, weight in lora.named_parameters() if "lora_" in name}
-    found = {name: weight for name, weight in loaded.named_parameters() if "lora_" in name}
-    assert saved.keys() == found.keys() and all(torch.equal(saved[name], found[name]) for name in saved)
-    assert not any(weight.requires_grad for weight in loaded.parameters())
-
-
-def test_a_training_that_has_not_stepped_yet_predicts_as_the_adapter_it_starts_from(adapter, experiment, processor):
-    """A curriculum's next stage: its new LoRA, before a first step, against the old adapter as prediction loads it. Answer for answer."""
-    folder, _, _ = adapter
-    cfg, rows = experiment
-    data = load_dataset(rows, processor, cfg, supervised=False)
-
-    def answers(model):
-        found = [pair for batch in answer_questions(model.eval(), data, cfg, "exact", 4) for pair in batch]
-        return [(row["id"], answer.text, answer.scored, answer.logprob) for row, answer in found]
-
-    trained, fresh = load_adapter(random_model(processor), folder), attach_lora(random_model(processor), cfg.lora)
-    assert answers(fresh) != answers(trained)
-    start_from(fresh, folder)
-    assert answers(fresh) == answers(trained) and len(answers(trained)) == len(rows)
-
-
-def test_the_answer_space_is_saved_beside_the_adapter(adapter):
-    folder, lora, facts = adapter
-    entry = {"type": "mcq", "candidates": ["ja"], "multi_label": False, "spellings": {}}
-    space = {"mode": "mined", "questions": {"is it über": entry}, "given": {}}
-    save_adapter(lora, folder, facts, {answer_space.SPACE_FILE: json_text(space)})
-    path = folder / "answer_space.json"
-    assert answer_space.load(path) == space and "über" in path.read_text("utf-8")
-
-
-@pytest.mark.parametrize("damage", ["missing", "alien", "shape"])
-def test_adapter_that_does_not_fit_is_refused(adapter, processor, damage):
-    folder = adapter[0]
-    tensors = load_file(folder / "adapter_model.safetensors")
-    name = sorted(tensors)[0]
-    tensor = tensors.pop(name)
-    if damage == "alien":
-        tensors = {**tensors, name: tensor, name.replace("layers.0", "layers.7"): tensor.clone()}
-    if damage == "shape":
-        tensors[name] = tensor[:, :-1].contiguous()
-    save_file(tensors, folder / "adapter_model.safetensors")
-    with pytest.raises(UserError, match="does not fit the model: 1 tensors"):
-        load_adapter(random_model(processor), folder)
-
-
-def test_an_adapter_that_was_changed_since_is_refused_by_its_sums(adapter, processor):
-    """Another scale, or other weights, load as well, and answer something else."""
-    folder = adapter[0]
-    config, sums = (folder / "adapter_config.json").read_text(), folder / "SHA256SUMS"
-    (folder / "adapter_config.json").write_text(config.replace('"lora_alpha": ', '"lora_alpha": 1'))
-    with pytest.raises(UserError, match="adapter_config.json: is not what was written there, by the SHA256SUMS beside it"):
-        load_adapter(random_model(processor), folder)
-    (folder / "adapter_config.json").write_text(config)
-    tensors = load_file(folder / "adapter_model.safetensors")
-    save_file({name: tensor + 1 for name, tensor in tensors.items()}, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match="adapter_model.safetensors: is not what was written there"):
-        load_adapter(random_model(processor), folder)
-    sums.unlink()  # as whoever changed it on purpose does, and adapters of older code have none
-    load_adapter(random_model(processor), folder)
-
-
-def test_saving_replaces_an_adapter_whole(adapter):
-    folder, lora, facts = adapter
-    (folder / "stale.txt").write_text("old")
-    save_adapter(lora, folder, {**facts, "best": 1})
-    assert not (folder / "stale.txt").exists() and json.loads((folder / "experiment.json").read_text())["best"] == 1
-    assert [path.name for path in folder.parent.iterdir()] == ["adapter"]
-
-
-def test_a_changed_schema_is_named_and_not_shown_as_hashes(adapter):
-    """What the rules say of the training's questions decides; an adapter of older code knows the file's hash alone."""
-    folder, lora, facts = adapter
-    rules = {"rules": "1" * 64, "schema": "2" * 64, "space": "3" * 64}
-    save_adapter(lora, folder, {**facts, "answer_rules": rules})
-    check_adapter(folder, {**facts, "answer_rules": {**rules, "schema": "4" * 64}})  # a comment
-    with pytest.raises(UserError, match="was trained with another data/schema.py: .*; put the file back as it was, or train anew") as error:
-        check_adapter(folder, {**facts, "answer_rules": {**rules, "rules": "5" * 64, "schema": "4" * 64}})
-    assert not re.search(r"\d{64}", str(error.value))
-    save_adapter(lora, folder, {**facts, "answer_rules": {"rules": "2" * 64, "space": "3" * 64}})
-    check_adapter(folder, {**facts, "answer_rules": rules})
-    with pytest.raises(UserError, match="was trained with another data/schema.py"):
-        check_adapter(folder, {**facts, "answer_rules": {**rules, "schema": "4" * 64}})
-
-
-def test_dropout_is_drawn_in_training_and_never_in_prediction(experiment, tmp_path):
-    """The shipped model as the two scripts load it: a training step's loss is another each time, an answer's probability the same."""
-    cfg, rows = experiment
-    cfg = cfg.model_copy(update={"lora": cfg.lora.model_copy(update={"dropout": 0.5})})
-    model, processor = load_model(cfg, phase="train")
-    weights = next(base_model(model).model.visual.parameters())
-    assert base_model(model).config._attn_implementation == "sdpa" and weights.dtype == compute_dtype(cfg)
-    assert processor.image_processor.size["longest_edge"] == 12544
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                weight.fill_(0.05)
-        data = load_dataset(rows, processor, cfg, training=True)
-        inputs = training_inputs(model, data.collate([data[0]]))
-        first, second = (answer_loss(model(**inputs), None) for _ in range(2))
-    assert first != second
-    save_adapter(model, tmp_path / "adapter", experiment_facts(cfg, {}))
-    loaded, asked = load_model(cfg, tmp_path / "adapter")[0], load_dataset(rows[:1], processor, cfg, supervised=False)
-    first, second = (next(iter(answer_questions(loaded, asked, cfg, "exact", 4)))[0][1] for _ in range(2))
-    assert first.logprob == second.logprob
-
-
-def test_a_model_that_is_not_there_is_one_line(experiment):
-    with pytest.raises(UserError, match="model_name: nobody/nothing can't be loaded") as error:
-        load_processor(experiment[0].model_copy(update={"model_name": "nobody/nothing"}))
-    assert "\n" not in str(error.value)
-
-
-def test_pixel_limits_reach_the_processor(tmp_path):
-    cfg, rows = make_experiment(tmp_path, questions=(1,), sizes=[(300, 200)], **{"image.max_pixels": 50176})
-    processor = load_processor(cfg)
-    data = load_dataset(rows, processor, cfg)
-    assert data[0]["image_grid_thw"].tolist() == [[1, 12, 18]]  # 300 x 200 -> 252 x 168 pixels
-
-
-def test_a_loading_process_that_the_kernel_ended_is_out_of_memory():
-    """torch raises the second error where it was waiting for the process, with the first as its cause."""
-    with pytest.raises(UserError, match="out of memory; lower it"), errors_explained("lower it"):
-        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
-    with pytest.raises(UserError, match="out of memory"), errors_explained("lower it"):
-        raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly") from RuntimeError(
-            "DataLoader worker (pid 7) is killed by signal: Killed. "
-        )
-    with pytest.raises(RuntimeError, match="shape"), errors_explained("lower it"):
-        raise RuntimeError("a shape does not fit")

@@ -1,0 +1,143 @@
+"""The report's figures, read off the drawings before they become SVG, in which there are only paths.
+
+python -m pytest tests/evaluation/test_figures.py -v
+"""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from evaluating import ONE_FILE, TYPES, make_rows, make_study, opened
+
+from evaluation import figures, runs
+from evaluation.metrics import calibration
+from files import write_jsonl
+
+
+def points(line):
+    return list(zip(*map(list, line.get_data())))
+
+
+def test_bars_of_the_reliability_figure_are_shares_of_rows():
+    items = [SimpleNamespace(confidence=share, correct=right) for share, right in [(0.1, False), (0.99, True), (0.98, True), (0.5, False)]]
+    accuracy, shares = figures.reliability(calibration(items)).axes
+    diagonal, bins = accuracy.lines
+    assert [list(axis) for axis in diagonal.get_data()] == [[0, 1], [0, 1]]
+    assert points(bins) == [(0.1, 0), (0.5, 0), (pytest.approx(0.985), 1)], "only of bins that hold a row"
+    heights = [bar.get_height() for bar in shares.patches]
+    assert len(heights) == 15 and [(place, height) for place, height in enumerate(heights) if height] == [(1, 0.25), (7, 0.25), (14, 0.5)]
+    assert shares.get_ylabel() == "share of rows" and shares.yaxis.get_major_formatter()(0.5) == "50%"
+    assert not accuracy.patches and accuracy.get_ylabel() == "accuracy"
+
+
+def test_the_accuracy_bars_are_the_accuracies_and_their_whiskers_the_intervals():
+    first = {"count": 5, "accuracy": 0.6, "interval": (0.2, 0.9, "Wilson")}
+    second = {"count": 1200, "accuracy": 1, "interval": (0.7, 1, "Wilson")}
+    beside = {"blind": 0.3, "reachable": None}, {"blind": 0.4, "reachable": 0.8}
+    (axes,) = figures.accuracy_bars([("one", first, beside[0]), ("two", second, beside[1])]).axes
+    assert [bar.get_width() for bar in axes.patches] == [0.6, 1]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["one\n5 rows", "two\n1,200 rows"]
+    centers = [bar.get_y() + bar.get_height() / 2 for bar in axes.patches]
+    assert list(axes.get_yticks()) == pytest.approx(centers) and centers[0] < centers[1] and axes.yaxis_inverted(), "the first on top"
+    (whiskers,) = axes.collections
+    ends = [[tuple(end) for end in segment] for segment in whiskers.get_segments()]
+    assert ends == [[pytest.approx((end, center)) for end in item["interval"][:2]] for item, center in zip((first, second), centers)]
+    marks = {line.get_label(): (points(line), line.get_color()) for line in axes.lines}
+    assert marks["blind prior"] == ([(0.3, centers[0]), (0.4, centers[1])], figures.RED)
+    assert marks["reachable"] == ([(0.8, centers[1])], figures.GREEN)
+
+
+def test_a_confusion_matrix_is_shaded_by_the_share_of_its_row():
+    matrix = {"rows": ["red", "pink"], "columns": ["red", "pink", "invalid"], "counts": [[1500, 500, 0], [0, 3, 1]]}
+    (axes,) = figures.confusion_matrix(matrix).axes
+    (shades,) = axes.images
+    assert shades.get_array().tolist() == [[0.75, 0.25, 0], [0, 0.75, 0.25]] and shades.get_clim() == (0, 1)
+    assert shades.get_cmap()(0.0)[0] > shades.get_cmap()(1.0)[0], "the more, the darker"
+    texts = {text.get_position(): (text.get_text(), text.get_color()) for text in axes.texts}
+    dark = "#1a202c"
+    assert texts == {(0, 0): ("1,500", "white"), (1, 0): ("500", dark), (1, 1): ("3", "white"), (2, 1): ("1", dark)}
+    assert [label.get_text() for label in axes.get_xticklabels()] == matrix["columns"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == matrix["rows"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "truth") and points(axes.lines[0])[0][0] == 1.5
+
+
+def test_the_risk_coverage_curve_holds_an_accuracy_until_the_next():
+    (axes,) = figures.risk_coverage_curve({"curve": [[0.25, 1.0], [1.0, 0.5]]}).axes
+    (line,) = axes.lines
+    assert points(line) == [(0, 1.0), (0.25, 1.0), (1.0, 0.5)] and line.get_drawstyle() == "steps-pre"
+    assert axes.get_xlabel() == "coverage: share of rows answered"
+
+
+def test_the_loss_curve_has_each_loss_on_its_axis():
+    history = [{"step": 1, "loss": 7.0}, {"step": 2, "loss": 2.0}, {"step": 3, "loss": "nan"}]
+    history += [{"step": 2, "eval_loss": 1.0, "eval_exact_match": 0.5}]
+    losses, shares = figures.loss_curve(history).axes
+    drawn = {line.get_label(): points(line) for axes in (losses, shares) for line in axes.lines}
+    assert drawn == {"training loss": [(1, 7.0), (2, 2.0)], "validation loss": [(2, 1.0)], "exact match": [(2, 0.5)]}
+    assert [line.get_label() for line in shares.lines] == ["exact match"] and shares.get_ylim() == (0, 1.02)
+
+
+def test_drops_lead_from_the_plain_accuracy_to_the_perturbed_one():
+    """The interval is that of the drop, so its ends are taken from the plain accuracy."""
+    found = {"swapped_images": {"overall": {"plain": 0.75, "perturbed": 0.5, "interval": (0.125, 0.375)}}}
+    (axes,) = figures.drops({"perturbations": found}, {"micro": 0.25}).axes
+    assert [points(line) for line in axes.lines[:2]] == [[(0.75, 0), (0.5, 0)], [(0.375, 0), (0.625, 0)]]
+    plain, perturbed = ((part.get_label(), part.get_offsets().tolist()) for part in axes.collections)
+    assert plain == ("as it is", [[0.75, 0]]) and perturbed == ("perturbed", [[0.5, 0]])
+    assert (axes.lines[2].get_label(), set(axes.lines[2].get_xdata())) == ("blind prior", {0.25})
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["swapped images"]
+
+
+def test_each_figure_is_of_what_its_heading_says(tmp_path, monkeypatch):
+    """Read before they become SVG, in which there are only paths."""
+    cfg, load = opened(make_study(tmp_path))
+    all_or_none = {"color": lambda row: row["gt"], "mcq": lambda row: "b"}
+    rows = [{**row, "pred": all_or_none.get(row["qtype"], lambda row: row["pred"])(row)} for row in make_rows()]
+    write_jsonl(cfg.output_dir / "predictions.jsonl", rows)
+    monkeypatch.setattr(figures, "_svg", lambda figure: figure)
+    run = runs.evaluate(cfg, load("predictions.jsonl"), ONE_FILE)
+    drawn, details, blind = figures.draw_figures(cfg, run), run["details"], run["blind_prior"]["per_type"]
+    bars, marks = drawn["types"].axes[0].patches, drawn["types"].axes[0].lines
+    assert [bar.get_width() for bar in bars] == [pytest.approx(2 / 3), 1, 0]
+    assert [share for share, _ in points(next(line for line in marks if line.get_label() == "blind prior"))] == [
+        blind[name]["accuracy"] for name in TYPES
+    ]
+    asked = details["per_question"][: figures.MAX_BARS]
+    assert [bar.get_width() for bar in drawn["questions"].axes[0].patches] == [item["accuracy"] for item in asked]
+    assert [title for title, _ in drawn["matrices"]] == list(TYPES)
+    for name, figure in drawn["matrices"]:
+        counts = details["per_type"][name]["confusion"]["counts"]
+        assert [text.get_text() for text in figure.axes[0].texts] == [str(count) for line in counts for count in line if count]
+    fit = details["overall"]["calibration"]
+    assert [bar.get_height() for bar in drawn["calibration"].axes[1].patches] == [item["count"] / fit["count"] for item in fit["bins"]]
+    assert points(drawn["coverage"].axes[0].lines[0])[1:] == [tuple(point) for point in fit["curve"]]
+    assert points(drawn["loss"].axes[0].lines[0]) == [(1, 7.0), (2, 2.0)] and drawn["robustness"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("short", "short"),
+        ("in three lines of ten", "in three\nlines of\nten"),
+        ("in three lines of ten, and more", "in three\nlines of\nten, and…"),
+        ("", "(empty)"),
+        ("a\x1bb", "a\\x1bb"),
+    ],
+)
+def test_labels_are_wrapped_cut_and_harmless(text, label):
+    assert figures._label(text, 10) == label
+
+
+def test_the_training_log_is_that_of_the_adapter_that_answered(tmp_path):
+    """Not of what lies in output_dir, which may be another model's."""
+    cfg, _ = opened(make_study(tmp_path))
+    log = [{"step": 1, "loss": 3.0}, {"epoch": 1.0}]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    assert figures.training_log(cfg, {"adapter": "other/adapter"}) == log[:1]
+    assert len(figures.training_log(cfg, {"adapter": "out/adapter"})) == 3
+    for adapter in (None, "none", "nowhere/adapter"):
+        assert figures.training_log(cfg, {"adapter": adapter}) is None
+    for broken in ("[]", "{", '{"log_history": []}', '{"log_history": [5]}'):
+        (tmp_path / "other" / "trainer_state.json").write_text(broken)
+        assert figures.training_log(cfg, {"adapter": "other/adapter"}) is None

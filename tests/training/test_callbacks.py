@@ -1,0 +1,101 @@
+"""What a training does beside its steps: speed, log lines, files kept current, the best adapter.
+
+python -m pytest tests/training/test_callbacks.py -v
+"""
+
+import json
+from types import SimpleNamespace
+
+import torch
+from accelerate import Accelerator
+from conftest import random_model, with_random_lora
+from transformers import TrainerState
+
+from dataset import load_dataset
+from training.callbacks import ExperimentFiles, LogLines, SpeedMeter, duration
+from training.cost import MicroBatch, model_flops, model_shape
+
+
+def test_utilisation_is_model_flops_by_seconds_and_peak(experiment, processor, monkeypatch):
+    """The figure itself, on a device whose peak is told: `cost.model_flops`, tested against torch's counting, a second a peak."""
+    monkeypatch.setattr("training.callbacks.device_peak_flops", lambda name: 1e9)
+    model = with_random_lora(random_model(processor), experiment[0].lora)
+    data = load_dataset(experiment[1], processor, experiment[0], training=True)
+    batch = data.collate([data[0], data[1]])
+    meter = SpeedMeter(model, torch.device("cpu"))
+    meter.count(batch)
+    meter.count(batch)
+    meter.seconds = 4.0
+    flops = model_flops(model_shape(model), MicroBatch.of(batch))
+    accelerator = Accelerator(cpu=True)
+    assert flops > 1e6 and meter.rates(accelerator)["mfu"] == round(2 * flops / 4e9, 4) > 0
+    meter.count(batch)
+    meter.seconds = 5.0
+    assert meter.rates(accelerator)["mfu"] == round(flops / 1e9, 4), "since the last log line"
+
+
+def test_seconds_of_training_are_those_of_steps_without_validation_and_saving(model, monkeypatch):
+    clock = iter([0, 2, 102, 105, 1105, 1109])  # begin, step, validation, step, saving, step
+    monkeypatch.setattr("training.callbacks.time.perf_counter", lambda: next(clock))
+    meter = SpeedMeter(model, torch.device("cpu"))
+    step = meter.on_step_end
+    for event in (meter.on_train_begin, step, meter.on_evaluate, step, meter.on_save, step):
+        event(None, None, None)
+    assert meter.seconds == 2 + 3 + 4 and meter.steps == 3
+
+
+def test_the_log_is_lines_for_people(capsys, monkeypatch):
+    """One line a log step and a validation, without carriage returns; the state file has every number (below)."""
+    clock = iter([100.0, 130.0, 700.0])
+    monkeypatch.setattr("training.callbacks.time.perf_counter", lambda: next(clock))
+    lines, args = LogLines(), SimpleNamespace(logging_steps=10, metric_for_best_model="exact_match")
+    state = TrainerState(max_steps=228, global_step=20, is_world_process_zero=True)
+    lines.on_train_begin(args, state, None)
+    state.global_step = 30  # ten steps in 30 s
+    lines.on_log(args, state, None, logs={"loss": 0.28449, "questions_per_second": 91.3, "learning_rate": 1e-4})
+    lines.on_evaluate(args, state, None, metrics={"eval_loss": 0.25, "eval_exact_match": 0.8111, "eval_exact_match_yes_no": 0.0})
+    args.metric_for_best_model = "macro_exact_match"
+    lines.on_evaluate(args, state, None, metrics={"eval_loss": 0.25, "eval_exact_match": 0.8111, "eval_macro_exact_match": 0.46})
+    state.global_step = 120
+    lines.on_log(args, state, None, logs={"loss": 0.2, "questions_per_second": 7.0, "mfu": 0.41})
+    lines.on_log(args, state, None, logs={"train_runtime": 5.0})
+    assert capsys.readouterr().out.splitlines() == [
+        "training 208 steps, a line every 10",
+        "step  30/228  loss 0.284  91 questions/s  10 min left",
+        "step  30/228  validation loss 0.250  exact match 81.1% (teacher-forced)",
+        "step  30/228  validation loss 0.250  exact match 81.1%, macro 46.0% (teacher-forced)",
+        "step 120/228  loss 0.200  7 questions/s  41% MFU  11 min left",
+    ]
+    state.is_world_process_zero = False
+    lines.on_evaluate(args, state, None, metrics={"eval_loss": 0.25, "eval_exact_match": 0.8, "eval_macro_exact_match": 0.8})
+    assert capsys.readouterr().out == "", "one process speaks"
+
+
+def test_durations_are_short():
+    assert [duration(seconds) for seconds in (0, 44.6, 89.4, 100, 3600, 7199, 7200, 86400)] == [
+        "0 s", "45 s", "89 s", "2 min", "60 min", "2 h 0 min", "2 h 0 min", "24 h 0 min",
+    ]  # fmt: skip
+
+
+def test_files_follow_the_run(tmp_path, model, experiment):
+    lora = with_random_lora(model, experiment[0].lora)
+    files = ExperimentFiles(tmp_path, {"prompt_style": "plain"}, {"answer_space.json": '{"mode": "rules"}'})
+    state = TrainerState(log_history=[{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0, "learning_rate": 1e-4}])
+    files.on_log(None, state, None)
+    assert json.loads((tmp_path / "trainer_state.json").read_text())["log_history"][1]["loss"] == 2.0
+
+    def evaluated(step, exact_match, loss):
+        state.global_step = step
+        state.log_history.append({"step": step, "eval_loss": loss, "eval_exact_match": exact_match})
+        metrics = {"eval_exact_match": exact_match, "eval_macro_exact_match": 1 - exact_match, "eval_loss": loss}
+        files.on_evaluate(None, state, None, metrics=metrics, model=lora)
+        return json.loads((tmp_path / "adapter" / "experiment.json").read_text())["best"]["step"]
+
+    assert evaluated(10, 0.0, 9.0) == 10, "even a first validation without a right answer gives an adapter"
+    assert evaluated(20, 0.5, 1.0) == 20
+    assert evaluated(30, 0.4, 0.1) == 20, "exact match decides"
+    assert evaluated(40, 0.5, 0.9) == 40, "loss breaks ties"
+    files.select_by = "macro"  # here the opposite of micro
+    assert evaluated(50, 0.6, 0.1) == 40 and evaluated(60, 0.4, 2.0) == 60, "train.select_by decides"
+    assert json.loads((tmp_path / "adapter" / "answer_space.json").read_text()) == {"mode": "rules"}
+    assert (tmp_path / "loss_curve.png").read_bytes().startswith(b"\x89PNG")

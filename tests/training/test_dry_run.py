@@ -1,0 +1,80 @@
+"""What a training will cost, as `train_exp1.py --dry-run` says it.
+
+python -m pytest tests/training/test_dry_run.py -v
+"""
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, token_counts
+from transformers import AutoTokenizer
+
+from config import LoraConfig, load_config
+from dataset import load_dataset
+from templates import prompt_parts
+from training.cost import MicroBatch, Precision, model_on_meta, model_shape, step_memory
+from training.dry_run import PARTS, describe_epoch, describe_memory
+from training.fits import size_config
+
+
+def dry_run(folder, *arguments):
+    scenes = ROOT / "data" / "demo" / "scenes"
+    for split, count in (("train", 20), ("val", 1)):
+        lines = (scenes / f"{split}.jsonl").read_text().splitlines()[: 9 * count]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    settings = {"data.train_jsonl": folder / "train.jsonl", "data.val_jsonl": folder / "val.jsonl", "data.image_root": scenes}
+    settings["output_dir"] = folder / "out"
+    command = [sys.executable, ROOT / "train_exp1.py", "--dry-run", *arguments, *(f"{key}={value}" for key, value in settings.items())]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+
+
+def test_dry_run_of_the_real_experiment_needs_seconds_and_no_weights(tmp_path, shared, processor):
+    folder = shared / "qwen2-vl-processor"
+    assert not list(folder.glob("*.safetensors"))
+    start = time.perf_counter()
+    done = dry_run(tmp_path, f"model_name={folder}", "--gpu", "H100 PCIe", "--utilisation", "0.5", "train.epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - start < 60
+    text = " ".join(done.stdout.split())
+    assert "trainable 40,370,176 of 8,331,745,792 parameters" in text
+    assert "20 images, 180 questions; 1,280 image tokens" in text  # 224 x 224 pixels: 64 tokens an image
+    assert "optimizer steps: 9 in all, 3 an epoch" in text  # 20 images in steps of 4 x 2
+    before_image, after_image = prompt_parts("yes_no", "?")[0].split("<|image_pad|>")
+    count = lambda part: len(AutoTokenizer.from_pretrained(folder)(part)["input_ids"])
+    saved = 20 * 8 * (count(before_image) + 64 + count(after_image))  # of every image's 9 prefixes 8
+    assert f"sharing saves {saved:,} tokens" in text
+    assert re.search(r"peak memory in GB, bf16 .* frozen weights 16\.58 16\.58 ", text)
+    assert "of its 756.5 TFLOP/s" in text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["data"]
+
+
+def test_an_epoch_is_told_by_its_tokens(experiment, processor):
+    cfg, rows = experiment
+    data = load_dataset(rows, processor, cfg, training=True)
+    counts = token_counts(cfg, rows, processor)
+    firsts = [number for number, row in enumerate(rows) if row["image"] != rows[number - 1]["image"]]
+    images, plain = sum(counts[number][0] for number in firsts), sum(map(sum, counts))
+    unique = plain - sum(sum(counts[number][:2]) for number in range(len(rows)) if number not in firsts)
+    batches = [MicroBatch(2, unique, 1, ())]  # of which half is padding
+    assert describe_epoch(data, batches) == (
+        f"an epoch: 4 images, 18 questions; {images:,} image tokens + {unique - images:,} text tokens, and 50.0% padding; "
+        f"sharing saves {plain - unique:,} tokens, {1 - unique / plain:.0%} of {plain:,} with one question a row"
+    )
+
+
+def test_memory_is_that_of_the_heaviest_micro_batch_by_part():
+    """A frozen tower keeps nothing, and only a base in four bits is unpacked: their lines are left out."""
+    shape = model_shape(model_on_meta(size_config("qwen2_vl", "2B"), LoraConfig()))
+    light, heavy = MicroBatch(1, 1000, 10, (64,)), MicroBatch(1, 4000, 40, (256,))
+    cfg = load_config(None, ["lora.dropout=0.1"])
+    first, *lines = describe_memory(shape, [light, heavy, light], cfg).splitlines()
+    assert first.split() == ["peak", "memory", "in", "GB,", "bf16", "checkpointing", "without"]
+    columns = [step_memory(shape, heavy, Precision("bf16", dropout=0.1), checkpointing) for checkpointing in (True, False)]
+    table = {line[:50].strip(): [float(number) for number in line[50:].split()] for line in lines}
+    shown = [part for part in PARTS if part not in ("unpacked", "tower")]
+    assert table == {PARTS[part]: [pytest.approx(memory[part] / 1e9, abs=0.006) for memory in columns] for part in shown}
+    assert table["peak"][0] < table["peak"][1], "which is why one checkpoints"
+    assert f"  {PARTS['unpacked']}" in describe_memory(shape, [light], load_config(None, ["quantization=nf4"]))
