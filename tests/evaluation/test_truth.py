@@ -4,8 +4,10 @@ python -m pytest tests/evaluation/test_truth.py -v
 """
 
 import json
+import sys
 
 import pytest
+from data_sets import rows_of
 from evaluating import PREDICTIONS, TABLE, VAL, accuracy, changed, loaded, metrics_of, write_data, write_sidecar
 
 from config import DataConfig, load_config
@@ -463,3 +465,67 @@ def test_junk_truths_are_left_out_and_counted(folder, evaluate):
 def test_references_that_are_junk_are_none(folder, evaluate):
     write_jsonl(folder / "out" / "predictions.jsonl", [{**row, "pred": "nan", "answers": [row["gt"], "nan"]} for row in PREDICTIONS])
     assert accuracy(evaluate()[1]) == "0.00%"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Types and conventions
+
+
+def printed(folder, monkeypatch, capsys, *args):
+    """What eval_exp1.py prints."""
+    import eval_exp1
+
+    monkeypatch.setattr(sys, "argv", ["eval_exp1.py", "--config", str(folder / "c.yaml"), "--report", "none", *args])
+    eval_exp1.main()
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    """Predictions with mined types of questions that the rules type otherwise."""
+    questions = [("Have all polyps been removed?", "yes_no", "no", "no"), ("Is it a color?", "mcq", "x", "x")]
+    questions += [
+        ("What size?", "size_numeric", ">20mm", ">20"),
+        ("Where?", "mcq", "lower-right; center", "center;lower-rigth"),
+    ]
+    rows = [{"id": str(i), "pred": p, "gt": g, "qtype": t, "question": q, "image": "a"} for i, (q, t, p, g) in enumerate(questions)]
+    rows.append({"id": "9", "pred": "a", "gt": "a", "qtype": "mcq", "question": "Is it a?", "image": "a", "options": ["a", "b"]})
+    write_jsonl(tmp_path / "outputs" / "predictions.jsonl", rows)
+    train = rows_of("What size?", {">20mm": 30, "none": 9}) + rows_of("Have all polyps been removed?", {"no": 20, "yes": 20})
+    write_jsonl(tmp_path / "train.jsonl", [{**row, "id": str(i)} for i, row in enumerate(train)])
+    (tmp_path / "c.yaml").write_text("data: {train_jsonl: train.jsonl}\n")
+    return tmp_path
+
+
+def counts_in(out):
+    lines = out.split("-" * 80)[1].splitlines()
+    return {line.split()[0]: tuple(map(int, line.split()[1:3])) for line in lines if line}
+
+
+def test_types_rules_groups_by_the_literal_rules(predictions, monkeypatch, capsys):
+    out = printed(predictions, monkeypatch, capsys)
+    assert out.startswith("=" * 80) and counts_in(out) == {"yes_no": (1, 1), "size_numeric": (1, 1), "mcq": (3, 3)}
+    out = printed(predictions, monkeypatch, capsys, "--types", "rules")
+    assert counts_in(out) == {"yes_no": (1, 1), "size_numeric": (1, 1), "mcq": (1, 1), "open_ended": (2, 2)}
+    assert "Gain" in out
+    assert sorted(path.name for path in (predictions / "outputs").glob("metrics*")) == [
+        "metrics.json",
+        "metrics_rules.json",
+    ]
+
+
+def test_types_rules_needs_the_questions(predictions, monkeypatch, capsys):
+    write_jsonl(predictions / "outputs" / "predictions.jsonl", [{"id": "0", "pred": "a", "gt": "a", "qtype": "mcq"}])
+    with pytest.raises(UserError, match="no question to infer its type from"):
+        printed(predictions, monkeypatch, capsys, "--types", "rules")
+
+
+def test_conventions_come_from_the_training_rows_and_never_from_the_sidecar(predictions, monkeypatch, capsys):
+    told = {"what size": {">20": ">20mm"}}
+    claims = {"ids": ["0", "1", "2", "3", "9"], "spellings": told, "conventions": {"what size": {"spellings": told["what size"]}}}
+    for sidecar in ({"ids": claims["ids"], "spellings": {}}, claims):
+        (predictions / "outputs" / "predictions.meta.json").write_text(json.dumps(sidecar))
+        assert counts_in(printed(predictions, monkeypatch, capsys))["size_numeric"] == (1, 1)
+    (predictions / "c.yaml").write_text("{}")
+    found = counts_in(printed(predictions, monkeypatch, capsys))
+    assert (found["size_numeric"], found["mcq"]) == ((1, 0), (3, 3)), "without training rows a size's unit isn't guessed"
