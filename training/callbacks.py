@@ -3,6 +3,7 @@
 if __name__ == "__main__":
     raise SystemExit("not a command; run: python train_exp1.py")
 
+import gc
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -153,13 +154,17 @@ def training_callbacks(cfg, facts, beside):
 
 def draw_loss_curve(log_history, path):
     """Write a PNG of training loss, validation loss and validation exact match over optimizer steps."""
-    import matplotlib
+    with atomic_open(path, "wb") as file:
+        loss_figure(log_history).savefig(file, format="png", dpi=120)
+    gc.collect()  # a figure's parts hold each other: else a hundred megabytes of them wait for Python to look (bench/soak.py)
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    lines = []
+def loss_figure(log_history):
+    """`draw_loss_curve`'s matplotlib Figure, axes of losses first."""
+    from matplotlib.figure import Figure
+
+    figure, lines = Figure(figsize=(8, 4.5), layout="constrained"), []
+    axis = figure.subplots()
     for key, label, style in (("loss", "training loss", "-"), ("eval_loss", "validation loss", "o-")):
         points = [(entry["step"], entry[key]) for entry in log_history if key in entry]
         if points:
@@ -171,6 +176,4 @@ def draw_loss_curve(log_history, path):
         lines += right.plot(*zip(*points), "s--", color="tab:green", label="validation exact match", markersize=4)
         right.set(ylabel="exact match, % (teacher-forced)", ylim=(0, 100))
     axis.legend(handles=lines, loc="center right")
-    with atomic_open(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=120)
-    plt.close(figure)
+    return figure

@@ -3,16 +3,18 @@
 python -m pytest tests/training/test_callbacks.py -v
 """
 
+import gc
 import json
 from types import SimpleNamespace
 
 import torch
 from accelerate import Accelerator
 from conftest import random_model, with_random_lora
+from matplotlib.figure import Figure
 from transformers import TrainerState
 
 from dataset import load_dataset
-from training.callbacks import ExperimentFiles, LogLines, SpeedMeter, duration
+from training.callbacks import ExperimentFiles, LogLines, SpeedMeter, draw_loss_curve, duration, loss_figure
 from training.cost import MicroBatch, model_flops, model_shape
 
 
@@ -99,3 +101,28 @@ def test_files_follow_the_run(tmp_path, model, experiment):
     assert evaluated(50, 0.6, 0.1) == 40 and evaluated(60, 0.4, 2.0) == 60, "train.select_by decides"
     assert json.loads((tmp_path / "adapter" / "answer_space.json").read_text()) == {"mode": "rules"}
     assert (tmp_path / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+LOGGED = [{"step": 10, "loss": 2.0}, {"step": 20, "loss": 1.5}, {"step": 20, "eval_loss": 1.25, "eval_exact_match": 0.5}]
+
+
+def test_the_loss_curve_is_what_was_logged():
+    losses, right = loss_figure(LOGGED).axes
+    assert [(line.get_label(), *map(list, line.get_data())) for line in [*losses.lines, *right.lines]] == [
+        ("training loss", [10, 20], [2.0, 1.5]),
+        ("validation loss", [20], [1.25]),
+        ("validation exact match", [20], [50.0]),
+    ]
+    assert len(loss_figure(LOGGED[:2]).axes) == 1, "nothing was validated"
+
+
+def test_a_drawn_figure_is_gone(tmp_path):
+    """Its parts hold each other, and each has megabytes: a training draws one a validation."""
+    gc.collect()
+    before = sum(isinstance(item, Figure) for item in gc.get_objects())
+    gc.disable()
+    try:
+        draw_loss_curve(LOGGED, tmp_path / "loss_curve.png")
+        assert sum(isinstance(item, Figure) for item in gc.get_objects()) == before
+    finally:
+        gc.enable()
