@@ -190,6 +190,14 @@ def test_every_module_is_tested_in_its_own_folder():
     }
 
 
+def test_every_module_has_a_test_file_of_its_name():
+    """But training/run.py, which wires the others: test_pipeline.py runs it."""
+    own = [name for name in modules() if not name.startswith(("bench", "docs"))]
+    file = lambda name: ROOT.joinpath("tests", *name.split(".")[:-1], f"test_{name.split('.')[-1]}.py")
+    empty = {name for name in own if (ROOT / name.replace(".", "/") / "__init__.py").is_file()}
+    assert {name for name in own if name not in empty and not file(name).is_file()} == {"training.run"}
+
+
 COMMANDS = {
     *SCRIPTS,
     "dataset",
