@@ -107,7 +107,7 @@ def named_images(cfg, text, said_by):
             names = shlex.split(text)
         except ValueError:  # an apostrophe
             names = [text]
-        if len(names) < 2:
+        if names in ([], [text]):
             raise
         paths = [image_file(cfg, name, said_by) for name in names]
     for path in paths:

@@ -85,6 +85,7 @@ def test_a_line_names_one_image_whose_name_may_hold_spaces_or_several_in_order(t
     names = lambda text: [path.name for path in named_images(load_config(), text, "/image")]
     assert names("a.png") == ["a.png"] and names("a b.png") == ["a b.png"] and names("Meier's.png") == ["Meier's.png"]
     assert names("b.png a.png b.png") == ["b.png", "a.png", "b.png"] and names('"a b.png" a.png') == ["a b.png", "a.png"]
+    assert names('"a b.png"') == ["a b.png"] and names("a\\ b.png") == ["a b.png"], "as a terminal completes it"
     for text, said in (
         ("gone.png", "^/image gone.png: there is no such file"),
         ("a.png gone.png", "^/image gone.png: there is no such file"),
