@@ -373,7 +373,8 @@ class Suite:
         return set().union(*(self.users.get(context, ()) for context in contexts))
 
     def own_file(self, file):
-        return next((name for name in self.tests if Path(name).name == f"test_{Path(file).name}"), None)
+        name = Path("tests", Path(file).parent, f"test_{Path(file).name}").as_posix()
+        return name if name in self.tests else None
 
     def of_mutant(self, mutant):
         """The tests that run a mutant's lines."""
