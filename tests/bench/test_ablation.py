@@ -24,11 +24,17 @@ from prediction.run import run_facts, sidecar_facts
 from tools.sweep import other_predictions
 
 
-def test_without_a_label_mask_every_text_token_after_the_first_is_trained(experiment, processor, monkeypatch):
+@pytest.fixture(autouse=True)
+def put_back(monkeypatch):
+    """What without.py replaces, for this process: it is as it was for the next test."""
+    names = {dataset: ("VQADataset", "check_first_batch"), templates: ("question_block",), answer_space: ("_are_label_lists",)}
+    for module, own in {**names, preprocess: ("training_space",)}.items():
+        for name in own:
+            monkeypatch.setattr(module, name, getattr(module, name))
+
+
+def test_without_a_label_mask_every_text_token_after_the_first_is_trained(experiment, processor):
     cfg, rows = experiment
-    monkeypatch.setattr(dataset, "VQADataset", dataset.VQADataset)
-    monkeypatch.setattr(dataset, "check_first_batch", dataset.check_first_batch)
-    monkeypatch.setattr(templates, "question_block", templates.question_block)
     without.without_label_mask()
     without.without_question_type()
     alone = cfg.model_copy(update={"train": cfg.train.model_copy(update={"questions_per_image": 1})})
@@ -49,21 +55,18 @@ def test_without_a_label_mask_every_text_token_after_the_first_is_trained(experi
     dataset.check_first_batch(None)  # the mask's check is out of the way
 
 
-def test_a_whole_sequence_is_one_questions(experiment, processor, monkeypatch):
+def test_a_whole_sequence_is_one_questions(experiment, processor):
     cfg, rows = experiment
-    monkeypatch.setattr(dataset, "VQADataset", dataset.VQADataset)
-    monkeypatch.setattr(dataset, "check_first_batch", dataset.check_first_batch)
     without.without_label_mask()
     data = dataset.load_dataset([row for row in rows if row["image"] == "3.png"], processor, cfg, training=True)
     with pytest.raises(SystemExit, match="set train.questions_per_image=1"):
         data[0]
 
 
-def test_without_label_sets_lists_are_whole_answers(monkeypatch):
+def test_without_label_sets_lists_are_whole_answers():
     colors = ["pink; red"] * 20 + ["red"] * 20
     rows = [{"question": "Which color has it?", "answer": answer, "image": f"{n}.png", "id": str(n)} for n, answer in enumerate(colors)]
     assert answer_space.mine(rows)["questions"]["which color has it"]["multi_label"] is True
-    monkeypatch.setattr(answer_space, "_are_label_lists", answer_space._are_label_lists)
     without.without_label_sets()
     entry = answer_space.mine(rows)["questions"]["which color has it"]
     assert entry["multi_label"] is False and entry["candidates"] == ["pink; red", "red"]
@@ -77,8 +80,6 @@ def test_an_answer_space_with_label_sets_is_not_taken_over(tmp_path, monkeypatch
     cfg = load_config(None, [f"output_dir={tmp_path / 'out'}", f"data.train_jsonl={tmp_path / 'rows.jsonl'}"])
     lists = lambda: preprocess.training_space(cfg)["questions"]["which color has it"]["multi_label"]
     assert lists() is True
-    monkeypatch.setattr(answer_space, "_are_label_lists", answer_space._are_label_lists)
-    monkeypatch.setattr(preprocess, "training_space", preprocess.training_space)
     without.without_label_sets()
     assert lists() is False
 
