@@ -1,6 +1,6 @@
 """The ladder: what is each idea of this project worth, one added after the other?
 
-    python bench/ablation.py config_demo.yaml                     the demo: 24 trainings, an hour and a half on two cores
+    python bench/ablation.py config_demo.yaml                     the demo: 24 trainings, two hours on two shared cores
     python bench/ablation.py my.yaml --split val --seeds 1        your rows; three seeds and the test split are the default
     python bench/ablation.py my.yaml train.epochs=2               overrides hold for all rungs
     python bench/ablation.py my.yaml --dry-run                    what would run, and what is there already
