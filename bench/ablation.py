@@ -38,7 +38,7 @@ from evaluation.predictions import load_predictions
 from evaluation.runs import answer_as_the_prior, score_leniently
 from files import UserError, heed_signals, read_json, run_child, run_script, sha256, write_json, write_jsonl, write_text
 from prediction.streaming import listed
-from tools.sweep import Run, described, failure, make_all, other_predictions, state_of
+from tools.sweep import Run, failure, list_runs, make_all, other_predictions
 
 LIMIT = "predict.max_new_tokens="
 TO_THE_END = f"{LIMIT}64"  # an untuned model talks, and is let finish
@@ -182,7 +182,7 @@ class Answers(NamedTuple):
     @property
     def path(self):
         own = [text.split("=")[1] for text in self.rung.settings if not text.startswith(LIMIT)]
-        return self.cfg.output_dir / "_".join(["predictions", self.split, *own, ".jsonl"]).replace("_.", ".")
+        return self.cfg.output_dir / f"{'_'.join(['predictions', self.split, *own])}.jsonl"
 
 
 def answers_of(rung, args, base, folder, runs):
@@ -325,9 +325,7 @@ def main():
     args = parse_arguments()
     base, folder, runs = plan(args)
     if args.dry_run:
-        states = [state_of(run) for run in runs]
-        print("\n".join(f"{run.name}: {described(state)}" for run, state in zip(runs, states)))
-        return print(f"{len(runs)} trainings, {sum(state.done for state in states)} of them done, in {near(folder)}")
+        return list_runs(runs, folder)
     heed_signals(lambda: "the same command goes on where it was")
     refuse_other_rungs_made(folder)
     if failed := make_all(runs, folder, args.overwrite):

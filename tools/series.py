@@ -101,11 +101,15 @@ def keys_of(path, base, trees=STAGES):
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in own.items()]
 
 
-def stages_in(base, split):
-    """{stage: rows} of a split (Counter). Raises UserError for a row whose stage isn't known."""
+def staged_rows(base, split):
+    """The rows of a split, each with its `stage`. Raises UserError for a row whose stage isn't known."""
     path = base.split_path(split)
-    settings = base.data.model_copy(update={"stage_prefix": "add"})
-    return Counter(row["stage"] for row in with_stage(read_rows(path, need_answer=False), settings, path))
+    return with_stage(read_rows(path, need_answer=False), base.data.model_copy(update={"stage_prefix": "add"}), path)
+
+
+def stages_in(base, split):
+    """{stage: rows} of a split (Counter)."""
+    return Counter(row["stage"] for row in staged_rows(base, split))
 
 
 def refuse_said_stages(base):
@@ -120,9 +124,7 @@ def refuse_said_stages(base):
 
 def trees_of_an_image(base):
     """In how many stages an image of the training rows is asked about, on average."""
-    path = base.split_path("train")
-    settings = base.data.model_copy(update={"stage_prefix": "add"})
-    rows = list(with_stage(read_rows(path, need_answer=False), settings, path))
+    rows = list(staged_rows(base, "train"))
     return len(group_by_image(rows, needed_stage)) / len(group_by_image(rows))
 
 

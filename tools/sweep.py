@@ -295,13 +295,18 @@ def described(state):
     return "done" if state.done else f"made with other {listed(others)}" if others else "to do"
 
 
+def list_runs(runs, folder):
+    """Print what would run, and what is there already."""
+    states = [state_of(run) for run in runs]
+    print("\n".join(f"{run.name}: {described(state)}" for run, state in zip(runs, states)))
+    print(f"{len(runs)} runs, {sum(state.done for state in states)} of them done, in {near(folder)}")
+
+
 def main():
     args = parse_arguments()
     base, folder, runs = plan(args)
     if args.dry_run:
-        states = [state_of(run) for run in runs]
-        print("\n".join(f"{run.name}: {described(state)}" for run, state in zip(runs, states)))
-        return print(f"{len(runs)} runs, {sum(state.done for state in states)} of them done, in {near(folder)}")
+        return list_runs(runs, folder)
     heed_signals(lambda: "the same command goes on where it was")
     try:
         failed = make_all(runs, folder, args.overwrite)

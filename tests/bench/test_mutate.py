@@ -12,6 +12,8 @@ import psutil
 import pytest
 from conftest import ROOT
 
+from bench.mutate import draw
+
 ALL = "value for value in values if (value) or True"
 CODE = '''"""Sums."""
 
@@ -210,9 +212,8 @@ def test_a_stopped_run_goes_on(repository):
     assert again[:-1] == lines[:-1] and json.loads(again[-1])["id"] == json.loads(lines[-1])["id"]
 
 
-def test_a_larger_sample_holds_the_smaller_one(monkeypatch):
-    mutate = pytest.importorskip("bench.mutate")
-    sample = lambda count, seed=0: [mutant.id for mutant in mutate.draw({"sums.py": CODE}, count, seed)]
+def test_a_larger_sample_holds_the_smaller_one():
+    sample = lambda count, seed=0: [mutant.id for mutant in draw({"sums.py": CODE}, count, seed)]
     assert sample(9) == sample(20)[:9] and len(sample(20)) == 20 and sample(9, seed=1) != sample(9)
 
 
