@@ -6,7 +6,8 @@
 First every test file is run once under coverage, scripts and other processes that tests start included, which tells what each test
 runs. Then each mutant of a seeded sample is written into a copy of the repository, and the tests that run its lines are run in a fork
 of a process that has torch loaded and nothing of the repository. Everything is of the last commit, and is kept in --work as it comes,
-so that a stopped run goes on. The same seed draws the same sample, and a larger --count adds to it.
+so that a stopped run goes on, and where only tests have changed since then, those are run anew. The same seed draws the same sample,
+and a larger --count adds to it.
 
 - **Mutants**: operators (and string methods), comparisons, constants (numbers, True, and text where it is a key or is compared),
   conditions (always true, never true, one side of and/or), arguments (left out, or None where it has no name) and calls (removed).
@@ -14,6 +15,7 @@ so that a stopped run goes on. The same seed draws the same sample, and a larger
 - **Tests of a mutant**: those that run its lines, or for a line outside functions those that run a line with a name that it defines,
   and the tests of the module's own file. What a fixture of several tests runs, or the reading of a test file, counts for all of these.
   First come the module's own file and the quickest others, BUDGET of them; where these pass, all the rest, after the other mutants.
+  Those of tests/bench/ stay out.
 - **Caught**: a test fails that passes alone on the unchanged copy; or the tests take longer than GRACE and three times their seconds
   under coverage, and on the unchanged copy they don't. A line that no test runs counts as survived. Coverage doesn't see what a
   killed process ran, nor that a later caller of a cached function depends on it.
@@ -25,6 +27,7 @@ import ctypes
 import difflib
 import fnmatch
 import gc
+import hashlib
 import json
 import multiprocessing
 import os
@@ -331,7 +334,10 @@ def record(file, bodies):
         lines = defaultdict(lambda: defaultdict(set))
         for path in Path(folder).glob("data.*"):
             data = coverage.CoverageData(str(path))
-            data.read()
+            try:
+                data.read()
+            except coverage.exceptions.DataError:  # its process was killed while it wrote
+                continue
             for measured in data.measured_files():
                 name = own_name(measured, bodies)
                 for line, contexts in data.contexts_by_lineno(measured).items() if name else ():
@@ -602,12 +608,19 @@ def git(*command):
     return subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, check=True).stdout
 
 
+def digest(parts):
+    return hashlib.sha256(json.dumps(sorted(parts)).encode()).hexdigest()[:12]
+
+
 def source_files():
-    """({file: text} of the code at the last commit, [test files])."""
-    names = [name for name in git("ls-tree", "-r", "--name-only", "HEAD").splitlines() if name.endswith(".py")]
-    code = {name: git("show", f"HEAD:{name}") for name in names if not name.startswith(("tests/", "bench/"))}
-    tests = [name for name in names if name.startswith("tests/") and Path(name).name.startswith("test_")]
-    return code, tests
+    """({file: text} of the code at the last commit, a digest of everything but tests, {test file: digest of it and of helpers})."""
+    blobs = {name: text.split()[2] for text, name in (line.split("\t") for line in git("ls-tree", "-r", "HEAD").splitlines())}
+    tests = {name for name in blobs if re.fullmatch(r"tests/(?!bench/)(.*/)?test_\w+\.py", name)}
+    helpers = {name for name in blobs if name.startswith("tests/")} - tests
+    others = {*blobs} - tests - helpers - {"bench/README.md"}  # which has this bench's own tables
+    code = {name: git("show", f"HEAD:{name}") for name in others if name.endswith(".py") and not name.startswith("bench/")}
+    of = lambda names: digest([name, blobs[name]] for name in names)
+    return code, of(others), {test: of({test} | helpers) for test in tests}
 
 
 def load_slow_packages(files):
@@ -632,25 +645,30 @@ def in_parallel(pool, what, jobs):
             future.cancel()
 
 
-def know_suite(pool, work, files, tests):
-    """What every test runs, from the journal or by running it."""
+def know_suite(pool, work, files, digests):
+    """What every test runs, from the journal or by running it. digests: {test file: its digest}."""
     journal = Journal(work / "tests.jsonl")
+    found = {known["file"]: known for known in journal.lines if digests.get(known["file"]) == known["digest"]}
     bodies = {name: body_lines(text) for name, text in files.items()}
     size = lambda file: -(ROOT / file).stat().st_size  # the longest first, so that all workers end together
-    missing = sorted({*tests} - {known["file"] for known in journal.lines}, key=size)
-    for _, known in in_parallel(pool, "tests under coverage", {file: (record_in_copy, file, bodies) for file in missing}):
-        journal.add(known)
-    if failed := [test for known in journal.lines for test in known["failed"]]:
+    missing = sorted({*digests} - {*found}, key=size)
+    for file, known in in_parallel(pool, "tests under coverage", {file: (record_in_copy, file, bodies) for file in missing}):
+        found[file] = known | {"digest": digests[file]}
+        journal.add(found[file])
+    if failed := [test for known in found.values() for test in known["failed"]]:
         print(f"Fail under coverage, and find nothing: {', '.join(failed)}\n")
-    return Suite(files, journal.lines)
+    return Suite(files, found.values())
 
 
-def judge_all(pool, work, suite, mutants):
+def judge_all(pool, work, suite, mutants, digests):
     """[each mutant's result], from the journal or by running tests: the first ones of each mutant, then the rest."""
     journal = Journal(work / "mutants.jsonl")
-    results = {result["id"]: result for result in journal.lines}
     covering = {mutant: suite.of_mutant(mutant) for mutant in mutants}
     first = {mutant: suite.first(mutant, covering[mutant]) for mutant in mutants}
+    files = lambda mutant, by: {file_of(by)} if by and "::" in by else {*map(file_of, covering[mutant])}  # that an outcome depends on
+    state = lambda mutant, by: {file: digests[file] for file in files(mutant, by) if file in digests}
+    said = {result["id"]: result for result in journal.lines}
+    results = {id: said[id] for mutant in mutants if (id := mutant.id) in said and said[id]["tests"] == state(mutant, said[id]["by"])}
 
     def run(what, chosen):
         jobs = {}
@@ -662,6 +680,7 @@ def judge_all(pool, work, suite, mutants):
             before = results.get(mutant.id, {"seconds": 0, "ran": 0, "unsound": []})
             ran, seconds = before["ran"] + len(chosen[mutant]), round(before["seconds"] + seconds, 1)
             said |= {"by": by, "seconds": seconds, "ran": ran, "of": len(covering[mutant]), "unsound": before["unsound"] + unsound}
+            said["tests"] = state(mutant, by)
             results[mutant.id] = {**said, "outcome": "caught" if by else "survived" if ran else "not covered"}
             journal.add(results[mutant.id])
 
@@ -710,15 +729,15 @@ def main():
     if shared := os.environ.get("SURGVQA_SHARED"):
         os.environ["SURGVQA_SHARED"] = str(Path(shared).resolve())
     sys.dont_write_bytecode = True
-    commit, work = git("rev-parse", "--short=12", "HEAD").strip(), args.work.resolve()
-    files, tests = source_files()
+    commit, (files, code, digests) = git("rev-parse", "--short=12", "HEAD").strip(), source_files()
+    work = args.work.resolve() / code
     mutants = draw({name: text for name, text in files.items() if fnmatch.fnmatch(name, args.only)}, args.count, args.seed)
     load_slow_packages(files)
     with TemporaryDirectory() as place:
         fork = multiprocessing.get_context("fork")
         with ProcessPoolExecutor(args.jobs, fork, start_worker, (place,)) as pool:
-            suite = know_suite(pool, work / commit, files, tests)
-            results = judge_all(pool, work / commit, suite, mutants)
+            suite = know_suite(pool, work, files, digests)
+            results = judge_all(pool, work, suite, mutants, digests)
     if not results:
         parser.error(f"--only {args.only}: no mutant of a file at commit {commit}")
     print(f"commit {commit}, seed {args.seed}, {sum(result['seconds'] for result in results):,.0f} s of tests\n")

@@ -4,8 +4,7 @@ import hashlib
 import json
 import random
 import re
-import subprocess
-import sys
+import runpy
 from collections import Counter
 from itertools import chain
 
@@ -521,17 +520,18 @@ def test_viewer_without_colour_puts_supervised_tokens_in_brackets(data, processo
     assert plain.count("⟦") == len(data[1]["rows"])
 
 
-def test_the_users_debug_prints_work_where_the_document_puts_them(tmp_path, experiment):
+def test_the_users_debug_prints_work_where_the_document_puts_them(tmp_path, experiment, monkeypatch, capsys):
     source = (ROOT / "dataset.py").read_text()
     prints = '        print(f"Input IDs: {input_ids[:20]}")\n        print(f"Labels:    {labels[:20]}")\n'
     line = next(line for line in source.splitlines(keepends=True) if line.strip().startswith('return {"rows"'))
     (tmp_path / "dataset.py").write_text(source.replace(line, prints + line))
-    argv = ["dataset.py", "--config", str(tmp_path / "c.yaml"), "--show", "1"]
-    script = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import dataset; sys.argv = {argv!r}; dataset.main()"
     config = experiment[0].model_dump(mode="json")
     config["output_dir"] = str(tmp_path / "out")
     (tmp_path / "c.yaml").write_text(json.dumps(config))
-    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert output.returncode == 0, output.stderr
-    assert re.search(r"Input IDs: \[\d+(, \d+){19}\]", output.stdout)
-    assert f"Labels:    {[-100] * 20}" in output.stdout
+    monkeypatch.setattr("sys.argv", ["dataset.py", "--config", str(tmp_path / "c.yaml"), "--show", "1"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(tmp_path / "dataset.py"), run_name="__main__")
+    output = capsys.readouterr()
+    assert not stopped.value.code, output.err
+    assert re.search(r"Input IDs: \[\d+(, \d+){19}\]", output.out)
+    assert f"Labels:    {[-100] * 20}" in output.out

@@ -127,9 +127,14 @@ def repository(tmp_path_factory):
         (folder / name).write_text(text)
     (folder / "bench").mkdir()
     shutil.copy(ROOT / "bench" / "mutate.py", folder / "bench")
-    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=b", "commit", "-qm", "Sums"]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    commit(folder)
     return folder, mutate(folder)
+
+
+def commit(folder):
+    for command in (["add", "sums.py", "tests", "bench/*.py"], ["-c", "user.name=a", "-c", "user.email=b", "commit", "-qm", "Sums"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
 
 
 def mutate(folder, *options):
@@ -210,6 +215,25 @@ def test_a_stopped_run_goes_on(repository):
     mutate(folder)
     again = path.read_bytes().splitlines(keepends=True)
     assert again[:-1] == lines[:-1] and json.loads(again[-1])["id"] == json.loads(lines[-1])["id"]
+
+
+def test_a_changed_test_file_is_run_again_and_no_other(repository, tmp_path):
+    """What the other file has caught stays; what survived is tried again, and a sharper test now catches it."""
+    folder = shutil.copytree(repository[0], tmp_path / "sums")
+    before = [json.loads(line) for line in journals(folder)["mutants.jsonl"].splitlines()]
+    (folder / "tests" / "test_sums.py").write_text(TESTS + "\ndef test_the_limit():\n    assert not sums.small(3)\n")
+    commit(folder)
+    mutate(folder)
+    (path,) = folder.glob("outputs_mutate/*/mutants.jsonl")
+    after = [json.loads(line) for line in path.read_text().splitlines()]
+    again = {result["id"]: result for result in after[len(before) :]}
+    assert after[: len(before)] == before and [json.loads(line)["file"] for line in path.with_name("tests.jsonl").open()][2:] == [
+        "tests/test_sums.py"
+    ]
+    assert {result["by"] for result in before if result["id"] not in again} >= {"tests/test_script.py::test_a_copy_of_the_script"}
+    assert not any(str(result["by"]).startswith("tests/test_script.py") for result in before if result["id"] in again)
+    ((id, _),) = [(id, result) for id, result in again.items() if result["after"] == "return value <= LIMIT"]
+    assert again[id]["by"] == "tests/test_sums.py::test_the_limit"
 
 
 def test_a_larger_sample_holds_the_smaller_one():

@@ -441,15 +441,17 @@ def test_warnings_before_training_reuse_a_report_that_still_holds(tmp_path):
     assert warnings_before_training(cfg, ["train", "val"], None) == [line.replace("2 im", "3 im").replace("4 r", "6 r")]
 
 
-def test_training_prints_the_warnings_first(tmp_path):
+def test_training_prints_the_warnings_first(tmp_path, monkeypatch, capsys):
     """The images aren't there, so that the run ends right after."""
+    import train_exp1
+
     paths = [raw(tmp_path, plain_rows(count), f"{count}.jsonl") for count in (40, 2)]
     config = tmp_path / "c.yaml"
     config.write_text(f"model_name: {TINY_MODEL}\ndata: {{train_jsonl: {paths[0].name}, val_jsonl: {paths[1].name}, image_root: .}}\n")
-    command = [sys.executable, ROOT / "train_exp1.py", "--config", config]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert "WARNING: train and val share 2 images (4 rows of val), such as 0.jpg; " in done.stdout
-    assert done.returncode == 1 and "does not exist; correct the row or data.image_root" in done.stderr
+    monkeypatch.setattr("sys.argv", ["train_exp1.py", "--dry-run", "--config", str(config)])
+    with pytest.raises(UserError, match="does not exist; correct the row or data.image_root"):
+        train_exp1.main()
+    assert "WARNING: train and val share 2 images (4 rows of val), such as 0.jpg; " in capsys.readouterr().out
 
 
 # --- real data ---
