@@ -3,11 +3,16 @@
 python -m pytest tests/test_layout.py -v
 """
 
+import argparse
 import ast
+import functools
+import importlib
 import json
 import os
+import runpy
 import subprocess
 import sys
+import warnings
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -49,6 +54,7 @@ def is_light(name):
     return name != PRETRAINING and any(name == light or name.startswith(f"{light}.") for light in LIGHT)
 
 
+@functools.cache
 def modules(root=ROOT):
     """{dotted name: syntax tree} of the repository's own modules, tests left out."""
     paths = [
@@ -221,9 +227,46 @@ NO_COMMANDS = sorted(
 
 @pytest.mark.parametrize("path", NO_COMMANDS)
 def test_a_module_that_is_no_command_says_so(path):
-    for command in ([path], ["-W", "ignore", "-m", path.removesuffix(".py").replace("/", ".")]):
+    """Before it imports anything, and by its path as by its name; to the shell that is this line and exit code 1."""
+    for run, name in ((runpy.run_path, str(ROOT / path)), (runpy.run_module, path.removesuffix(".py").replace("/", "."))):
+        before = set(sys.modules)
+        with pytest.raises(SystemExit, match="^not a command[^\n]*$"), warnings.catch_warnings(action="ignore"):
+            run(name, run_name="__main__")
+        assert {name for name in set(sys.modules) - before if name.split(".")[0] in HEAVY} == set()
+
+
+def test_to_the_shell_it_is_one_line():
+    for command in (["data/values.py"], ["-m", "data.values"]):
         result = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
         assert result.returncode == 1 and result.stderr.startswith("not a command") and len(result.stderr.splitlines()) == 1
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*sorted(SCRIPTS), "data.check", "data.frames", "data.preprocess", "data.readers", "data.split"]
+    + [f"tools.{name}" for name in ("fingerprint", "publish", "release", "series", "sweep")],
+)
+def test_an_option_is_given_by_its_whole_name(monkeypatch, name):
+    """`--over` for --overwrite would replace a run by a slip, and stand for another option in a later version."""
+    seen = []
+
+    def stop(parser, *_, **__):
+        seen.append(parser)
+        raise Stopped
+
+    for how in ("parse_args", "parse_known_args", "parse_intermixed_args", "parse_known_intermixed_args"):
+        monkeypatch.setattr(argparse.ArgumentParser, how, stop)
+    monkeypatch.setattr(sys, "argv", [name])
+    monkeypatch.syspath_prepend(ROOT)
+    with pytest.raises(Stopped):
+        importlib.import_module(name).main()
+    below = [action for action in seen[0]._actions if isinstance(action, argparse._SubParsersAction)]
+    parsers = [seen[0], *(parser for action in below for parser in action.choices.values())]
+    assert not any(parser.allow_abbrev for parser in parsers)
 
 
 NO_TORCH = """

@@ -37,6 +37,16 @@ def test_five_languages_have_what_english_has():
 # --- types and constraints ---
 
 
+@pytest.mark.parametrize("languages", [("en", "de", "zh"), ("zh", "en", "de"), ("de", "zh", "en")])
+def test_what_one_of_several_languages_has_they_have_together(languages):
+    """A comma as it is read in one of them, words that one doesn't part; each list's entries once."""
+    joined = table(languages)
+    assert (joined["decimal_comma"], joined["unspaced"]) == (True, True)
+    assert (table(("en",))["decimal_comma"], table(("en",))["unspaced"], table(("de",))["unspaced"]) == (False, False, False)
+    assert set(joined["none"]) == {word for language in languages for word in table((language,))["none"]}
+    assert len(joined["none"]) == len(set(joined["none"]))
+
+
 @pytest.mark.parametrize(
     ("languages", "question", "answers", "question_type", "candidates"),
     [

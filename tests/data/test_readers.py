@@ -72,6 +72,15 @@ def test_command_error_is_one_line(tmp_path):
     assert not (tmp_path / "dst").exists()
 
 
+def test_a_number_of_frames_is_one_or_more(tmp_path, capsys):
+    parse = lambda *frames: readers.build_parser().parse_args(["surgvu", "a", "b", *frames]).frames
+    assert (parse(), parse("--frames", "8"), parse("--frames", "1")) == (1, 8, 1)
+    for text in ("0", "-1", "1.5", "many"):
+        with pytest.raises(SystemExit):
+            parse("--frames", text)
+        assert f"argument --frames: {text} is no number of frames; give 1 or more\n" in capsys.readouterr().err
+
+
 def test_help_lists_every_format_in_one_line_with_its_licence():
     done = run(ROOT / "data" / "readers.py", "--help")
     assert done.returncode == 0

@@ -82,7 +82,10 @@ def test_the_stage_writes_what_prediction_applies(cfg, tmp_path, capsys):
         tempered([s for _, s in new[0]["candidates_top"]], fitted.temperature)[0], abs=1e-6
     )
     table = answer_set_table(found, "images")
-    assert "made for 90%" in table and "not another hospital" in table
+    assert "made for 90%" in table and "not another hospital" in table and "Without a set" not in table
+    free = [{key: value for key, value in row.items() if key != "answer_set"} for row in new[:3]]
+    table = answer_set_table(answer_sets([*new[3:], *free], EvalConfig(), None, 0.9), "images")
+    assert table.splitlines()[-1] == "Without a set, and without a promise: 3 rows (free answers, lists by beams)."
     assert calibration_for(cfg, FACTS) is None, "nothing is applied unasked"
 
 

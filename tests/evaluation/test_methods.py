@@ -5,6 +5,7 @@ python -m pytest tests/evaluation/test_methods.py -v
 
 import pytest
 
+from evaluation import methods
 from evaluation.methods import ASKED, checked_data, methods_paragraph, sentences, study_of
 from files import write_json
 
@@ -96,6 +97,19 @@ def test_counts_of_other_rows_are_not_told(run, changed):
 def test_counts_are_only_those_of_the_rows_that_trained(run):
     assert checked_data(run, TRAIN)["between"] == {"train and val": {"names": 0, "groups": 0, "copies": 0, "near_duplicates": 3}}
     assert checked_data(run, "e" * 64) == {} == checked_data(run / "nowhere", TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("of_val", "groups", "said"),
+    [
+        (4, 2, "2 groups (patients or videos), 3 near-duplicate images"),
+        (0, 2, "3 near-duplicate images (rows name no patients, so sharing a patient is not ruled out)"),
+    ],
+)
+def test_shared_patients_are_told_only_where_both_splits_name_them(of_val, groups, said):
+    facts = {"names": 0, "groups": groups, "copies": 0, "near_duplicates": 3}
+    checked = {"splits": {"train": {"groups": 5}, "val": {"groups": of_val}}, "opened": True}
+    assert methods._shared("train and val", facts, checked) == said
 
 
 def test_what_no_file_says_is_asked_of_the_authors():

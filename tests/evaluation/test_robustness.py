@@ -193,6 +193,18 @@ def test_robustness_stands_in_table_metrics_and_report(folder, evaluate):
     assert metrics_of(folder)["robustness"] and evaluate()[0] == 0 and metrics_of(folder)["robustness"] is None
 
 
+def test_a_long_question_is_cut_in_the_table_and_one_that_fits_is_not(tmp_path):
+    fits, long = "Which of the five instruments is in the image?", "Which of the five instruments is in this image?"
+    rows = [(row[0], (fits, long)[number % 2], *row[2:]) for number, row in enumerate(ROWS)]
+    for suffix, column in COLUMNS.items():
+        write_jsonl(tmp_path / f"predictions{suffix}.jsonl", written(column, rows))
+    judged = judge(with_clusters(written(3, rows), "rows"), EvalConfig(), {})
+    run = {"path": tmp_path / "predictions.jsonl", "judged": judged, "sidecar": {}, "conventions": {}}
+    lines = robustness_tables(robustness(CFG, run, None)).splitlines()
+    (one,), (other,) = ([line for line in lines if line.startswith(text)] for text in (f"{fits} ", f"{long[:45]}… "))
+    assert len(fits) == 46 and one.index(" 3 ") == other.index(" 3 ") == 51
+
+
 def test_robustness_names_what_it_lacks(folder, evaluate):
     code, _, err = evaluate("--robustness")
     assert code == 1 and re.search(

@@ -53,6 +53,7 @@ TUNED = {"adapter": "out/adapter", "decoding": "exact"}
         ),
         ([TUNED, TUNED], ["tuned, constrained, a", "tuned, constrained, b"]),
         ([{}, {}], ["a", "b"]),
+        ([{"decoding": "exact"}, {"adapter": "none"}], ["a", "b"]),  # who doesn't know both says neither
     ],
 )
 def test_no_two_names_are_the_same(tmp_path, sidecars, expected):

@@ -267,6 +267,14 @@ def test_adapter_that_does_not_fit_is_refused(adapter, processor, damage):
         load_adapter(random_model(processor), folder)
 
 
+def test_settings_that_peft_cannot_take_are_one_line_with_its_own_words(adapter, processor):
+    path = adapter[0] / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "layers_pattern": "layers"}))
+    with pytest.raises(UserError, match=r"can't be loaded \(adapter_config.json: ValueError: `layers_pattern` cannot be used ") as error:
+        load_adapter(random_model(processor), adapter[0])
+    assert "\n" not in str(error.value)
+
+
 def test_an_adapter_that_was_changed_since_is_refused_by_its_sums(adapter, processor):
     """Another scale, or other weights, load as well, and answer something else."""
     folder = adapter[0]

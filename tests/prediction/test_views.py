@@ -228,6 +228,13 @@ def test_another_strength_is_another_prediction(cfg, rows, setup, tmp_path, monk
     assert read_json(tmp_path / "p_jpeg.meta.json")["perturbation"] == {"name": "jpeg", "strength": {"quality": 50}, "seed": 42}
 
 
+def test_another_wording_is_another_prediction(cfg, rows):
+    """The sidecar's facts know which wordings were asked, and of which rows."""
+    facts = lambda rows: perturbed("reworded", cfg, rows).facts
+    other = [{**rows[0], "rewordings": ["Is it seen?"]}, *rows[1:]]
+    assert facts(rows) == facts(rows) and facts(rows)["wordings"] != facts(other)["wordings"]
+
+
 def test_of_two_files_the_one_that_is_whole_is_left_alone(rows, cfg, tmp_path):
     """Killed between the two renames at the end."""
     view = perturbed("reworded", cfg, rows)

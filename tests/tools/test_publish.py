@@ -64,6 +64,115 @@ def test_a_card_says_what_the_files_say_and_names_nobody(told, tmp_path):
     assert data.library_name == "peft" and data.pipeline_tag == "visual-question-answering" and data.base_model is None
 
 
+REPEAT = """
+1. Code: **For the authors:** address of the code. Commit `c0ffee-dirty`, with changes that were not committed.
+2. Environment: Python 3.11 or newer. `pip install torch==2.14.1 peft==0.19.1`, then `pip install -r requirements.txt`.
+3. Base model: `Qwen/Qwen2-VL-2B-Instruct`, of the hub's commit `{revision}`.
+   `hf download Qwen/Qwen2-VL-2B-Instruct --revision {revision} --local-dir models/base`, and then `model_name: models/base`.
+   It is the right one if this line, in the code's folder, prints `{weights}`:
+   `python -c "from data.contents import weights_hash; print(weights_hash('FOLDER'))"`
+4. Data: **For the authors:** where the rows and images can be had, and under which licence. Rows are JSONL with `question`, `answer` and \
+`image` (docs/datasets.md of the code). They are the same if `sha256sum` of the files prints:
+   - train: `1234567`
+   - test: `{test}`
+
+5. Configuration: `my.yaml`, as it stands [below](#configuration), with your paths instead of each `…`. In the code's folder:
+
+```bash
+python -m data.check --config my.yaml
+torchrun --nproc_per_node=2 train_exp1.py --config my.yaml
+python predict_exp1.py --config my.yaml --split test --out predictions.jsonl predict.beams=2
+python eval_exp1.py --config my.yaml --predictions predictions.jsonl --against YOUR_TEST_ROWS.jsonl
+```
+
+A training on a CPU repeats to the digit with the same versions and as many threads (`OMP_NUM_THREADS`) and processes; elsewhere last \
+digits change, and scores by what another seed would change. The adapter below is a CPU's: a repeat has its SHA-256.
+"""
+SETS = """**For the authors:** whether confidences may be acted on (exact decoding gives them).
+
+```text
+Answer sets: how often they hold the truth, made for 90%
+
+Question Type           Sets  Coverage     95 % interval  Unfilled  Mean size   Single
+--------------------------------------------------------------------------------------
+yes_no                     8    87.50%   50.00% - 97.50%    87.50%       2.50    25.0%
+OVERALL (micro)            8    87.50%   50.00% - 97.50%    87.50%       2.50    25.0%
+Mean coverage over images: 90.00%. Empty sets filled with the likeliest answer: 0.
+Promised is the average over images like those of the calibration: not each type, not another hospital or camera.
+```
+"""
+
+
+@pytest.fixture
+def recorded(told):
+    """That run with what later code records: a base of the hub, versions, commit, machine, settings of prediction, answer sets."""
+    experiment = read_json(told / "adapter" / "experiment.json")
+    facts = {
+        "base_source": "hub",
+        "base_revision": "0123456789" * 4,
+        "base_weights": "e" * 64,
+        "prompt_style": "chat",
+        "answer_prefix": "A:",
+    }
+    write_json(told / "adapter" / "experiment.json", experiment | facts)
+    record = read_json(told / "train_run.json")
+    config = {**record["config"], "model_name": "Qwen/Qwen2-VL-2B-Instruct", "predict": {"decoding": "exact", "beams": 4, "batch_size": 8}}
+    record |= {"config": config, "versions": {"torch": "2.14.1", "peft": "0.19.1", "bitsandbytes": None}, "commit": "c0ffee-dirty"}
+    write_json(told / "train_run.json", record | {"hardware": "cpu", "world_size": 2, "precision": "float32"})
+    own = sha256(*sorted(path for path in (told / "adapter").iterdir() if path.is_file()))
+    metrics = read_json(told / "metrics_tuned_constrained.json")
+    config = {"predict": {"decoding": "exact", "beams": 2, "batch_size": 8}}
+    metrics["sidecar"] |= {"config": config, "source_sha256": "d" * 64, "made_from": {"adapter": own}}
+    part = {"count": 8, "coverage": 0.875, "interval": [0.5, 0.975], "over_images": 0.9, "unfilled": 0.875, "filled": 0, "single": 0.25}
+    part |= {"sizes": {"mean": 2.5, "median": 2.0, "largest": 4}}
+    metrics["answer_sets"] = {"target": 0.9, "calibrated_on": 0, "without": 0, "overall": part, "per_type": {"yes_no": part}}
+    write_json(told / "metrics_tuned_constrained.json", metrics)
+    return told
+
+
+def section(card, name):
+    return re.split(r"\n##+ ", card.partition(f"# {name}\n")[2])[0]
+
+
+def test_how_a_run_is_repeated_is_told_to_the_letter(recorded, tmp_path):
+    publish.publish(recorded, tmp_path / "out")
+    card, reporting = text_of(tmp_path / "out")
+    values = {"revision": "0123456789" * 4, "weights": "e" * 64, "test": "d" * 64}
+    assert section(card, "Repeat the run").startswith(REPEAT.format(**values)[:-1])
+    assert "chat template: the first as system text, image and the next lines as the user's:" in section(card, "Prompt")
+    assert section(card, "Confidence").strip() == SETS.strip() and "Answers begin with `A:`." in section(card, "Decoding")
+    assert "which scores this adapter has" not in card
+    paragraph = section(card, "Methods, ready to paste")
+    assert paragraph.strip().startswith(f"The base model is Qwen/Qwen2-VL-2B-Instruct (hub commit {'0123456789' * 4}, SHA-256 over its")
+    assert yaml.safe_load(section(card, "Configuration").split("```yaml")[1].split("```")[0])["predict"]["beams"] == 4
+    headings = re.findall(r"^## (.*)$", reporting, re.MULTILINE)
+    assert headings == [*(name.replace("_", " ").capitalize() for name in yaml.safe_load(publish.ITEMS.read_text()))]
+    assert reporting.count("| TRIPOD-LLM | CLAIM | asked | answer |") == len(headings) - 1
+
+
+def test_an_item_says_what_is_known_and_asks_for_the_rest():
+    item = {"tripod": ["6a"], "claim": ["22", "23"], "asked": "The model", "from": ["base", "tuning", "leaks"], "authors": "its | licence"}
+    said = {"base": "It is A.", "tuning": None, "leaks": ""}
+    assert publish.reporting_row(item, said) == (
+        f"| 6a | 22, 23 | The model | It is A. **For the authors:** {ASKED['tuning']}. **For the authors:** its \\| licence. |"
+    )
+
+
+def test_a_run_without_a_record_names_its_base_by_its_adapter(told, tmp_path):
+    (told / "train_run.json").unlink()
+    publish.publish(told, tmp_path / "out")
+    card, _ = text_of(tmp_path / "out")
+    assert "\n# Qwen2-VL: LoRA adapter for visual question answering\n" in card and "**For the authors:** the configuration of" in card
+
+
+def test_without_metrics_of_the_adapter_no_other_is_taken_for_its(told, tmp_path):
+    """The newest may have been moved away; those of the base model alone and of another adapter stay in the table of no score."""
+    (told / "metrics_tuned_constrained.json").unlink()
+    publish.publish(told, tmp_path / "out")
+    card, _ = text_of(tmp_path / "out")
+    assert "scores: predict and evaluate with this adapter" in card and "12.50%" not in card and "75.00%" not in card
+
+
 def test_a_card_without_scores_asks_for_them(run, tmp_path):  # noqa: F811
     publish.publish(run, tmp_path / "out")
     card, _ = text_of(tmp_path / "out")

@@ -3,18 +3,20 @@
 python -m pytest tests/data/demo/test_pretrain.py -v
 """
 
+import io
 import json
 import re
 import shlex
 
 import numpy as np
 import pytest
+import torch
 from conftest import TINY_MODEL
 from PIL import Image
 from user_copy import SCENES, first_scenes
 
 from data.demo import pretrain, scenes
-from data.demo.scenes import SEEDS, render, short_answers
+from data.demo.scenes import PROCEDURES, SEEDS, render, short_answers
 
 
 def test_the_shipped_model_saw_only_pretraining_seeds():
@@ -51,7 +53,7 @@ def test_preambles_outlast_a_short_answer():
     assert min(len(tokenizer(preamble)["input_ids"]) for preamble in pretrain.PREAMBLES) > longest
 
 
-def test_pretrain_command_makes_a_folder_that_loads(tmp_path, monkeypatch):
+def test_pretrain_command_makes_a_folder_that_loads(tmp_path, monkeypatch, capsys):
     from transformers import AutoProcessor, Qwen2VLForConditionalGeneration
 
     used = []
@@ -64,6 +66,62 @@ def test_pretrain_command_makes_a_folder_that_loads(tmp_path, monkeypatch):
     AutoProcessor.from_pretrained(tmp_path / "tiny")
     Qwen2VLForConditionalGeneration.from_pretrained(tmp_path / "tiny")
     assert [p.name for p in tmp_path.iterdir()] == ["tiny"]
+    steps = [line.partition(" loss ")[0] for line in capsys.readouterr().out.splitlines() if " loss " in line]
+    assert steps == ["dense 2/2", "talk 3/3"], "the last of each; before it every fiftieth"
+
+
+def test_a_question_about_the_procedure_has_its_options_in_any_order():
+    rng = np.random.default_rng(0)
+    branches = [pretrain.wrap("experiment", scenes.PROCEDURE_QUESTION, rng)[1] for _ in range(60)]
+    listed = {tuple(re.search(r"Valid answers: (.*)\n", branch)[1].split(", ")) for branch in branches if "Valid answers" in branch}
+    assert len(listed) == 6 and all(sorted(options) == sorted(scenes.PROCEDURES) for options in listed)
+    assert "Valid answers: yes, no\n" in "".join(pretrain.wrap("experiment", "Is there text?", rng)[1] for _ in range(9))
+    assert len(pretrain.STYLE_WEIGHTS) == len(pretrain.STYLES) and sum(pretrain.STYLE_WEIGHTS) == pytest.approx(1)
+
+
+def test_counts_are_said_in_english():
+    one, two = (pretrain._counted(number, "polyp") for number in (1, 2))
+    assert one[0] == "1 polyp is visible in this image." and one[2] == "there is one polyp in this image."
+    assert two[0] == "2 polyps are visible in this image." and two[2] == "there are two polyps in this image."
+
+
+def test_a_conversation_has_as_many_turns_as_asked_for():
+    scene = scenes.sample_scene(SEEDS["pretrain"][0])
+    for pairs in (1, 5):
+        assert len(pretrain.conversation(scene, np.random.default_rng(0), pairs, preamble=False)) == pairs
+
+
+def test_dense_targets_say_what_each_part_of_a_picture_shows():
+    """Each layer by its own masks, square by square; the classes by the scene's answers."""
+    seen, side = set(), scenes.SIZE // pretrain.GRID
+    for seed in SEEDS["pretrain"][:30]:
+        scene, _, masks = render(seed)
+        targets, classes = pretrain.dense_targets(scene, masks)
+        answers = short_answers(scene)
+        coarse = targets[:, pretrain.SUB**2 :]
+        tools = coarse[:, len(scenes.POLYP_COLORS) :][:, : len(scenes.INSTRUMENTS)]
+        for square in range(pretrain.GRID**2):
+            top, left = (side * part for part in divmod(square, pretrain.GRID))
+            inside = lambda name: masks[name][top : top + side, left : left + side]  # noqa: B023  used at once
+            assert targets[square, : pretrain.SUB**2].mean() == pytest.approx((inside("polyp") > 0).mean())
+            shares = [(inside("instrument") == 1 + k).mean() ** 0.5 for k in range(len(scenes.INSTRUMENTS))]
+            assert tools[square].tolist() == pytest.approx(shares)
+        assert PROCEDURES[classes[0]] == scene.procedure and classes[3] == int(answers["How many polyps are in the image?"])
+        paris = answers["What type of polyp is present?"]
+        assert classes[2] == (1 + scenes.PARIS_TYPES.index(paris) if paris != "none" else 0) and classes[4] == len(scene.instruments)
+        seen |= {paris, *(tool.name for tool in scene.instruments)}
+    assert seen == {"none", *scenes.PARIS_TYPES, *scenes.INSTRUMENTS}
+
+
+def test_pictures_reach_the_vision_tower_as_the_processor_gives_them(tiny):
+    """Stored in half of the numbers, since an image is a video of two equal frames."""
+    seeds = SEEDS["pretrain"][:3]
+    data = pretrain.render_examples(tiny[0].image_processor, seeds, 1)
+    for row, seed in enumerate(seeds):
+        picture = Image.open(io.BytesIO(scenes.encode_jpeg(render(seed)[1])))
+        pixels = tiny[0].image_processor(images=picture, size=pretrain.IMAGE_SIZE, return_tensors="pt")["pixel_values"]
+        assert np.allclose(data.pixel_values([row]), pixels, atol=2e-3)
+        assert data.scenes[row].seed == seed and data.classes.shape == (3, 5)
 
 
 def test_model_folder_is_small_and_16_bit():
@@ -82,6 +140,12 @@ def tiny():
     processor, model = AutoProcessor.from_pretrained(TINY_MODEL), Qwen2VLForConditionalGeneration.from_pretrained(TINY_MODEL)
     assert type(processor) is Qwen2VLProcessor
     return processor, model
+
+
+def test_what_is_built_has_the_shipped_models_configuration(tiny, tmp_path):
+    pretrain.build_model(tiny[0].tokenizer).to(torch.bfloat16).save_pretrained(tmp_path)
+    built, shipped = (json.loads((folder / "config.json").read_text()) for folder in (tmp_path, TINY_MODEL))
+    assert built | {"transformers_version": shipped["transformers_version"]} == shipped
 
 
 def test_tokenizer_is_qwen_like(tiny):

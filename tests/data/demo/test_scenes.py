@@ -4,6 +4,7 @@ python -m pytest tests/data/demo/test_scenes.py -v
 """
 
 import functools
+import io
 import json
 from pathlib import Path
 
@@ -61,16 +62,37 @@ def test_same_seed_same_pixels_another_seed_others():
 
 
 @pytest.mark.parametrize("split", SPLIT_SCENES)
-def test_committed_files_are_what_the_seeds_render(split):
-    rows, count = rows_of(split), SPLIT_SCENES[split]
+def test_committed_rows_are_the_seeds_questions(split):
     expected = []
-    for k, seed in enumerate(SEEDS[split][:count]):
+    for k, seed in enumerate(SEEDS[split][: SPLIT_SCENES[split]]):
         expected += [{"image": f"{split}/{k:04d}.jpg", **row} for row in questions(sample_scene(seed))]
-    assert rows == expected
-    for k in (0, 1, count - 1):
-        stored = np.asarray(Image.open(DEMO / "scenes" / split / f"{k:04d}.jpg"), float)
-        assert np.abs(stored - np.asarray(render(SEEDS[split][k])[1], float)).mean() < 4  # of 255: JPEG's loss
-        assert np.abs(stored - np.asarray(render(SEEDS[split][k + 1])[1], float)).mean() > 12
+    assert rows_of(split) == expected
+
+
+def test_committed_pictures_are_what_the_seeds_render():
+    """Every tool, box, colour and procedure among them; to 3 of 255 levels, as another version of a JPEG library may have them."""
+    shown = [(split, k) for split, count in SPLIT_SCENES.items() for k in (*range(20), count - 1)]
+    seen = set()
+    for split, k in shown:
+        scene, image, _ = render(SEEDS[split][k])
+        again = Image.open(io.BytesIO(scenes.encode_jpeg(image)))
+        stored = Image.open(DEMO / "scenes" / split / f"{k:04d}.jpg")
+        assert np.abs(np.asarray(stored, int) - np.asarray(again, int)).max() <= 3, (split, k)
+        seen |= {scene.box, scene.procedure, *(tool.name for tool in scene.instruments)}
+    assert seen == {None, "green", "black", *scenes.PROCEDURES, *scenes.INSTRUMENTS}
+
+
+def test_the_command_writes_the_committed_files_again(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "some" / "scenes"
+    monkeypatch.setattr("sys.argv", ["scenes", "--out", str(out), "--train", "2", "--val", "1", "--test", "1"])
+    scenes.main()
+    pictures = {"train/0000.jpg", "train/0001.jpg", "val/0000.jpg", "test/0000.jpg"}
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert written == pictures | {f"{split}.jsonl" for split in SPLIT_SCENES}
+    for split, count in (("train", 2), ("val", 1), ("test", 1)):
+        lines = (DEMO / "scenes" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        assert (out / f"{split}.jsonl").read_text(encoding="utf-8") == "".join(lines[: count * scenes.QUESTIONS_PER_SCENE])
+    assert capsys.readouterr().out.splitlines()[0] == f"{out / 'train'}.jsonl: 2 scenes"
 
 
 def test_polyps_counted_placed_and_measured_on_the_mask(rendered):

@@ -79,6 +79,15 @@ def test_real_colon_vqa_short_and_long_answers(tmp_path):
     assert rows[0]["images"] == [f"videos/002-003_frames/002-003_{frame}.jpg" for frame in (10, 22, 38)] and rows[0]["group"] == "002-003"
 
 
+def test_real_colon_vqas_images_lie_beside_its_annotations_or_its_file(tmp_path):
+    beside = lay(tmp_path / "one", of={"annotations/in_template.jsonl": [COLON]})
+    itself = lay(tmp_path / "other", of={"in_template.jsonl": [COLON]})
+    sources = [(beside, beside), (beside / "annotations" / "in_template.jsonl", beside), (itself, itself)]
+    for number, (source, root) in enumerate(sources):
+        assert readers.convert("real-colon-vqa", source, tmp_path / f"dst {number}")[0] == root
+    assert readers.convert("real-colon-vqa", itself, tmp_path / "dst", images=tmp_path / "frames")[0] == tmp_path / "frames"
+
+
 def test_real_colon_vqa(shared, tmp_path):
     rows, _ = converted("real-colon-vqa", shared / "real-data" / "real_colon_vqa", tmp_path / "dst")
     assert Counter(row["group"] for row in rows) == {

@@ -95,6 +95,9 @@ def test_several_pictures_are_one_rows_in_their_order(tmp_path, names):
     assert not dropped and [images_of(row) for row in read_rows(tmp_path / "dst" / "all.jsonl")] == [both, both]
 
 
+UNTYPED = [{"image": "a.png"}, {"text": "r"}]  # a part that shows a picture without saying its type
+
+
 def shows(name, text="r"):
     return [{"type": "image", "image": name}, {"text": text}]
 
@@ -110,6 +113,7 @@ HELLO = say("Hello, who are you?", "A model", CHAT)
         ({"image": "a.png", "messages": say("q", "a", CHAT) + say(shows("b.png"), "b", CHAT)}, [], "with pictures in several turns"),
         ({"messages": say(shows("a.png"), "a", CHAT) + say(shows("b.png"), "b", CHAT)}, [], "with pictures in several turns"),
         ({"messages": HELLO + say(shows("a.png"), "b", CHAT) + say("s", "c", CHAT)}, ["r", "s"], EARLIER),
+        ({"messages": HELLO + say(UNTYPED, "b", CHAT) + say("s", "c", CHAT)}, ["r", "s"], EARLIER),
         ({"image": "a.png", "messages": HELLO + say("<image>\nr", "b", CHAT)}, ["r"], EARLIER),
         ({"image": "a.png", "messages": say(shows("b.png"), "a", CHAT)}, [], "whose turns show another picture than the record names"),
         ({"image": "a.png", "messages": say("In <image>, what is seen?", "a", CHAT) + say("r", "b", CHAT)}, ["r"], INSIDE),
@@ -150,6 +154,7 @@ def test_a_fixed_instruction_goes_when_told_and_is_named_otherwise(tmp_path):
         ({"image": "a.png", "conversations": say("q", "a")[::-1]}, "is no conversation of questions and answers in turn"),
         ({"image": "a.png", "messages": say("q", "a", CHAT) + [{"role": "tool", "content": "x"}]}, ", turn 3: is of 'tool', neither user"),
         ({"image": "a.png", "conversations": say("q", 3)}, "what is said is 3, not text"),
+        ({"messages": say([{"image": "a.png"}, "b.png"], "a", CHAT)}, "what is said is [{'image': 'a.png'}, 'b.png'], not text"),
         ({"image": "a.png", "conversations": ["q", "a"]}, "is 'q', not an object of who speaks and what"),
         ({"image": "a.png", "conversations": [SYSTEM_TURN]}, "has no question"),
         ({"image": "a.png", "conversations": []}, "has no list of turns in messages or conversations"),
@@ -174,8 +179,11 @@ def test_surgcheck_has_both_wordings_with_task_cue_and_video(tmp_path):
         tags = {"ori_img_tag": "164_1.jpg", "main_tag": "Visual_QA", "sub_sub_tag": "Count", "sub_tag": "No_Cue"}
         return {"image": "164_1.jpg", "conversations": say(f"{prefix} {question}", "two"), **tags}
 
-    of = {"test_original.jsonl": [row("How many tools?"), row("Which?")], "test_less_biased.jsonl": [row("Count them."), row("What?")]}
-    rows, _ = converted("surgcheck", lay(tmp_path / "src", of=of), tmp_path / "dst")
+    lost = {key: value for key, value in row("Where?").items() if key != "image"}
+    original, less_biased = [row("How many tools?"), row("Which?"), lost], [row("Count them."), row("What?"), lost]
+    of = {"test_original.jsonl": original, "test_less_biased.jsonl": less_biased}
+    rows, dropped = converted("surgcheck", lay(tmp_path / "src", of=of), tmp_path / "dst")
+    assert dropped == {"without a picture": 2}
     assert only(rows, "question", "wording", "pair", "task", "cue", "group", "split")[1:3] == [
         ("What?", "less_biased", "test-1", "Count", "No_Cue", "164", "test"),
         ("How many tools?", "original", "test-0", "Count", "No_Cue", "164", "test"),
