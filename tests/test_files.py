@@ -20,11 +20,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import files
 from files import (
     UserError,
     atomic_open,
     json_line,
     json_text,
+    printable,
     quoted,
     read_json,
     read_jsonl,
@@ -54,6 +56,23 @@ def test_what_a_message_quotes_of_a_value_is_short(value):
     if isinstance(value, str):
         assert quoted(value) == repr(value) or "…" in quoted(value)
         assert short(value) == value or short(value)[:50] == value[:50] and short(value)[-20:] == value[-20:]
+
+
+def test_what_is_left_out_is_left_out_of_the_middle():
+    """Two thirds from the start, an ellipsis, and the end: as many letters as there may be."""
+    text = "a" * 100 + "b" * 100
+    assert short(text) == "a" * 53 + "…" + "b" * 26 and short(text, 10) == "aaaaaa…bbb" and short("a" * 80) == "a" * 80
+    assert quoted([1] * 26) == repr([1] * 26) and "…" in quoted([1] * 27)
+    assert printable("a\nb\x1b[31m\u202e") == "a\\nb\\x1b[31m\\u202e" and printable("Größe 5") == "Größe 5"
+
+
+def test_a_process_alone_ends_as_python_does(monkeypatch):
+    """With whoever waits for it: open files are closed, what was registered at exit runs."""
+    for name in ("WORLD_SIZE", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        files._leave(7)
+    assert ended.value.code == 7
 
 
 def test_no_message_quotes_a_value_whole():

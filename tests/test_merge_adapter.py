@@ -51,6 +51,16 @@ def test_the_script_takes_model_and_pixels_from_the_adapter_and_leaves_nothing_h
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
+@pytest.mark.parametrize("key", ["model_name", "image"])
+def test_an_adapter_that_does_not_say_what_it_was_trained_with_is_not_merged(trained_adapter, monkeypatch, tmp_path, key):
+    copy = shutil.copytree(trained_adapter[2], tmp_path / "adapter")
+    facts = json.loads((copy / "experiment.json").read_text())
+    del facts[key]
+    (copy / "experiment.json").write_text(json.dumps(facts))
+    with pytest.raises(UserError, match=f"adapter: its experiment.json does not say {key}; copy the adapter again"):
+        merge_script(monkeypatch, "--adapter", copy, "--out", tmp_path / "out")
+
+
 def test_a_base_that_was_moved_is_told_by_the_command_or_the_configuration(trained_adapter, monkeypatch, tmp_path):
     cfg, _, adapter = trained_adapter
     moved = shutil.copytree(adapter, tmp_path / "adapter")

@@ -52,7 +52,7 @@ def test_without_a_folder_or_outside_it_there_is_no_picture(tmp_path):
     eight_pictures(tmp_path)
     (tmp_path / "in").mkdir()
     assert Thumbnails(None).get(["a.png"]) is None and Thumbnails(tmp_path / "in").get(["../a.png"]) is None
-    assert Thumbnails(tmp_path).get(["in/../a.png"])
+    assert Thumbnails(tmp_path).get(["in/../a.png"]) and Thumbnails(tmp_path).get([]) is None, "a row may name no picture"
 
 
 def test_a_copy_fits_and_says_nothing_that_the_original_says_of_itself(tmp_path):

@@ -47,6 +47,13 @@ def test_the_accuracy_bars_are_the_accuracies_and_their_whiskers_the_intervals()
     assert marks["reachable"] == ([(0.8, centers[1])], figures.GREEN)
 
 
+def test_what_is_not_known_has_no_mark_and_no_legend():
+    item = {"count": 5, "accuracy": 0.6, "interval": (0.2, 0.9, "Wilson")}
+    figure = figures.accuracy_bars([("one", item, {"blind": None, "reachable": None})])
+    (axes,) = figure.axes
+    assert [line for line in axes.lines if line.get_marker() == "|" and line.get_markersize() == 15] == [] and not figure.legends
+
+
 def test_a_confusion_matrix_is_shaded_by_the_share_of_its_row():
     matrix = {"rows": ["red", "pink"], "columns": ["red", "pink", "invalid"], "counts": [[1500, 500, 0], [0, 3, 1]]}
     (axes,) = figures.confusion_matrix(matrix).axes

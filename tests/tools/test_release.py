@@ -117,6 +117,32 @@ def test_what_goes_out_names_neither_patient_nor_machine(run, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("adapter/README.md", "peft's empty form"),
+        ("adapter/SHA256SUMS", "hashes of the files as they lay here"),
+        ("predictions_test_none.meta.json", "rows of the data: ids, images, patients, answers"),
+        ("metrics_of_meier.json", "its name has words of yours, and may name people"),
+        ("report_test.html", "single rows, and perhaps pictures; eval_exp1.py --no-images"),
+        ("comparison.json", "made for you; the metrics have the numbers"),
+        ("seeds.json", "made for you; the metrics have the numbers"),
+        ("checkpoint-20/trainer_state.json", "states of the training"),
+        ("abandoned/checkpoint-2/trainer_state.json", "of another course of the training"),
+        ("data/val.jsonl", "rows of the data, and paths of this machine"),
+        ("sanity/sanity.json", "training rows"),
+        ("sweep/sweep.json", "runs of their own, each with its rows"),
+        (".lock", "working files"),
+        ("loss_curve.txt", "nothing that this script knows to be free of patients"),
+    ],
+)
+def test_each_file_that_stays_has_its_reason(run, tmp_path, name, why):
+    (run / name).parent.mkdir(parents=True, exist_ok=True)
+    (run / name).write_text("{}")
+    _, left = release.release(run, tmp_path / "release")
+    assert left[name].startswith(why)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "why"),
     [
         ("questions.json", [["Is this Dr. Huber?", False]], "'Dr. Huber' looks like a name; if it is none, change data/personal.yaml"),

@@ -16,10 +16,12 @@ from config import LoraConfig
 from dataset import load_dataset
 from model.forward import answer_loss, base_model, image_features, training_inputs, why_rows_stay_plain
 from model.load import load_model
+from model.nf4 import nf4_bytes
 from train_exp1 import describe_step
 from training.cost import (
     MicroBatch,
     Precision,
+    _lora_bytes,
     epoch_micro_batches,
     layer_bytes,
     model_flops,
@@ -27,6 +29,7 @@ from training.cost import (
     model_shape,
     step_flops,
     step_memory,
+    weight_bytes,
 )
 from training.dry_run import describe_epoch
 
@@ -200,6 +203,23 @@ def test_fixed_memory_is_that_of_the_tensors(processor, batch):
     nbytes = lambda trained: sum(weight.nbytes for weight in model.parameters() if weight.requires_grad == trained)
     assert memory["weights"] == nbytes(False) and memory["lora"] == 4 * nbytes(True)
     assert memory["batch"] == batch["pixel_values"].nbytes
+
+
+def test_four_bits_a_number_of_the_language_models_projections_and_the_rest_as_it_is(processor):
+    shape = model_shape(ready(processor))
+    packed = shape.layers * sum(rows * columns for rows, columns in shape.projections.values())
+    nf4, plain = (weight_bytes(shape, Precision("bf16", nf4=nf4)) for nf4 in (True, False))
+    blocks = sum(nf4_bytes(sizes) for sizes in shape.projections.values())
+    assert plain == 2 * shape.parameters and nf4 == shape.layers * blocks + 2 * (shape.parameters - packed)
+
+
+def test_dropouts_mask_is_a_byte_where_a_card_fuses_it(processor):
+    """Of each number that goes into a projection; in Python it is as large as the number."""
+    shape, of = model_shape(ready(processor)), lambda **facts: Precision("bf16", False, 0.1, **facts)
+    names = set(shape.targets)
+    inputs = sum(shape.projections[name][0] for name in names)
+    fused, python = (_lora_bytes(shape, names, of(fused=fused)) for fused in (True, False))
+    assert python - fused == inputs * (of(fused=False).lora_size - 1) > 0
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
