@@ -5,7 +5,7 @@ python -m pytest tests/prediction/test_run.py -v
 
 import os
 import shutil
-from math import exp, log
+from math import log
 from types import SimpleNamespace
 
 import pytest
@@ -64,7 +64,9 @@ def test_a_row_says_how_sure_the_answer_is():
     found = prediction_row(row, SURE)
     assert list(found)[:4] == ["id", "pred", "gt", "qtype"] and (found["pred"], found["gt"], found["greedy"]) == ("no", "No", "yes")
     assert found["confidence"] == 0.75 and (found["runner_up"], found["runner_up_confidence"]) == ("yes", 0.25)
-    assert found["valid_mass"] == pytest.approx(0.8) and exp(found["logprob"]) == pytest.approx(0.6, abs=1e-5)
+    assert found["valid_mass"] == 0.8 and found["logprob"] == -0.510826 == round(log(0.6), 6)
+    named = prediction_row(row, Answer("no", "allowed_set"))
+    assert named["logprob"] is named["valid_mass"] is named["confidence"] is None and named["decoding"] == "allowed_set"
     assert found["candidates_top"] == [["no", 0.75], ["yes", 0.25]] and "abstained" not in found and "cut" not in found
     assert prediction_row(row, SURE, 0.76)["abstained"] is True and prediction_row(row, SURE, 0.75)["abstained"] is False
     free = prediction_row(row, Answer("well", "free", -2.0, cut=True), 0.5)
