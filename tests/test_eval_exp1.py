@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT
 from evaluating import PREDICTIONS, TABLE, changed, run_process, stripped, write_data
 
+import eval_exp1
 from files import write_jsonl
 
 SHARED = os.environ.get("SURGVQA_SHARED")
@@ -122,7 +123,7 @@ def test_the_rest_of_the_output(evaluate):
         assert "macro accuracy: 83.33% (mean of 2 question types)\n" in more and "Macro-F1" in more and "more scores" not in more
 
 
-def test_each_report_has_its_own_name(folder, evaluate):
+def test_each_report_has_its_own_name(folder, monkeypatch):
     """A comparison replaces no other report, nor do seeds, nor another run's predictions of the same name."""
     write_jsonl(folder / "out" / "predictions_b.jsonl", PREDICTIONS)
     write_jsonl(folder / "other" / "predictions.jsonl", PREDICTIONS)
@@ -133,7 +134,8 @@ def test_each_report_has_its_own_name(folder, evaluate):
         ["--predictions", "out/predictions.jsonl", "out/predictions_b.jsonl"],
         ["--compare", "out/predictions.jsonl", "out/predictions_b.jsonl"],
     ):
-        assert run_process("--config", folder / "config.yaml", *arguments, report=True).returncode == 0
+        monkeypatch.setattr("sys.argv", ["eval_exp1.py", "--config", str(folder / "config.yaml"), *arguments])
+        assert eval_exp1.main() is None
     assert sorted(path.name for path in (folder / "out").glob("*.html")) == [
         "report.html",
         "report_b.html",

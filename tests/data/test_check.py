@@ -17,6 +17,7 @@ from data_sets import chain, eight_pictures, file_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from user_copy import SCENES, first_scenes
 
 from config import Config, load_config
 from data import personal
@@ -27,6 +28,7 @@ from data.check import (
     clean,
     count_rows,
     describe,
+    finding_lines,
     fix,
     personal_rows,
     read_raw,
@@ -162,6 +164,76 @@ def test_constant_and_single_questions(tmp_path):
 def test_repeated_ids_and_groups(tmp_path):
     found = counts(tmp_path, [row(id="1", group="p1"), row("b", group=2), row("c", id=1), row("d", id="x", group="2")])
     assert (found["repeated_ids"], found["groups"]) == (2, 2)  # the second row has no id and is number 1
+
+
+WHOLE_REPORT = """\
+train: train.jsonl
+  rows 112, images 13, groups 0
+  questions per image 8.4 (1-9)
+  distinct (image, question, answer) 111, duplicates 1
+  conflicting (image, question) pairs 1 (2 rows)
+  junk rows 1 (1 without an answer)
+  questions 11, seen once 0, with one answer only 0 (0 rows)
+  types yes_no 23, color 7, count_numeric 21, size_numeric 10, mcq 42, open_ended 8
+  rows with a constraint 23
+  rows without one 88 (88 of questions with fewer than 30 training rows or 5 groups, 0 of questions answered freely)
+  spellings folded 0
+  like personal data, answers: name 'Dr. Huber' (id 108)
+  answers that look like lists: 6 with ';' (6 taken as lists)
+  answer tokens 2-8 (median 2), over max_new_tokens=4: 15
+val: val.jsonl
+  rows 54, images 6, groups 0
+  questions per image 9.0 (9-9)
+  distinct (image, question, answer) 54, duplicates 0
+  conflicting (image, question) pairs 0 (0 rows)
+  junk rows 0
+  questions 11, seen once 0, with one answer only 0 (0 rows)
+  types yes_no 10, color 4, count_numeric 11, size_numeric 5, mcq 19, open_ended 5
+  rows with a constraint 9
+  spellings folded 0
+  answers that look like lists: 6 with ';' (6 taken as lists)
+  answer tokens 2-8 (median 2), over max_new_tokens=4: 7
+types are read from words of en (data.language), and corrected by what training rows answer
+shared by train and val: names 1, groups 0, copies 0, near-duplicates 0
+images: 18 read, 0 missing, 0 unreadable
+  sizes of 1 kinds: 224x224 (18)
+  image tokens 16-16 (mean 16.0)
+  near-duplicates 0 (dHash, at most 8 of 128 bits differ)
+  turned by their EXIF orientation 0, without contrast 0
+val, by type             rows  reachable  blind prior
+yes_no                     10    100.00%       50.00%
+color                       4    100.00%        0.00%
+count_numeric              11    100.00%       45.45%
+size_numeric                5    100.00%        0.00%
+mcq                        19    100.00%       31.58%
+open_ended                  5    100.00%        0.00%
+all                        54    100.00%       29.63%
+WARNING: train and val share 1 images (9 rows of val), such as val/0000.jpg; split anew with data.split
+WARNING: train: 111 of 112 rows (99.1%) name no patient or video, so data.min_groups counts their pictures, and what one patient \
+alone has may pass; add it as group, or be sure that no two pictures are of one patient
+WARNING: train: 15 unconstrained answers need more than predict.max_new_tokens=4 tokens and will be cut, so wrong; set \
+predict.max_new_tokens=auto (the longest training answer)
+WARNING: val: 7 unconstrained answers need more than predict.max_new_tokens=4 tokens and will be cut, so wrong; set \
+predict.max_new_tokens=auto (the longest training answer)
+WARNING: train: answers hold what looks like personal data (name in 1 row; first id '108'); look, and take it out before anything \
+goes out (data/personal.yaml says what is looked for)
+note: train: 1 of 112 rows (0.9%) are junk (1 without an answer; first on line 111); remove them with --fix
+note: train: 1 of 112 rows (0.9%) are duplicates, which weight their questions; remove them with --fix
+note: train: 1 (image, question) pairs have several answers; --fix keeps the majority's
+note: train: 88 of 111 rows (79.3%) are unconstrained: 88 of them ask questions with fewer than 30 training rows or 5 groups, 0 are \
+answered freely; get more rows of these, or list their answers (question types of your own, in README)
+"""
+
+
+def test_the_whole_report_on_scenes_of_the_demo(tmp_path):
+    """Twelve scenes and six and four rows that somebody spoilt: a name for an answer, one twice, one lost, and one of val's."""
+    train, val = first_scenes("train", 12), first_scenes("val", 6)
+    train += [{**train[0], "answer": "Dr. Huber"}, dict(train[1]), {**train[2], "answer": None}, {**val[0], "answer": "no, well; yes"}]
+    paths = {"train": raw(tmp_path, train, "train.jsonl"), "val": raw(tmp_path, val, "val.jsonl")}
+    settings = [f"data.image_root={SCENES}", f"output_dir={tmp_path}", "predict.max_new_tokens=4"]
+    report = check(paths, load_config(ROOT / "config_demo.yaml", settings), SCENES)
+    lines = [line.replace(f"{tmp_path}/", "") for line in (*describe(report), *finding_lines(report))]
+    assert lines == WHOLE_REPORT.splitlines()
 
 
 # --- between splits ---

@@ -102,6 +102,22 @@ def test_the_conclusion_is_printed_and_lies_beside_the_numbers(answered, tmp_pat
     assert saved["experiments"]["exp3"]["overall"]["b"] == 15 / saved["experiments"]["exp3"]["overall"]["count"]
 
 
+def test_the_whole_table():
+    first = {"per_type": {"Stage-1: Quality": item(0, None) | {"count": 12345}}, "overall": item(0, None)}
+    stages = {"Stage-1: Quality": item(-0.05, 0.0001), "Stage-2: Findings": item(0.025, 0.2)}
+    found = {"exp1": first, "exp3": {"per_type": stages, "overall": item(-0.0125, 0.04)}}
+    assert table(found, {"exp1": "exp1 One model", "exp3": "exp3 Curriculum"}).splitlines() == [
+        "Experiment               Stage                             Count  Accuracy  - exp1  95 % interval    p (Holm)",
+        "-" * 110,
+        "exp1 One model           Stage-1: Quality                  12345    80.00%",
+        "exp1 One model           OVERALL                             900    80.00%",
+        "",
+        "exp3 Curriculum          Stage-1: Quality                    900    75.00%   -5.00  -6.00 to -4.00   <0.001",
+        "exp3 Curriculum          Stage-2: Findings                   900    82.50%   +2.50  +1.50 to +3.50   0.200",
+        "exp3 Curriculum          OVERALL                             900    78.75%   -1.25  -2.25 to -0.25   0.040",
+    ]
+
+
 def item(difference, p):
     return {
         "count": 900,

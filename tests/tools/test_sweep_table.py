@@ -33,6 +33,18 @@ def test_mean_deviation_and_interval_are_over_seeds():
     assert lines[2].split()[:3] == ["lora.r=8", "62.50%", "17.68%"] and lines[3].split()[:3] == ["lora.r=16", "50.00%", "-"]
 
 
+def test_the_whole_table():
+    scores = {("lora.r=8",): setting_scores([judged(1, 1, 0, 0), judged(1, 1, 1, 0)])}
+    scores |= {("lora.r=16", "train.lr=0.0001"): setting_scores([judged(1, 1, 0, 0)]), (): setting_scores([judged(1, 0)])}
+    assert table(scores).splitlines() == [
+        "Setting                       Mean       SD  95 % interval",
+        "-------------------------------------------------------------",
+        "lora.r=8                    62.50%   17.68%  14.17% to 94.39%",
+        "lora.r=16 train.lr=0.0001   50.00%        -  9.45% to 90.55%",
+        "as configured               50.00%        -  5.46% to 94.54%",
+    ]
+
+
 def test_the_csv_has_every_type():
     lines = as_csv({("lora.r=8", "train.lr=1e-4"): setting_scores([judged(1, 1, 0, 0)])}).splitlines()
     assert lines[0] == "setting,question_type,count,mean,sd,low,high"
