@@ -4,6 +4,7 @@ python -m pytest tests/test_own_data.py -v
 """
 
 import json
+import shlex
 from pathlib import Path
 
 from conftest import ROOT
@@ -58,7 +59,9 @@ def test_the_four_scripts_on_vqa_rad(tmp_path, shared):
     settings += [f"output_dir={tmp_path / 'out'}", "train.max_steps=2", "train.num_workers=0", "train.max_seq_len=512"]
     config = ["--config", ROOT / "config_demo.yaml"]
     assert "train: " in launch(ROOT, "-m", "data.preprocess", *config, *settings, "data.test_jsonl=null").stdout
-    run(ROOT, "train_exp1.py", *config, *settings)
+    trained = run(ROOT, "train_exp1.py", *config, *settings).stdout
+    says, script, *others = shlex.split(trained.splitlines()[-1].removeprefix("next: "))
+    assert Path(says).name.startswith("python") and script.endswith("predict_exp1.py") and {*settings} <= {*others}
     run(ROOT, "predict_exp1.py", *config, *settings)
     table = run(ROOT, "eval_exp1.py", *config, *settings, "--predictions", tmp_path / "out" / "predictions.jsonl").stdout
     assert "OVERALL (micro)      30 " in table

@@ -9,6 +9,7 @@ import pytest
 from conftest import TINY_MODEL
 from user_copy import make_parent, run
 
+import sanity_overfit
 from config import load_config
 from sanity_overfit import BYTES_PER_TOKEN, at_fault, bytes_per_token, judge, loss_verdict
 
@@ -87,6 +88,15 @@ def test_passed_is_a_low_loss_and_right_answers(tmp_path, capsys, loss, free, pa
     printed, report = capsys.readouterr().out, json.loads((tmp_path / "sanity.json").read_text())
     assert ("SANITY TEST PASSED" in printed) == passes == (report["at_fault"] == []) and report["passed"] == passes
     assert ("at fault: " in printed) != passes and f"9.000 -> {loss:.3f} in 400 steps on 64 rows" in printed
+
+
+def test_the_help_says_what_it_is_for(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["sanity_overfit.py", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        sanity_overfit.main()
+    shown = capsys.readouterr().out
+    assert not ended.value.code and shown.split("\n\n")[1] == "Can the model memorise 64 training answers?"
+    assert sanity_overfit.__doc__.split("\n")[0] in shown
 
 
 def test_the_users_verdicts():

@@ -68,6 +68,18 @@ def test_dry_run_refuses_what_it_cannot_know(capsys, monkeypatch, argument, valu
     assert re.search(f"argument {argument}: invalid .*'{value}'", capsys.readouterr().err)
 
 
+def test_a_dry_run_beside_a_finished_run_is_not_refused_and_changes_nothing(tmp_path, monkeypatch, capsys):
+    cfg, _ = make_experiment(tmp_path, (1, 3))
+    (cfg.output_dir / "adapter").mkdir(parents=True)
+    (cfg.output_dir / "train_run.json").write_text("{}")
+    settings = [f"model_name={cfg.model_name}", f"data.train_jsonl={tmp_path / 'rows.jsonl'}", f"data.val_jsonl={tmp_path / 'rows.jsonl'}"]
+    settings += [f"data.image_root={tmp_path}", f"output_dir={cfg.output_dir}", "image.max_pixels=12544"]
+    monkeypatch.setattr(sys, "argv", ["train_exp1.py", "--dry-run", "train.gradient_checkpointing=false", *settings])
+    train_exp1.main()
+    assert "one optimizer step: " in capsys.readouterr().out
+    assert (cfg.output_dir / "train_run.json").read_text() == "{}" and not list((cfg.output_dir / "adapter").iterdir())
+
+
 def test_question_types_shares_by_hand(experiment, processor):
     cfg, rows = experiment
     data = load_dataset(rows, processor, cfg, training=True)

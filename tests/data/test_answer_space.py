@@ -102,11 +102,11 @@ def test_an_answer_of_fewer_groups_than_asked_for_may_not_be_said_and_is_not_tra
 
 def test_a_question_that_names_a_person_in_one_of_its_spellings_is_not_kept():
     """In lower case, which the template is in, nothing looks like a name; the spelling that does may be the first or the last."""
-    spellings = ["Is Kowalczyk, Jan shown?", "is kowalczyk, jan shown?"]
+    spellings = ["Is Meier, H. shown?", "is meier, h. shown?"]
     for train in (spellings, spellings[::-1]):
         rows = [row for text in train for row in rows_of(text, ["yes", "no"] * 20)]
-        assert "kowalczyk" not in json.dumps(mine(rows)["questions"])
-    assert "kowalski" in json.dumps(mine(rows_of("is kowalski shown?", ["yes", "no"] * 20))["questions"])
+        assert "meier" not in json.dumps(mine(rows)["questions"])
+    assert "meier" in json.dumps(mine(rows_of(spellings[1], ["yes", "no"] * 20))["questions"])
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ TRUE = r'\[\["yes", "no"\]\]; yes, no, on and off without quotes are true and fa
         ("  2: [dos]", "  dos: [2]", "numbers.dos.*: is 'dos'; wanted is a whole number and its words"),
         ("  10: [cm, ", "  10: cm\n  100: [dm, ", "mm_per_unit.10.*: is 'cm'; wanted is millimetres"),
         ('  "<": [', '  "<<": [', "comparisons.<<.*wanted is one of"), ("endings: [[s", "endings: [s, [s", "endings.0: is 's'; wanted"),
+        ("decimal_comma: true", "decimal_comma: 1,5", "decimal_comma: is '1,5'; wanted is true or false"),
+        ("decimal_comma: true", "unspaced: maybe", "unspaced: is 'maybe'; wanted is true or false"),
         ("none:", "none: [a]\nnone:", "line [0-9]+: none is given twice, first in line"), ("none: [", "none: [[", "not a YAML file"),
         (None, "- a", "holds no table"), (None, "", "holds no table"),
     ],

@@ -143,6 +143,11 @@ def test_texts(text, kinds):
     assert {item.kind for item in found_in(text)} == set(kinds.split())
 
 
+def test_of_a_kind_the_first_patterns_find_is_shown():
+    """Not the last one's: the likelier patterns come first."""
+    assert found_in("born 1950-03-12, seen 12. März 2021") == (("date", "1950-03-12"),)
+
+
 @pytest.mark.parametrize(
     ("name", "kinds"),
     [

@@ -385,6 +385,7 @@ def test_a_share_of_zero_leaves_its_file_out(tmp_path):
         ({"id": "0"}, "all.jsonl:5: id '0' is already that of line 1"),
         ({"group": ["p1"]}, "all.jsonl:5: group is ['p1']; write one name, the patient's or the video's"),
         ({"group": True}, "all.jsonl:5: group is True; "),
+        ({"group": 1.5}, "all.jsonl:5: group is 1.5; write one name, the patient's or the video's"),
         ({"group": " "}, "all.jsonl:5: group is ' '; "),
         ({"image": "0000.jpg", "group": "p2"}, "all.jsonl:5: image 0000.jpg is of group p2, on line 1 of 0000.jpg; "),
     ],

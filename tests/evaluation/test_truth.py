@@ -189,6 +189,15 @@ def test_types_go_by_training_rows_else_by_an_adapter_else_by_the_rules(tmp_path
     assert space["rows"] == 4 and said.startswith("the training rows ")
 
 
+def test_rows_that_training_leaves_out_are_no_truths_of_training(tmp_path):
+    """An answer that the row's own options lack."""
+    rows = [{**DATA[2], "answer": answer, "image": f"{answer}.png"} for answer in ("A", "C", "snare")]
+    write_jsonl(tmp_path / "data.jsonl", rows)
+    space = answer_space.mine([{**row, "id": str(place)} for place, row in enumerate(rows)])
+    found = {training: read_truths(tmp_path / "data.jsonl", space, training) for training in (True, False)}
+    assert (list(found[True]), list(found[False])) == (["0", "2"], ["0", "1", "2"])
+
+
 @pytest.mark.parametrize(
     "places, limit, fits",
     [
