@@ -95,6 +95,40 @@ def test_drops_lead_from_the_plain_accuracy_to_the_perturbed_one():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["swapped images"]
 
 
+ITEM = {"count": 1200, "accuracy": 0.6, "interval": (0.2, 0.9, "Wilson"), "plain": 0.75, "perturbed": 0.5}
+SCORED = [SimpleNamespace(confidence=share, correct=share > 0.3) for share in (0.1, 0.5, 0.99)]
+LONG = "a name of a question's type that somebody gave"
+FIGURES = {  # (a figure, the axis of each of its parts that is one of shares)
+    "bars": (lambda: figures.accuracy_bars([(LONG, ITEM, {"blind": 0.3, "reachable": 0.9})] * 3), ["x"]),
+    "drops": (lambda: figures.drops({"perturbations": {LONG: {"overall": ITEM}}}, {"micro": 0.3}), ["x"]),
+    "matrix": (lambda: figures.confusion_matrix({"rows": [LONG] * 2, "columns": [LONG] * 3, "counts": [[1, 2, 0], [0, 3, 1]]}), [""]),
+    "reliability": (lambda: figures.reliability(calibration(SCORED)), ["y", "y"]),
+    "coverage": (lambda: figures.risk_coverage_curve({"curve": [[0.25, 1.0], [1.0, 0.5]]}), ["y"]),
+    "loss": (lambda: figures.loss_curve([{"step": 1, "loss": 1e-7, "eval_loss": 9.0, "eval_exact_match": 0.5}]), ["", "y"]),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_is_cut_off_or_covers_another_and_shares_are_percents(name):
+    make, shares = FIGURES[name]
+    figure = make()
+    figure.draw_without_rendering()
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(drawn.x0, drawn.y0) > -0.01 and drawn.x1 < width + 0.01 and drawn.y1 < height + 0.01
+    for axes, axis in zip(figure.axes, shares, strict=True):
+        assert [getattr(axes, f"{axis}axis").get_major_formatter()(0.5).replace(".0", "") for axis in axis] == ["50%"] * len(axis)
+    legends = [legend.get_window_extent() for legend in figure.legends]
+    parts = [axes.get_window_extent() for axes in figure.axes]
+    assert not any(legend.overlaps(part) for legend in legends for part in parts) and all(
+        not legend.get_frame_on() for legend in figure.legends
+    )
+    if name == "reliability":
+        assert not parts[0].overlaps(parts[1]) and parts[0].height / parts[1].height == pytest.approx(3, abs=0.2)
+        assert [axes.get_xlim() for axes in figure.axes] == [(0, 1), (0, 1)]
+    if name == "drops":
+        assert figure.axes[0].get_ylim() == (0.5, -0.5)
+
+
 def test_each_figure_is_of_what_its_heading_says(tmp_path, monkeypatch):
     """Read before they become SVG, in which there are only paths."""
     cfg, load = opened(make_study(tmp_path))
