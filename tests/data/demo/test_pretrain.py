@@ -66,8 +66,53 @@ def test_pretrain_command_makes_a_folder_that_loads(tmp_path, monkeypatch, capsy
     AutoProcessor.from_pretrained(tmp_path / "tiny")
     Qwen2VLForConditionalGeneration.from_pretrained(tmp_path / "tiny")
     assert [p.name for p in tmp_path.iterdir()] == ["tiny"]
-    steps = [line.partition(" loss ")[0] for line in capsys.readouterr().out.splitlines() if " loss " in line]
+    out = capsys.readouterr().out
+    steps = [line.partition(" loss ")[0] for line in out.splitlines() if " loss " in line]
     assert steps == ["dense 2/2", "talk 3/3"], "the last of each; before it every fiftieth"
+    record, shipped = (json.loads((folder / "pretrain.json").read_text()) for folder in (tmp_path / "tiny", TINY_MODEL))
+    assert out.endswith(json.dumps(record, indent=2) + "\n") and record.keys() == shipped.keys()
+    assert record["command"] == f"python -m data.demo.pretrain {argv}" and record["seed"] == 0
+    assert record["scene_seeds"] == [100_000, 100_005] and record["tokenizer_scene_seeds"] == [198_000, 198_039]
+    losses = re.findall(r"^(?:dense 2/2|talk 3/3) loss (\S+)", out, re.MULTILINE)
+    assert f"{record['dense_loss_last']:.3f}" == losses[0] and record["talk_loss_mean_of_last_100"] > 1
+    assert AutoProcessor.from_pretrained(tmp_path / "tiny").chat_template == AutoProcessor.from_pretrained(TINY_MODEL).chat_template
+
+
+def test_the_arguments_left_out_are_the_shipped_models():
+    assert {**vars(pretrain.parse_args(["--out", "x"])), "out": None} == {
+        "out": None, "seed": 0, "scenes": 10_000, "dense_steps": 1200, "dense_batch": 32,
+        "steps": 2000, "batch": 16, "pairs": 5, "lr": 2e-3, "threads": 2,
+    }  # fmt: skip
+
+
+def test_the_loss_of_talking_is_that_of_each_answers_tokens_under_its_own_picture(tiny):
+    """The model's own call on one row a turn says the same as the trees; another picture says another."""
+    processor, model = tiny
+    seeds = SEEDS["pretrain"][:2]
+    data = pretrain.render_examples(processor.image_processor, seeds, 1)
+    heads = pretrain.DenseHeads(model.config.text_config.hidden_size, data.coverage.shape[-1], pretrain.IMAGE_CLASSES)
+    losses = {}
+    for rows in ([0, 1], [1, 0]):  # whose pictures; the trees stay
+        trees = [pretrain.talk_tree(processor.tokenizer, data.scenes[row], "chat", np.random.default_rng(row), 2) for row in (0, 1)]
+        with torch.no_grad():
+            losses[tuple(rows)], total = pretrain.talk_loss(model, heads, data, rows, trees, dense_weight=0.3)
+        assert total > losses[tuple(rows)]
+    own, swapped = losses.values()
+    tokens = []
+    for row in (0, 1):
+        rng = np.random.default_rng(row)
+        for question, answer in pretrain.conversation(data.scenes[row], rng, 2, preamble=False):
+            head, branch = pretrain.wrap("chat", question, rng)
+            picture = Image.open(io.BytesIO(scenes.encode_jpeg(render(seeds[row])[1])))
+            whole, asked = head + branch + answer + "<|im_end|>", head + branch
+            batch = processor(text=[whole], images=[picture], size=pretrain.IMAGE_SIZE, return_tensors="pt")
+            labels = batch["input_ids"].clone()
+            labels[:, : len(processor.tokenizer(asked)["input_ids"]) + 15] = -100
+            with torch.no_grad():
+                logits = model(**batch).logits[0, :-1].float()
+            supervised = labels[0, 1:] != -100
+            tokens += torch.nn.functional.cross_entropy(logits[supervised], labels[0, 1:][supervised], reduction="none").tolist()
+    assert float(own) == pytest.approx(np.mean(tokens), rel=2e-3) and swapped > own * 1.05
 
 
 def test_a_question_about_the_procedure_has_its_options_in_any_order():
@@ -83,6 +128,10 @@ def test_counts_are_said_in_english():
     one, two = (pretrain._counted(number, "polyp") for number in (1, 2))
     assert one[0] == "1 polyp is visible in this image." and one[2] == "there is one polyp in this image."
     assert two[0] == "2 polyps are visible in this image." and two[2] == "there are two polyps in this image."
+
+
+def test_labels_are_joined_as_they_are_said():
+    assert [pretrain._and(labels) for labels in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
 
 
 def test_a_conversation_has_as_many_turns_as_asked_for():
