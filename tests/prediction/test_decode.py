@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from itertools import chain
-from math import exp, log
+from math import exp, inf, log
 from types import SimpleNamespace
 
 import pytest
@@ -31,6 +31,7 @@ from prediction.decode import (
     candidate_trie,
     image_batches,
     left_padded,
+    log_sum,
     number_grammar,
     split_long_trees,
 )
@@ -100,6 +101,11 @@ def test_probabilities_of_very_unlikely_candidates_are_still_probabilities():
     """e to the -1,000 is 0 in a float, and 0 has no logarithm: so unlikely are long answers, and what a model never says."""
     answer = Answer("no", "exact", -1000.0, scored=(("no", -1000.0), ("yes", -1000.0 - log(3))))
     assert dict(answer.probabilities()) == pytest.approx({"no": 0.75, "yes": 0.25}) and answer.valid_mass == 0.0
+
+
+def test_what_the_model_cannot_say_at_all_has_no_mass():
+    assert log_sum([]) == log_sum([-inf, -inf]) == -inf and log_sum([-inf, log(0.25), log(0.5)]) == pytest.approx(log(0.75))
+    assert Answer("a", "exact", -inf, scored=(("a", -inf), ("b", -inf))).valid_mass == 0
 
 
 def test_rounding_makes_no_mass_greater_than_one():
