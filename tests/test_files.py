@@ -453,3 +453,17 @@ def test_colour_is_for_terminals_whose_users_want_it(monkeypatch, terminal, sett
     if setting is not None:
         monkeypatch.setenv("NO_COLOR", setting)
     assert use_color(SimpleNamespace(isatty=lambda: terminal)) is expected
+
+
+def test_what_is_written_has_the_rights_that_the_user_gives_to_new_files(tmp_path):
+    """And the next file too: looking at the mask means to set it."""
+    before = os.umask(0o027)
+    try:
+        for name in ("a", "b"):
+            with atomic_open(tmp_path / name) as file:
+                file.write("x")
+            (tmp_path / f"{name} by Python").write_text("x")
+        rights = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert rights == {0o640}

@@ -10,7 +10,7 @@ from data_sets import rows_of
 
 from config import LANGUAGES, DataConfig
 from data.answer_space import apply, conventions, mine, reachable
-from data.language import EXCLUSIVE, names_answers, table, yes_no_answers
+from data.language import EXCLUSIVE, names_answers, table, unread_language, yes_no_answers
 from data.matching import conventions_of, is_correct, judge, labels_of
 from data.quantities import parse_count, parse_quantity
 from data.rules import read_question
@@ -373,3 +373,10 @@ def test_spaces_of_earlier_code_are_read_by_the_rules_alone():
     for question in ("What did they encounter?", "Is it left or right?"):
         ask = {"question": question, "answer": "?", "image": "x", "id": "x"}
         assert apply(old, ask)["question_type"] != apply({**old, "languages": ["en"]}, ask)["question_type"]
+
+
+@pytest.mark.parametrize(
+    ("said", "unread"), [("de", None), ("de-AT", None), (" DE_at ", None), ("fr", "fr"), ("fr-CH", "fr"), ("", ""), (None, None), (7, "7")]
+)
+def test_a_row_that_says_a_language_nobody_reads_is_known_by_it(said, unread):
+    assert unread_language({"language": said}, ("en", "de")) == unread and unread_language({}, ("en",)) is None

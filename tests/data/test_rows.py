@@ -9,7 +9,7 @@ import pytest
 from data_sets import enrich, file_of, row, without
 
 from data.check import read_raw
-from data.rows import check_further, group_by_image, junk_reason, read_rows
+from data.rows import check_further, group_by_image, junk_reason, numbered_rows, read_rows
 from files import UserError, write_jsonl
 
 
@@ -167,3 +167,12 @@ def test_options_references_raters_and_groups_have_one_form_each(further, said):
         return check_further(further, "t.jsonl:1")
     with pytest.raises(UserError, match=re.escape(f"t.jsonl:1: {said}")):
         check_further(further, "t.jsonl:1")
+
+
+def test_of_a_file_the_wanted_rows_are_read_under_their_numbers(tmp_path):
+    """Whoever asks for some lines gets these alone, with the ids that they have in the whole file."""
+    write_jsonl(tmp_path / "rows.jsonl", [{"question": f"q{number}?", "answer": "yes", "image": "a.png"} for number in range(4)])
+    some = [line for line in numbered_rows(tmp_path / "rows.jsonl") if line[0] in (1, 3)]
+    assert [(row["id"], row["question"]) for row in read_rows(tmp_path / "rows.jsonl", lines=some)] == [("1", "q1?"), ("3", "q3?")]
+    with pytest.raises(UserError, match=r"rows.jsonl:4: id '3' is already that of line 4; give every row its own id"):
+        list(read_rows(tmp_path / "rows.jsonl", lines=some[1:] * 2))

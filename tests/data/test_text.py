@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.matching import is_correct, is_empty, normalize_answer
-from data.text import clean, strip_placeholders
+from data.text import clean, group_key, group_of, placeholder_inside, strip_placeholders
 
 FOLDED = [
     ("５－１０ｍｍ", "5-10mm"),  # full width
@@ -91,3 +91,22 @@ def test_predictions_in_another_width_are_right(gt, pred):
 def test_a_long_run_of_spaces_takes_no_minutes(space):
     question, began = "<q" + space * 20_000 + "<", time.monotonic()
     assert strip_placeholders(question, everywhere=True) == question and time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        ("Is it in <image>?", "<image>"),
+        ("Is it in &lt;image&gt; 2?", "&lt;image&gt"),
+        ("Is it in <image>: there?", "<image>"),
+        ("Is it in [image] 2?", None),
+        ("Is it <5mm?", None),
+    ],
+)
+def test_a_place_for_a_picture_inside_a_question_is_found(question, found):
+    assert (placeholder_inside(question) or "").rstrip(";") == (found or "")
+
+
+def test_groups_are_compared_in_one_form():
+    assert {group_key(group) for group in ("P1", "p1", " P1 ", "P1\u200b", "Ｐ1")} == {"p1"} and group_key(7) == "7"
+    assert [group_of(row) for row in ({"group": "P 1"}, {"group": " "}, {"group": None}, {})] == ["p 1", None, None, None]

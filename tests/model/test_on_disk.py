@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from files import UserError
-from model.on_disk import check_adapter_folder, check_model_folder, safetensors_header
+from model.on_disk import adapter_facts, check_adapter_folder, check_model_folder, safetensors_header
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 123456789\n".format(64 * "0")
 
@@ -126,3 +126,10 @@ def test_a_header_of_another_kind_is_refused(tmp_path, header):
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header.encode())
     assert said(safetensors_header, path) == f"{path}: is no safetensors file; download it again"
+
+
+@pytest.mark.parametrize("key", ["model_name", "image", "answer_rules", "base_weights", "base_revision", "base_source", "longest_answer"])
+def test_a_fact_of_an_adapter_that_is_of_another_kind_is_refused_by_its_name(tmp_path, key):
+    (tmp_path / "experiment.json").write_text(json.dumps({key: [1.5]}))
+    with pytest.raises(UserError, match=f"experiment.json: {key} is .*1.5.*, which no training wrote; copy the adapter again"):
+        adapter_facts(tmp_path)
