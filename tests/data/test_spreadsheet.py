@@ -118,6 +118,23 @@ def test_a_title_merged_over_all_columns_is_one(tmp_path):
     assert only(rows, "image", "group", "answer") == [("a.png", "g1", "1")]
 
 
+def test_merged_cells_hold_their_value_in_every_row_and_column_of_them(tmp_path):
+    """To the right of a row's last value too; a row without any value of its own stays left out."""
+    src = workbook(tmp_path / "t.xlsx", ["n", "m", "o"], ["a", 1, 2], ["b"], [], ["c", None, 3])
+    book, said = openpyxl.load_workbook(src), []
+    book.active.merge_cells("A3:C4")
+    book.save(src)
+    assert read_spreadsheet(src, None, said.append) == (
+        ["n", "m", "o"],
+        [
+            (f"{src}: row 2", {"n": "a", "m": 1, "o": 2}),
+            (f"{src}: row 3", {"n": "b", "m": "b", "o": "b"}),
+            (f"{src}: row 5", {"n": "c", "m": None, "o": 3}),
+        ],
+    )
+    assert said == [f"{src}: merged cells are read as if each held the value: A3:C4"]
+
+
 @pytest.mark.parametrize(
     ("text", "separator"),
     [

@@ -170,6 +170,16 @@ def test_the_table_is_filled_in_and_corrects_and_is_never_replaced(folder, monke
     assert ids == ["a"]
 
 
+def test_a_table_whose_corrections_are_not_finished_is_never_replaced(tmp_path):
+    """An answer beside an id that somebody lost can't be read as a correction, and is work all the same."""
+    table = tmp_path / "suspects.csv"
+    table.write_text("id,answer,who,why\n,yes,dr a,\n")
+    with pytest.raises(UserError) as error:
+        write_suspects([{**ANSWERED[0], "annotation_probability": 0.25}], tmp_path)
+    assert str(error.value) == f"{table}: holds corrections, which would be lost; move it, and set data.corrections to where it is"
+    assert table.read_text() == "id,answer,who,why\n,yes,dr a,\n" and not (tmp_path / "suspects.html").exists()
+
+
 def test_the_table_of_rows_without_ids_corrects_them(folder, monkeypatch, capsys):
     """Training has a row 1 as well."""
     bare = [{key: value for key, value in row.items() if key != "id"} for row in TRAIN]

@@ -153,6 +153,9 @@ def test_a_fixed_instruction_goes_when_told_and_is_named_otherwise(tmp_path):
     [
         ({"image": "a.png", "conversations": say("q", "a")[::-1]}, "is no conversation of questions and answers in turn"),
         ({"image": "a.png", "messages": say("q", "a", CHAT) + [{"role": "tool", "content": "x"}]}, ", turn 3: is of 'tool', neither user"),
+        ({"image": "a.png", "messages": [{"role": 3, "content": "q"}]}, ": is of 3, neither user (human), assistant (gpt) nor system"),
+        ({"image": "a.png", "messages": [{"content": "q"}]}, ": is of None, neither user (human), assistant (gpt) nor system"),
+        ({"image": "a.png", "messages": [{"role": ["user"], "content": "q"}]}, ": is of ['user'], neither user (human)"),
         ({"image": "a.png", "conversations": say("q", 3)}, "what is said is 3, not text"),
         ({"messages": say([{"image": "a.png"}, "b.png"], "a", CHAT)}, "what is said is [{'image': 'a.png'}, 'b.png'], not text"),
         ({"image": "a.png", "conversations": ["q", "a"]}, "is 'q', not an object of who speaks and what"),

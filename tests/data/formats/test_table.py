@@ -137,6 +137,32 @@ def test_what_can_not_be_read_is_named(tmp_path, kind):
     assert text.startswith(said) and "\n" not in text and not list(tmp_path.glob("dst/*"))
 
 
+OBJECT = [{"x": 1}] * 3
+CELLS = {
+    "group": ({"who": OBJECT}, "", "row 0: who is an object with fields x, not text; write it as text, a number, true or false, or a list"),
+    "no group": ({"who": [None] * 3}, "", "row 0: who is empty, which names the patient or video; fill it, so that no patient is in"),
+    "no picture": ({"pic": [None] * 3}, "", "row 0: pic is empty, which names the picture; fill it or delete the row"),
+    "several pictures": ({"pic": [["a", "b"]] * 3}, "", "row 0: pic is a list, ['a', 'b']; name one picture a row"),
+    "answer": ({"polyp": OBJECT}, "", "row 0, polyp: the answer is an object with fields x, not text; write it as text, a number"),
+    "options": ({"o": OBJECT}, "options: [o]\n", "row 0: o is an object with fields x, not text; write it as text, a number"),
+    "keep": ({"o": [b"12"] * 3}, "keep: [o]\n", "row 0: o is binary data (2 bytes), which a row can't hold; leave the column out"),
+    "picture without bytes": ({"pic": [{"bytes": None, "path": "a"}] * 3}, "", "row 0: has no image bytes; save the dataset with"),
+    "no picture's bytes": ({"pic": [b"x"] * 3}, "", "row 0: its image is unreadable (not in a format Pillow knows)"),
+}
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_cell_that_can_not_be_read_is_named_by_row_and_column(tmp_path, kind):
+    columns, further, said = CELLS[kind]
+    src, options = parquet_table(
+        tmp_path, columns.get("pic", ["a"] * 3), **{name: cells for name, cells in columns.items() if name != "pic"}
+    )
+    options["mapping"].write_text(f"image: pic\ngroup: who\n{further}questions: {{polyp: q1}}")
+    with pytest.raises(UserError) as error:
+        readers.convert("table", src, tmp_path / "dst", **options, say=[].append)
+    assert str(error.value).startswith(f"{src}: {said}") and "\n" not in str(error.value)
+
+
 def test_columns_that_rows_have_themselves_or_twice_are_refused(tmp_path):
     src, options = table_of(tmp_path, "image: f\nkeep: [group]\nquestions: {p: q}", ["f", "group", "p", "p"], ["a", "g", 1, 2])
     with pytest.raises(UserError, match=r"t.xlsx: has more than one column 'p', which .*m.yaml names"):
