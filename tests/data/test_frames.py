@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from data.frames import extract_frames, main, mask, seconds
 from data.rows import read_rows
@@ -64,6 +64,14 @@ def test_one_frame_every_so_long_named_by_seconds(clip, tmp_path, every, numbers
 def test_time_begins_with_the_clip(tmp_path):
     paths = extract_frames(make_clip(tmp_path / "late.mkv", start=33), tmp_path, 1.0)
     assert [path.stem for path in paths] == ["00000.000", "00001.000", "00002.000"]
+
+
+def test_pictures_are_jpeg_of_quality_95_with_their_colours_whole(clip, tmp_path):
+    (path,) = extract_frames(clip, tmp_path, 60)
+    Image.new("RGB", (8, 8)).save(tmp_path / "as asked.jpg", quality=95)
+    with Image.open(path) as picture, Image.open(tmp_path / "as asked.jpg") as asked:
+        assert (picture.format, picture.quantization) == ("JPEG", asked.quantization)
+        assert JpegImagePlugin.get_sampling(picture) == 0 and not picture.getexif()
 
 
 def test_masks_are_black_in_what_is_written(clip, tmp_path):
@@ -149,6 +157,11 @@ def test_a_clip_that_breaks_off_keeps_the_frames_before(tmp_path):
     with pytest.raises(UserError, match=r"cut.mp4: breaks off after [23]\.\d of 6.0 s; give a whole clip; the \d frames before .* kept in"):
         extract_frames(tmp_path / "cut.mp4", tmp_path)
     assert len(list((tmp_path / "cut").glob("*.jpg"))) in (3, 4)
+    (tmp_path / "later.mp4").write_bytes(content[: len(content) * 76 // 100])
+    with pytest.raises(
+        UserError, match=r"later.mp4: breaks off after 4\.[1-8] of 6.0 s; give a whole clip; the 5 frames before that are kept"
+    ):
+        extract_frames(tmp_path / "later.mp4", tmp_path)
     for name in ("whole.mkv", "whole.avi"):  # whose length stands elsewhere
         content_of = make_clip(tmp_path / name, 60, noise=True).read_bytes()
         cut = tmp_path / name.replace("whole", "cut")

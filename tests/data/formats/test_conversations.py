@@ -236,6 +236,10 @@ def test_surgcheck_has_both_wordings_with_task_cue_and_video(tmp_path):
     of = {"test_original.jsonl": original, "test_less_biased.jsonl": less_biased}
     rows, dropped = converted("surgcheck", lay(tmp_path / "src", of=of), tmp_path / "dst")
     assert dropped == {"without a picture": 2}
+    assert rows[0] == {
+        "id": "0", "image": "164_1.jpg", "question": "Count them.", "answer": "two", "task": "Count", "cue": "No_Cue",
+        "main_tag": "Visual_QA", "group": "164", "split": "test", "wording": "less_biased", "pair": "test-0",
+    }  # fmt: skip
     assert only(rows, "question", "wording", "pair", "task", "cue", "group", "split")[1:3] == [
         ("What?", "less_biased", "test-1", "Count", "No_Cue", "164", "test"),
         ("How many tools?", "original", "test-0", "Count", "No_Cue", "164", "test"),

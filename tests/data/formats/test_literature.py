@@ -63,3 +63,10 @@ def test_figures_of_pmc_vqa_lie_in_one_of_its_folders(tmp_path, folder):
         {"id": "0", "image": f"{folder}a.png", "question": "Which tool?", "answer": "Snare",
          "options": ["Forceps", "Snare", "Clip", "Needle"], "split": "train"}
     ]  # fmt: skip
+
+
+def test_an_answer_of_pmc_vqa_that_is_empty_is_no_choice(tmp_path):
+    header, choices = PMC.removesuffix(",Answer_label"), "A:Forceps,B:Snare,C:Clip,D:Needle"
+    src = lay(tmp_path / "src", of={"train.csv": f"{header}\na.png,Which?,,{choices}\nb.png,Which?,D,{choices}\n"})
+    rows, dropped = converted("pmc-vqa", src, tmp_path / "dst")
+    assert only(rows, "id", "image", "answer") == [("1", "images/b.png", "Needle")] and dropped == {"without an answer": 1}

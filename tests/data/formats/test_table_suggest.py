@@ -256,6 +256,19 @@ def test_the_whole_of_a_first_mapping_that_found_little(tmp_path):
     )
 
 
+@pytest.mark.parametrize("more", [{}, {"Zwei": [["a", "b"], [1, 2]]}])
+def test_where_pictures_were_looked_for_in_vain_is_said(tmp_path, more):
+    src = workbook(tmp_path / "t.xlsx", ["Studie", "Stand"], ["X", 2024], **more)
+    with pytest.raises(UserError) as error:
+        suggest_mapping(src, tmp_path / "m.yaml", tmp_path / "dst")
+    where, found = (" on any of its sheets (Sheet, Zwei)", "Studie, Stand, a, b") if more else ("", "Studie, Stand")
+    assert str(error.value) == f"{src}: no column seems to name pictures{where}; found {found}; add one with their file names"
+    assert not (tmp_path / "m.yaml").exists()
+    with pytest.raises(UserError) as error:
+        suggest_mapping(tmp_path, tmp_path / "m.yaml", tmp_path / "dst")
+    assert str(error.value) == f"{tmp_path}: is no file; give the .xlsx, .csv or .parquet file"
+
+
 def test_the_whole_of_a_first_mapping_of_one_question_a_row(tmp_path):
     text, _ = suggested(tmp_path, ["file", "video", "question", "answer"], ["a.jpg", "v1", "Is it?", "yes"], ["b.jpg", "v2", "Why?", "red"])
     assert text.splitlines()[1:] == [
