@@ -37,6 +37,27 @@ def test_variants_of_a_question_are_one_question_in_training_and_later():
     assert len(mine(train)["questions"]) == 1 and mine(train)["questions"]["is it easy"]["rows"] == 36
 
 
+def test_the_whole_of_what_a_space_holds():
+    """It lies beside an adapter that people publish: a question that one row asked is counted, but not named."""
+    rows = rows_of("Is it clean?", {"good": 20, "Poor": 20}) + rows_of("Which instrument is used?", ["snare"])
+    rows += rows_of("Is there a polyp?", {"yes": 2, "no": 1}) + rows_of("What is on the table?", ["a mug", "a cup"])
+    clean = {"type": "mcq", "rows": 40, "groups": 40, "multi_label": False, "closed": True, "unseen_mass": 0.0}
+    space = mine(rows, DataConfig(min_groups=1))
+    assert space == {
+        "mode": "mined",
+        "languages": ["en"],
+        "yes_no_forms": {},
+        "rows": 46,
+        "questions": {"is it clean": {**clean, "candidates": ["good", "poor"], "spellings": {}}},
+        "given": {},
+        "as_the_rules_say": {"questions": 3, "rows": 6},
+        "found": {"folded": {}, "rare": 0, "outside": {}, "without_group": 0},
+    }
+    assert list(answer_space.describe(space)) == [
+        "answer space of 46 training rows: 1 questions closed (0 of them label lists), 0 open, 3 as the rules say"
+    ]
+
+
 # --- Good-Turing ---
 
 

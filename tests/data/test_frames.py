@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from data.frames import extract_frames, main, mask, seconds
 from data.rows import read_rows
@@ -66,6 +66,14 @@ def test_time_begins_with_the_clip(tmp_path):
     assert [path.stem for path in paths] == ["00000.000", "00001.000", "00002.000"]
 
 
+def test_pictures_are_jpeg_of_quality_95_with_their_colours_whole(clip, tmp_path):
+    (path,) = extract_frames(clip, tmp_path, 60)
+    Image.new("RGB", (8, 8)).save(tmp_path / "as asked.jpg", quality=95)
+    with Image.open(path) as picture, Image.open(tmp_path / "as asked.jpg") as asked:
+        assert (picture.format, picture.quantization) == ("JPEG", asked.quantization)
+        assert JpegImagePlugin.get_sampling(picture) == 0 and not picture.getexif()
+
+
 def test_masks_are_black_in_what_is_written(clip, tmp_path):
     for path in extract_frames(clip, tmp_path, 1.0, [(0, 0, 40, 20), (90, 60, 96, 64)]):
         picture = np.asarray(Image.open(path), int)
@@ -86,7 +94,13 @@ def test_a_clip_is_turned_as_it_says(clip, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "pixel_aspect", "size"),
-    [("a.mp4", (64, 45), (137, 64)), ("a.mkv", (64, 45), (137, 64)), ("a.avi", (8, 9), (96, 72)), ("a.mp4", (1, 1), (96, 64))],
+    [
+        ("a.mp4", (64, 45), (137, 64)),
+        ("a.mkv", (64, 45), (137, 64)),
+        ("a.avi", (8, 9), (96, 72)),
+        ("a.mp4", (2, 1), (192, 64)),
+        ("a.mp4", (1, 1), (96, 64)),
+    ],
 )
 def test_pixels_that_are_not_square_are_shown_as_a_player_does_and_said_once(tmp_path, name, pixel_aspect, size):
     said = []
@@ -143,6 +157,11 @@ def test_a_clip_that_breaks_off_keeps_the_frames_before(tmp_path):
     with pytest.raises(UserError, match=r"cut.mp4: breaks off after [23]\.\d of 6.0 s; give a whole clip; the \d frames before .* kept in"):
         extract_frames(tmp_path / "cut.mp4", tmp_path)
     assert len(list((tmp_path / "cut").glob("*.jpg"))) in (3, 4)
+    (tmp_path / "later.mp4").write_bytes(content[: len(content) * 76 // 100])
+    with pytest.raises(
+        UserError, match=r"later.mp4: breaks off after 4\.[1-8] of 6.0 s; give a whole clip; the 5 frames before that are kept"
+    ):
+        extract_frames(tmp_path / "later.mp4", tmp_path)
     for name in ("whole.mkv", "whole.avi"):  # whose length stands elsewhere
         content_of = make_clip(tmp_path / name, 60, noise=True).read_bytes()
         cut = tmp_path / name.replace("whole", "cut")
@@ -177,13 +196,51 @@ def test_times_and_masks_are_refused_by_name(read, text):
         read(text)
 
 
+def test_what_is_to_be_written_is_said_whole():
+    with pytest.raises(UserError) as error:
+        mask("5,0,5,9")
+    assert str(error.value) == "--mask '5,0,5,9': write x0,y0,x1,y1 in pixels, with x0 < x1 and y0 < y1"
+    with pytest.raises(UserError) as error:
+        seconds("1h")
+    assert str(error.value) == "--every '1h': write a time such as 1s, 0.5s, 500ms or 2min"
+
+
+@pytest.mark.parametrize(("text", "value"), [("2", 2), ("1s", 1), ("0.5 s", 0.5), ("500ms", 0.5), ("2min", 120), ("1.5min", 90)])
+def test_times_as_people_write_them_are_seconds(text, value):
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("0,0,1,1", (0, 0, 1, 1)), ("5, 60, 400, 61", (5, 60, 400, 61))])
+def test_a_mask_is_four_numbers(text, value):
+    assert mask(text) == value
+
+
 def test_the_command_says_what_it_made_and_how_rows_name_it(clip, tmp_path, monkeypatch, capsys):
     argv = ["frames.py", str(clip), str(tmp_path / "frames")]
     monkeypatch.setattr("sys.argv", argv)
     main()
-    made, unmasked, rows = capsys.readouterr().out.splitlines()
-    assert made == f"{tmp_path}/frames/op 1: 3 frames, the last after 2 s" and unmasked.startswith("nothing was masked: look whether")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"{tmp_path}/frames/op 1: 3 frames, the last after 2 s",
+        "nothing was masked: look whether a name is burnt into the picture (--mask x0,y0,x1,y1 blackens it)",
+        f'rows name them below data.image_root, {tmp_path}/frames, such as "images": ["op 1/00000.000.jpg", "op 1/00001.000.jpg"]',
+    ]
     write_jsonl(tmp_path / "rows.jsonl", [{"question": "q", "answer": "a", "images": ["op 1/00000.000.jpg", "op 1/00001.000.jpg"]}])
-    assert rows.endswith('such as "images": ["op 1/00000.000.jpg", "op 1/00001.000.jpg"]')
     (row,) = read_rows(tmp_path / "rows.jsonl")
     assert all((tmp_path / "frames" / name).is_file() for name in row["images"])
+
+
+def test_the_command_masks_every_place_and_takes_the_time_between_frames(clip, tmp_path, monkeypatch, capsys):
+    masks = ["--mask", "0,0,40,20", "--mask", "90, 60, 96, 64"]
+    monkeypatch.setattr("sys.argv", ["frames.py", str(clip), str(tmp_path), "--every", "1200ms", *masks])
+    main()
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path}/op 1: 3 frames, the last after 2.4 s",
+        f'rows name them below data.image_root, {tmp_path}, such as "images": ["op 1/00000.000.jpg", "op 1/00001.200.jpg"]',
+    ]
+    assert read_json(tmp_path / "op 1" / "frames.json") == {
+        "clip": "op 1.mp4", "bytes": clip.stat().st_size, "every": 1.2, "masks": [[0, 0, 40, 20], [90, 60, 96, 64]], "size": [96, 64],
+        "frames": ["00000.000.jpg", "00001.200.jpg", "00002.400.jpg"],
+    }  # fmt: skip
+    picture = np.asarray(Image.open(tmp_path / "op 1" / "00002.400.jpg"), int)
+    assert picture[:20, :40].max() < 12 and picture[60:, 90:].max() < 12 and picture[24:56, 44:88].min() > 30

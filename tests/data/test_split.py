@@ -21,7 +21,18 @@ from PIL import Image
 
 from data.readers import convert
 from data.rows import read_rows
-from data.split import assign, assign_fold, config_lines, describe, describe_folds, folds_jsonl, split_jsonl, stratified, stratified_folds
+from data.split import (
+    assign,
+    assign_fold,
+    config_lines,
+    describe,
+    describe_folds,
+    folds_jsonl,
+    parse_arguments,
+    split_jsonl,
+    stratified,
+    stratified_folds,
+)
 from data.text import nearly_same_groups
 from files import UserError, read_jsonl, sha256, write_jsonl
 
@@ -727,3 +738,121 @@ def test_an_image_of_two_patients_is_refused(tmp_path):
     with pytest.raises(UserError, match="rows.jsonl:2: image b.png is of group q, on line 1 of p; give it one group"):
         split_jsonl(path, folder / "split")
     assert split_jsonl(path, folder / "split", by="image", val=0, test=0)["splits"]["train"]["groups"] == 1
+
+
+# --- all lines that people read ---
+
+
+def few_groups(folder, **options):
+    """Of 20 images 14 are one patient's; one row is junk, one answer a number."""
+    rows = [
+        {"question": f"Q{q}?", "answer": True, "image": f"{i:02}.jpg", "group": "A" if i < 14 else f"P{i}", **options}
+        for i in range(20) for q in range(2)
+    ]  # fmt: skip
+    write_jsonl(folder / "all.jsonl", [*rows, {"question": "none", "answer": "a", "image": "x.jpg"}])
+    return folder / "all.jsonl"
+
+
+LEFT_OUT = "left out or changed: 40 true and false to yes and no, 1 without a question"
+UNREAD = "near-duplicates: not looked for, as no image could be read; give --image_root"
+FAR = "groups are few or large, or were joined by near-duplicates; other shares or --by image may help"
+ALONE = "has 1 group, so a score on it says nothing of other patients or videos; take larger shares (--val 0.25 --test 0.25), or --folds 5"
+
+
+def test_all_that_is_said_of_a_split(tmp_path):
+    result = split_jsonl(few_groups(tmp_path), tmp_path / "out", seed=3, by="image", stratify="none", near="off")
+    assert list(describe(result)) == [
+        "train: 36 rows, 18 groups, 18 images, 2 questions",
+        "val: 2 rows, 1 groups, 1 images, 2 questions",
+        "test: 2 rows, 1 groups, 1 images, 2 questions",
+        LEFT_OUT,
+        "near-duplicates: not looked for",
+        f"split {result['sha256'][:12]}, seed 3, by image, stratified by none",
+        f"WARNING: val {ALONE}",
+        f"WARNING: test {ALONE}",
+        f"WARNING: val has 5.0% of the rows, not 10%: {FAR}",
+        f"WARNING: test has 5.0% of the rows, not 10%: {FAR}",
+    ]
+
+
+def test_all_that_is_said_of_folds(tmp_path):
+    assert list(describe_folds(folds_jsonl(few_groups(tmp_path), tmp_path / "folds", 3))) == [
+        "fold_0: val 10 rows, 5 groups, 5 images, 2 questions, 25.0% of the rows; train 30 rows, 2 groups",
+        "fold_1: val 28 rows, 1 groups, 14 images, 2 questions, 70.0% of the rows; train 12 rows, 6 groups",
+        "fold_2: val 2 rows, 1 groups, 1 images, 2 questions, 5.0% of the rows; train 38 rows, 6 groups",
+        LEFT_OUT,
+        UNREAD,
+        "3 folds, seed 0, by group, stratified by question",
+        f"WARNING: fold_1 has 70.0% of the rows, not 33%: {FAR}",
+        f"WARNING: fold_2 has 5.0% of the rows, not 33%: {FAR}",
+    ]
+
+
+def test_what_is_said_of_near_duplicates(tmp_path):
+    folder = eight_pictures(tmp_path)
+    Image.open(folder / "b.png").save(folder / "copy.png")
+    rows = chain("a", "b", "c", "d", "e", "f", "g", "h") + [{"image": "copy.png"}, {"image": "gone.png"}]
+    result = split_jsonl(file_of(folder, *rows), folder / "split", val=0.2, test=0.2)
+    said = "near-duplicates: 2 images, which join 1 groups to others (9 of 10 images read; dHash, at most 8 of 128 bits differ)"
+    assert said in list(describe(result))
+
+
+def test_the_whole_of_a_split_json(tmp_path):
+    src = few_groups(tmp_path)
+    result = split_jsonl(src, tmp_path / "out")
+    files = {name: tmp_path / "out" / f"{name}.jsonl" for name in NAMES}
+    hashes = {name: sha256(path) for name, path in files.items()}
+    counts = {name: {key: result["splits"][name][key] for key in ("rows", "groups", "images", "questions")} for name in NAMES}
+    whole = {
+        "sha256": hashlib.sha256("".join(f"{name} {hashes[name]}\n" for name in NAMES).encode()).hexdigest(),
+        "source": {"name": "all.jsonl", "sha256": sha256(src)},
+        "seed": 0,
+        "by": "group",
+        "shares": {"train": 0.8, "val": 0.1, "test": 0.1},
+        "stratified_by": "question",
+        "near_duplicates": {"max_distance": 8, "images_read": 0, "images": 20, "near_duplicates": 0, "groups_joined": 0},
+        "changes": {"without a question": 1, "true and false to yes and no": 40},
+        "splits": {name: {**counts[name], "sha256": hashes[name]} for name in NAMES},
+    }
+    assert result == whole == json.loads((tmp_path / "out" / "split.json").read_text())
+    assert counts == {
+        "train": {"rows": 32, "groups": 3, "images": 16, "questions": 2},
+        "val": {"rows": 4, "groups": 2, "images": 2, "questions": 2},
+        "test": {"rows": 4, "groups": 2, "images": 2, "questions": 2},
+    }
+
+
+def test_the_lines_to_paste_whole(tmp_path):
+    src = few_groups(tmp_path, language="de")
+    lines = config_lines(src, {"train": src}).splitlines()
+    own = [f"extends: {ROOT / 'config_exp1.yaml'}", "output_dir: outputs_mine", "data:", f"  train_jsonl: {src}"]
+    assert lines == [*own, "  image_root: the folder that image names start from", "  language: de"]
+    (tmp_path / "00.jpg").write_bytes(b"")
+    assert config_lines(src, {"train": src}).splitlines() == [*own, f"  image_root: {tmp_path}", "  language: de"]
+
+
+def test_the_commands_options_without_any_and_with_others(monkeypatch, capsys):
+    """What isn't given is left to split_jsonl and folds_jsonl, whose own defaults the lines of the command show."""
+
+    def parsed(*words):
+        monkeypatch.setattr(sys, "argv", ["split.py", "all.jsonl", "out", *words])
+        return vars(parse_arguments())
+
+    own = {"src": "all.jsonl", "dst": "out", "val": None, "test": None, "folds": None, "seed": 0, "by": "group", "stratify": "question"}
+    own |= {"image_root": None, "near": "auto"}
+    assert parsed() == own
+    given = ["--val", "0.2", "--test", "0", "--seed", "4", "--by", "image", "--stratify", "none", "--image_root", "i"]
+    others = {"val": 0.2, "test": 0.0, "seed": 4, "by": "image", "stratify": "none", "image_root": "i", "near": "on"}
+    assert parsed(*given, "--near-duplicates", "on") == own | others
+    assert parsed("--folds", "5") == own | {"folds": 5}
+    for words in (
+        ["--near-duplicates", "x"],
+        ["--by", "x"],
+        ["--stratify", "x"],
+        ["--folds", "1.5"],
+        ["--se", "1"],
+        ["--folds", "2", "--val", "0"],
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            parsed(*words)
+        assert stopped.value.code == 2 and words[0] in capsys.readouterr().err

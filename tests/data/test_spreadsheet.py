@@ -4,6 +4,7 @@ python -m pytest tests/data/test_spreadsheet.py -v
 """
 
 import tracemalloc
+import zipfile
 
 import openpyxl
 import pytest
@@ -118,6 +119,23 @@ def test_a_title_merged_over_all_columns_is_one(tmp_path):
     assert only(rows, "image", "group", "answer") == [("a.png", "g1", "1")]
 
 
+def test_merged_cells_hold_their_value_in_every_row_and_column_of_them(tmp_path):
+    """To the right of a row's last value too; a row without any value of its own stays left out."""
+    src = workbook(tmp_path / "t.xlsx", ["n", "m", "o"], ["a", 1, 2], ["b"], [], ["c", None, 3])
+    book, said = openpyxl.load_workbook(src), []
+    book.active.merge_cells("A3:C4")
+    book.save(src)
+    assert read_spreadsheet(src, None, said.append) == (
+        ["n", "m", "o"],
+        [
+            (f"{src}: row 2", {"n": "a", "m": 1, "o": 2}),
+            (f"{src}: row 3", {"n": "b", "m": "b", "o": "b"}),
+            (f"{src}: row 5", {"n": "c", "m": None, "o": 3}),
+        ],
+    )
+    assert said == [f"{src}: merged cells are read as if each held the value: A3:C4"]
+
+
 @pytest.mark.parametrize(
     ("text", "separator"),
     [
@@ -161,3 +179,58 @@ def test_cells_that_are_only_formatted_take_no_memory(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 20e6
     finally:
         tracemalloc.stop()
+
+
+def test_a_formula_is_its_result(tmp_path):
+    """A spreadsheet program writes both; openpyxl writes the formula alone, so the result is put in by hand."""
+    src, done = workbook(tmp_path / "made.xlsx", ["n", "m"], ["a", "=1+1"]), tmp_path / "t.xlsx"
+    with zipfile.ZipFile(src) as made, zipfile.ZipFile(done, "w") as file:
+        for name in made.namelist():
+            content = made.read(name)
+            if name == "xl/worksheets/sheet1.xml":
+                assert content.count(b"<v/>") + content.count(b"<v />") + content.count(b"<v></v>") == 1
+                for empty in (b"<v/>", b"<v />", b"<v></v>"):
+                    content = content.replace(empty, b"<v>2</v>")
+            file.writestr(name, content)
+    assert read_spreadsheet(done, None, print) == (["n", "m"], [(f"{done}: row 2", {"n": "a", "m": 2})])
+
+
+UNREADABLE = {
+    "more fields": ("t.csv", "a,b\n1,2\n1,2,3\n", None,
+                    "{src}:3: has more fields than {src}:1 names columns (2); correct it, or delete what stands above the columns' names"),
+    "error": ("t.csv", 'a,b\n"x\ny",2\n1,#NV\n', None, "{src}:4: a cell holds the error #NV; correct or empty it"),
+    "quote": ("t.csv", 'sep=,\na,b\n1,2\n"1"x,2\n', None, "{src}:4: not valid CSV (',' expected after '\"')"),
+    "sheet": ("t.csv", "a,b\n1,2\n", "x", "{src}: is no workbook, and has no sheet 'x'; take `sheet` out of the mapping"),
+    "blank": ("t.csv", ",\n\n", None, "{src}: has no first row with the columns' names; add it"),
+    "other program": ("t.ods", "PK", None,
+                      "{src}: is of an old or another program, or has a password; save it as .xlsx without one, or as CSV UTF-8"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_what_can_not_be_read_is_named_by_line(tmp_path, kind):
+    name, text, sheet, said = UNREADABLE[kind]
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        read_spreadsheet(tmp_path / name, sheet, print)
+    assert str(error.value) == said.replace("{src}", str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "rows", "said"),
+    [
+        ("a, b \n1,\n\n x ,TRUE\n", ["a", "b"], [("2", "1", None), ("4", "x", True)], []),
+        ("sep=|\na|b\n1|2\n", ["a", "b"], [("3", "1", "2")], ["fields are separated by vertical bars"]),
+        ("sep=#\na#b\n1#2\n", ["a", "b"], [("3", "1", "2")], ["fields are separated by #"]),
+        ("a;;b\n1;x;2\n", ["a", "b"], [("2", "1", "2")], ["fields are separated by semicolons"]),
+        ("a,b\n1\n", ["a", "b"], [("2", "1", None)], []),
+        ("Titel\nStand; 2024\nStand; 2024\na,b\n1,2\n", ["a", "b"], [("5", "1", "2")],
+         ["4: has the columns' names; left out above it: Titel Stand; 2024"]),
+    ],
+)  # fmt: skip
+def test_the_whole_of_a_csv_table(tmp_path, text, columns, rows, said):
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    lines = []
+    found = [(f"{tmp_path / 't.csv'}:{line}", dict(zip(columns, values))) for line, *values in rows]
+    assert read_spreadsheet(tmp_path / "t.csv", None, lines.append) == (columns, found)
+    assert lines == [f"{tmp_path / 't.csv'}:{' ' * (not line[0].isdigit())}{line}" for line in said]

@@ -159,3 +159,13 @@ def test_without_stages_enriched_rows_are_what_they_were(tmp_path):
 
 
 BEFORE = "fd694859adf13aade0e4a5936ef010f25169662746a8f0f2a29a37d1bf902648"
+
+
+def test_a_row_tells_its_stage_and_with_a_prefix_what_the_prompt_says():
+    row = {"question": "[Stage-2] Is it?", "answer": "a"}
+    assert list(with_stage([row], DataConfig(stages=[2]), "t")) == [{**row, "stage": 2}]
+    assert list(with_stage([row], DataConfig(stage_prefix="add"), "t")) == [{**row, "stage": 2, "stage_name": stage_name(2)}]
+    assert list(with_stage([row], DataConfig(), "t")) == [row]
+    with pytest.raises(UserError) as error:
+        list(with_stage([row], DataConfig(stages=[3]), "t"))
+    assert str(error.value) == "t: has no row of data.stages=[3]; its stages: 2"

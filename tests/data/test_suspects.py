@@ -73,6 +73,12 @@ def test_an_answer_that_annotates_no_row_has_to_be_as_sure_as_the_strictest():
     assert [row["id"] for row in find_suspects(rows, EvalConfig(), {})] == ["c"], "yes: (0.9 + 0.5 + 0.3) / 3 = 0.567"
 
 
+def test_an_answer_has_to_be_as_sure_as_it_is_where_it_is_the_annotation():
+    """By hand: yes has (0.95 + 0.95 + 0.4) / 3 = 0.767 where it is annotated, and no 0.5, which 0.6 is more than."""
+    rows = [answered("a", "yes", "yes", 0.95), answered("b", "yes", "yes", 0.95), answered("c", "no", "no", 0.5)]
+    assert [row["id"] for row in find_suspects([*rows, answered("d", "yes", "no", 0.6)], EvalConfig(), {})] == ["d"]
+
+
 def test_a_list_in_another_order_and_another_reference_contradict_nothing():
     row = {"qtype": "mcq", "question": "Colors?", "pred": "pink; red", "confidence": 0.99, "candidates_top": [["pink; red", 0.99]]}
     rows = [
@@ -127,8 +133,12 @@ def test_rows_that_tell_nothing_are_left_out_and_counted(folder):
     write_jsonl(folder / "out" / "predictions.jsonl", rows)
     (folder / "c.csv").write_text("id,answer,who,why\nc,yes,me,\n")
     ids, said = suspected(folder, f"data.corrections={folder / 'c.csv'}")
-    assert ids == ["a"] and "1 row without a confidence" in said and "1 row whose annotation stands for a missing value" in said
-    assert "1 row that data.corrections has already" in said
+    left_out = "1 row without a confidence (predict.decoding=exact gives one), 1 row whose annotation stands for a missing value"
+    assert ids == ["a"] and said.splitlines() == [
+        "suspects: 1 of 5 rows, where the model is sure of another answer than the annotation; "
+        f"the model was trained on {check.near(folder / 'train.jsonl')}",
+        f"left out: {left_out}, 1 row that data.corrections has already",
+    ]
     write_jsonl(folder / "out" / "predictions.jsonl", [{**row, "confidence": None} for row in ANSWERED])
     with pytest.raises(UserError, match="no row is left: 6 rows without a confidence \\(predict.decoding=exact gives one\\)"):
         suspected(folder)
@@ -168,6 +178,16 @@ def test_the_table_is_filled_in_and_corrects_and_is_never_replaced(folder, monke
         check.main()
     ids, said = suspected(folder, f"data.corrections={table}")
     assert ids == ["a"]
+
+
+def test_a_table_whose_corrections_are_not_finished_is_never_replaced(tmp_path):
+    """An answer beside an id that somebody lost can't be read as a correction, and is work all the same."""
+    table = tmp_path / "suspects.csv"
+    table.write_text("id,answer,who,why\n,yes,dr a,\n")
+    with pytest.raises(UserError) as error:
+        write_suspects([{**ANSWERED[0], "annotation_probability": 0.25}], tmp_path)
+    assert str(error.value) == f"{table}: holds corrections, which would be lost; move it, and set data.corrections to where it is"
+    assert table.read_text() == "id,answer,who,why\n,yes,dr a,\n" and not (tmp_path / "suspects.html").exists()
 
 
 def test_the_table_of_rows_without_ids_corrects_them(folder, monkeypatch, capsys):

@@ -121,3 +121,11 @@ def test_lists_are_references_when_told(tmp_path):
 @pytest.mark.parametrize("text", ["5-10", "5-10 mm", "5.10", "3 markers", "1/2", "II-III", "may", "5 mm", "3 mars-like folds", "1.2.3.4"])
 def test_texts_that_only_resemble_a_date_are_answers(text):
     assert not is_date(text)
+
+
+@pytest.mark.parametrize(("answer", "said"), [([["a"], "b"], "a list of lists; write one list of texts"), ([{"x": 1}], "an object with")])
+@pytest.mark.parametrize("references", [True, False])
+def test_a_list_that_can_not_be_read_is_named_by_place_and_key(answer, said, references):
+    with pytest.raises(UserError) as error:
+        with_texts({"question": "q", "answer": answer}, "t.jsonl:3", Counter(), references)
+    assert str(error.value).startswith(f"t.jsonl:3: answer is {said}")

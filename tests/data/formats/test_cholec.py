@@ -24,6 +24,13 @@ def test_cholec80_vqa_keeps_every_hundredth_frame(tmp_path):
         ("3", "cropped_image/40/100.png", "1", "40", "train"),
     ]
     assert dropped == {"of frames between the multiples of 100": 1}
+    question, _ = tools.split("|")
+    facts = {"question": question, "answer": "1", "group": "5", "split": "val"}
+    assert rows[1] == {"id": "1", "image": "cropped_image/5/1200.png", **facts}
+    long = lay(tmp_path / "long", of={"Sentence/5/1200_QA.txt": [tools]}, images=["cropped_image/5/1200.jpg"])
+    assert converted("cholec80-vqa", long, tmp_path / "from_long", answers="long")[0] == [
+        {"id": "0", "image": "cropped_image/5/1200.jpg", **facts}
+    ]
     rows, dropped = converted("cholec80-vqa", src, tmp_path / "all", keep_junk=True)
     assert only(rows, "id", "image")[2] == ("2", "cropped_image/40/25.png") and not dropped
 
@@ -76,6 +83,13 @@ BROKEN = {
                     "qa_txt/VID01/1.txt:1: is no scene caption, which a file's first two lines are; add the captions"),
     "no point": ("ssg-vqa", {"qa_txt/VID01/1.txt": [*SSG_LINES, "q|a|[1.0]"]},
                  "qa_txt/VID01/1.txt:6: the point is '[1.0]', not 2 numbers; correct or delete the line"),
+    "one field": ("ssg-vqa", {"qa_txt/VID01/1.txt": [*SSG_LINES, "q"]},
+                                        f"qa_txt/VID01/1.txt:6: has 1 field, not {SSG_SHAPES}; correct or delete the line"),
+    "no number of a frame": ("ssg-vqa", {"VID01/a.txt": SSG_LINES}, "VID01/a.txt: its name is no frame number; name it N.txt or remove it"),
+    "no scenes": ("ssg-vqa", {"a.txt": []}, ": has no VID*/*.txt; give the folder with qa_txt/VID01/1.txt"),
+    "no questions": ("cholec80-vqa", {"a.txt": []}, ": has no Classification/*/*.txt; give the folder Cholec80-VQA"),
+    "three fields": ("cholec80-vqa", {"Classification/5/100_QA.txt": ["q|a", "q|a|b"]},
+                     "Classification/5/100_QA.txt:2: has 3 fields, not question|answer; correct or delete the line"),
     "no frame number": ("cholec80-vqa", {"Classification/5/notes.txt": ["q|a"]},
                         "Classification/5/notes.txt: its name is no frame number; name it FRAME_QA.txt or remove it"),
 }  # fmt: skip
@@ -84,4 +98,4 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_malformed_source_is_named_by_file_and_line(tmp_path, kind):
     name, of, message = BROKEN[kind]
-    assert error_of(name, of, tmp_path) == f"SRC/{message}"
+    assert error_of(name, of, tmp_path) == f"SRC{'/' * (message[0] != ':')}{message}"

@@ -120,6 +120,12 @@ BROKEN = {
     "one answer missing": ("real-colon-vqa", {"in_template.jsonl": [{**COLON, "answer": None}]},
                            'in_template.jsonl:1: short_answer and answer are ["yes", null], not a list of texts; '
                            "correct or delete them"),
+    "question that is no text": ("surgvu", {"case1/case1_question.json": "3", "case1/case1.json": '["No"]'},
+                                 "case1/case1_question.json:1: is no JSON string; write the question in quotes"),
+    "no video": ("real-colon-vqa", {"annotations/in_template.jsonl": [{**COLON, "video_id": None}]},
+                 "annotations/in_template.jsonl:1: video_id are [null], not a list of texts; correct or delete them"),
+    "no cases": ("surgvu", {"a.txt": []}, ": has no */*_question.json; give the folder with case122/case122_question.json"),
+    "no annotations": ("real-colon-vqa", {"a.txt": []}, ": has no in_template.jsonl or annotations/in_template.jsonl; give the file"),
     "empty file": ("real-colon-vqa", {"in_template.jsonl": []},
                    "in_template.jsonl: has no rows; write one JSON object a line"),
 }  # fmt: skip
@@ -128,4 +134,4 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_malformed_source_is_named_by_file_and_line(tmp_path, kind):
     name, of, message = BROKEN[kind]
-    assert error_of(name, of, tmp_path) == f"SRC/{message}"
+    assert error_of(name, of, tmp_path) == f"SRC{'/' * (message[0] != ':')}{message}"

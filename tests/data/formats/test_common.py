@@ -27,6 +27,14 @@ def test_official_splits_are_disjoint_and_of_the_published_size(splits, sizes, a
     assert not absent & set().union(*splits.values())
 
 
+def test_official_splits_are_the_published_videos():
+    """Typed in from the data sets' own lists: one video in another split would be learnt and then tested."""
+    assert ENDOVIS_18 == {"train": {2, 3, 4, 6, 7, 9, 10, 11, 12, 14, 15}, "val": {1, 5, 16}}
+    assert (CHOLEC80["val"], PITVQA["val"]) == ({5, 11, 12, 17, 19, 26, 27, 31}, {2, 6, 12, 13, 24})
+    assert set().union(*CHOLEC80.values()) == set(range(1, 41)) and set().union(*PITVQA.values()) == set(range(1, 26))
+    assert (SSG["val"], SSG["test"]) == ({1, 18, 31, 35, 48}, {2, 22, 43, 60, 74})
+
+
 def test_the_first_number_of_a_name_tells_its_official_split():
     splits, names = {"val": {5}, "train": {1, 12}}, ("seq_5", "video_05", "VID12", "12_5", "seq", "6")
     assert [official(splits, name) for name in names] == [

@@ -153,6 +153,9 @@ def test_a_fixed_instruction_goes_when_told_and_is_named_otherwise(tmp_path):
     [
         ({"image": "a.png", "conversations": say("q", "a")[::-1]}, "is no conversation of questions and answers in turn"),
         ({"image": "a.png", "messages": say("q", "a", CHAT) + [{"role": "tool", "content": "x"}]}, ", turn 3: is of 'tool', neither user"),
+        ({"image": "a.png", "messages": [{"role": 3, "content": "q"}]}, ": is of 3, neither user (human), assistant (gpt) nor system"),
+        ({"image": "a.png", "messages": [{"content": "q"}]}, ": is of None, neither user (human), assistant (gpt) nor system"),
+        ({"image": "a.png", "messages": [{"role": ["user"], "content": "q"}]}, ": is of ['user'], neither user (human)"),
         ({"image": "a.png", "conversations": say("q", 3)}, "what is said is 3, not text"),
         ({"messages": say([{"image": "a.png"}, "b.png"], "a", CHAT)}, "what is said is [{'image': 'a.png'}, 'b.png'], not text"),
         ({"image": "a.png", "conversations": ["q", "a"]}, "is 'q', not an object of who speaks and what"),
@@ -170,6 +173,55 @@ def test_a_broken_conversation_is_named_in_one_short_line(tmp_path, record, said
     assert str(error.value).startswith(f"{src}:2") and said in str(error.value) and len(str(error.value)) < len(str(src)) + 250
 
 
+TURNS = say("q", "a", CHAT) + say("r", "b", CHAT)
+PLACES = {
+    "who speaks": ({"messages": [*TURNS, {"role": "tool", "content": "x"}]},
+                   "2, turn 5: is of 'tool', neither user (human), assistant (gpt) nor system; correct or delete it"),
+    "no turn": ({"messages": [*TURNS, "x"]}, "2, turn 5: is 'x', not an object of who speaks and what; correct or delete it"),
+    "what is said": ({"messages": [*TURNS[:3], {"role": "assistant", "content": 3}]},
+                     "2, turn 4: what is said is 3, not text; correct or delete it"),
+    "what is asked": ({"messages": [*TURNS[:2], {"role": "user", "content": 3}, TURNS[3]]},
+                      "2, turn 3: what is said is 3, not text; correct or delete it"),
+    "order": ({"messages": [*TURNS[:2], *TURNS[:1], *TURNS[:1]]},
+              "2, turn 4: is no conversation of questions and answers in turn; correct or delete it"),
+    "system alone": ({"messages": [SYSTEM_TURN]}, "2: has no question; correct or delete it"),
+    "nothing": ({"messages": []}, "2: has no list of turns in messages or conversations; correct or delete it"),
+    "picture": ({"image": "/", "messages": TURNS}, "2, turn 1: names no image; correct or delete it"),
+    "picture's name": ({"image": 3, "messages": TURNS}, "2: image is 3, not the name of a file"),
+    "split": ({"split": "dev", "messages": TURNS}, "2, turn 1: split is 'dev', not train, val or test; correct it"),
+    "split of a turn": ({"split": 3, "messages": [SYSTEM_TURN, *TURNS]}, "2, turn 2: split is 3, not train, val or test; correct it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_what_is_broken_is_named_by_line_and_turn(tmp_path, kind):
+    record, said = PLACES[kind]
+    src = lay(tmp_path, of={"r.jsonl": [{"image": "a.png", "conversations": say("q", "a")}, {"image": "a.png", **record}]}) / "r.jsonl"
+    with pytest.raises(UserError) as error:
+        readers.convert("conversations", src, tmp_path / "dst")
+    assert str(error.value) == f"{src}:{said}"
+
+
+def test_the_whole_of_what_is_said_of_conversations(tmp_path):
+    messages = [SYSTEM_TURN, *say(f"{INSTRUCTION} Is it red?", "yes", CHAT), *say("And why?", "blood", CHAT)]
+    src, said = lay(tmp_path, of={"r.json": [{"image": "a.png", "messages": messages}]}) / "r.json", []
+    readers.convert("conversations", src, tmp_path / "dst", say=said.append, strip_prefix=INSTRUCTION)
+    assert said == [
+        f"{src}: --strip-prefix taken from 1 of 2 questions",
+        "converted: 1 questions of later turns that now stand alone, 1 system turns left out",
+    ]
+    with pytest.raises(UserError) as error:
+        readers.convert("conversations", lay(tmp_path / "empty", of={"a.txt": []}), tmp_path / "dst")
+    assert str(error.value) == f"{tmp_path / 'empty'}: has no .json or .jsonl; give the file with the conversations"
+
+
+def test_a_row_of_a_conversation_keeps_the_records_further_keys(tmp_path):
+    further = {"group": "v1", "options": ["yes", "no"], "source": "X", "box": [1, 2, 3, 4], "task": {"name": "Count"}}
+    record = {"id": 0, "images": ["a.png"], "system": "S", "query": "<image>Is it?", "response": "yes", "history": [], **further}
+    rows, _ = converted("conversations", lay(tmp_path, of={"r.json": [record]}) / "r.json", tmp_path / "dst")
+    assert rows == [{"id": "0", "image": "a.png", "question": "Is it?", "answer": "yes", **further, "source_id": 0}]
+
+
 # ---- SurgCheck
 
 
@@ -184,6 +236,10 @@ def test_surgcheck_has_both_wordings_with_task_cue_and_video(tmp_path):
     of = {"test_original.jsonl": original, "test_less_biased.jsonl": less_biased}
     rows, dropped = converted("surgcheck", lay(tmp_path / "src", of=of), tmp_path / "dst")
     assert dropped == {"without a picture": 2}
+    assert rows[0] == {
+        "id": "0", "image": "164_1.jpg", "question": "Count them.", "answer": "two", "task": "Count", "cue": "No_Cue",
+        "main_tag": "Visual_QA", "group": "164", "split": "test", "wording": "less_biased", "pair": "test-0",
+    }  # fmt: skip
     assert only(rows, "question", "wording", "pair", "task", "cue", "group", "split")[1:3] == [
         ("What?", "less_biased", "test-1", "Count", "No_Cue", "164", "test"),
         ("How many tools?", "original", "test-0", "Count", "No_Cue", "164", "test"),

@@ -242,3 +242,24 @@ BROKEN = {
 def test_a_malformed_source_is_named_by_file_and_line(tmp_path, kind):
     name, of, message = BROKEN[kind]
     assert error_of(name, of, tmp_path) == f"SRC/{message}"
+
+
+X1 = {"img_id": "a", "question": "Is it a polyp?", "answer": "Yes."}
+PARQUET = {
+    "no image": ({**X1, "image": {"bytes": None, "path": "a.jpg"}}, "has no image bytes; save the dataset with its images embedded"),
+    "no picture": ({**X1, "img_id": "b", "image": {"bytes": b"GIF? no", "path": ""}},
+                   "its image is unreadable (not in a format Pillow knows)"),
+    "name outside": ({**X1, "img_id": "../a", "image": {"bytes": JPEG, "path": ""}}, "img_id '../a' can't be a file name"),
+    "no name": ({**X1, "img_id": None, "image": {"bytes": JPEG, "path": ""}},
+                "img_id None can't be a file name; write text or a whole number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PARQUET)
+@pytest.mark.parametrize("name", ["kvasir-vqa", "kvasir-vqa-x1"])
+def test_a_broken_row_with_an_image_is_named_by_file_and_row(tmp_path, name, kind):
+    broken, said = PARQUET[kind]
+    source = write_table(tmp_path / "src" / "data" / "test.parquet", [{**X1, "image": {"bytes": PNG, "path": "a.jpg"}}, broken])
+    with pytest.raises(UserError) as error:
+        readers.convert(name, tmp_path / "src", tmp_path / "dst")
+    assert str(error.value) == f"{source}: row 1: {said}"

@@ -19,7 +19,13 @@ def test_pitvqa_leaves_out_what_the_official_loader_does(tmp_path):
         ("0", "images/video_02/00012.png", "durotomy", "video_02", "val"),
         ("2", "images/video_25/00001.png", "durotomy", "video_25", "train"),
     ]
+    assert rows[0] == {
+        "id": "0", "image": "images/video_02/00012.png", "question": "What is the current surgical step?", "answer": "durotomy",
+        "group": "video_02", "split": "val",
+    }  # fmt: skip
     assert dropped == {"answered no_secondary_instrument": 1}
+    kept, left_out = converted("pitvqa", src, tmp_path / "kept", keep_junk=True)
+    assert only(kept, "id", "answer") == [("0", "durotomy"), ("1", "no_secondary_instrument"), ("2", "durotomy")] and not left_out
     again, _ = converted("pitvqa", src / "qa-classification", tmp_path / "from_part")
     assert again == rows
     lay(src, of={"qa-sentence/video_02/00012.txt": steps})

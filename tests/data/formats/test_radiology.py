@@ -40,6 +40,32 @@ def test_vqa_rad_public_json_tells_test_by_phrase_type(tmp_path):
     assert only(rows, "answer", "split") == [("3", "train"), ("three", "test")]
 
 
+def test_vqa_rad_rows_keep_what_both_of_its_json_forms_say(tmp_path):
+    own = {"id": "x1", "image": "a.jpg", "question": "Is it?", "answer": "yes", "answer_type": "CLOSED", "split": "validation"}
+    src = lay(tmp_path / "src", of={"rows.jsonl": [own, {**own, "id": None, "split": "test"}]}, images=["images/a.jpg"])
+    rows, _ = converted("vqa-rad", src, tmp_path / "dst")
+    row = {"image": "images/a.jpg", "question": "Is it?", "answer": "yes", "answer_type": "CLOSED"}
+    assert rows == [{"id": "0", **row, "split": "val", "source_id": "x1"}, {"id": "1", **row, "split": "test"}]
+    public = {"qid": 7, "image_name": "s.jpg", "question": "How many?", "answer": 3, "answer_type": "OPEN", "phrase_type": "test_freeform"}
+    public |= {"question_type": "COUNT", "image_organ": "CHEST"}
+    src = lay(tmp_path / "public", of={"VQA_RAD Dataset Public.json": [public]})
+    rows, _ = converted("vqa-rad", src / "VQA_RAD Dataset Public.json", tmp_path / "dst 2", images=lay(tmp_path / "i", images=["s.jpg"]))
+    assert rows == [
+        {"id": "0", "image": "s.jpg", "question": "How many?", "answer": "3", "split": "test", "answer_type": "OPEN", "source_id": 7,
+         "question_class": "COUNT", "organ": "CHEST"}
+    ]  # fmt: skip
+
+
+def test_a_slake_row_keeps_all_that_the_source_says(tmp_path):
+    record = {"qid": 11, "img_name": "xmlab1/source.jpg", "question": "Is this a CT?", "answer": "Yes", "q_lang": "en", "img_id": 1}
+    record |= {"answer_type": "CLOSED", "content_type": "Modality", "location": "Lung", "modality": "CT", "triple": ["vhead", "_", "_"]}
+    rows, _ = converted("slake", lay(tmp_path / "src", of={"validate.json": [record]}), tmp_path / "dst")
+    assert rows == [
+        {"id": "0", "image": "imgs/xmlab1/source.jpg", "question": "Is this a CT?", "answer": "Yes", "split": "val", "language": "en",
+         "answer_type": "CLOSED", "source_id": 11, "question_class": "Modality", "organ": "Lung", "modality": "CT"}
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("language", "kept", "left_out"),
     [("en", ["0", "2", "3"], {"in zh": 1}), ("zh", ["1"], {"in en": 3}), ("all", ["0", "1", "2", "3"], {})],
@@ -71,6 +97,10 @@ BROKEN = {
                      "rows.jsonl:1: split is [1], not train, val or test; correct it"),
     "unknown split": ("vqa-rad", {"rows.jsonl": [{"image": "a.jpg", "question": "q", "answer": "a", "split": "dev"}]},
                       "rows.jsonl:1: split is 'dev', not train, val or test; correct it"),
+    "no image": ("vqa-rad", {"rows.jsonl": [{"question": "q", "answer": "a"}]},
+                 "rows.jsonl:1: image are [null], not a list of texts; correct or delete them"),
+    "no image of slake": ("slake", {"train.json": [{"q_lang": "en", "question": "q", "answer": "a"}]},
+                          "train.json:2: img_name are [null], not a list of texts; correct or delete them"),
     "unknown language": ("slake", {"test.json": [{"img_name": "a", "q_lang": "fr", "question": "q", "answer": "a"}]},
                          "test.json:2: q_lang is 'fr', not en or zh; correct it"),
 }  # fmt: skip

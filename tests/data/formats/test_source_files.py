@@ -123,6 +123,15 @@ def test_numbers_of_classes_become_their_names(tmp_path):
     assert dropped == {"without an answer": 1}
 
 
+def test_a_class_without_a_name_is_named_by_row_and_column(tmp_path):
+    table = pyarrow.table({"image": [PNG, JPEG], "question": ["a", "b"], "answer": [1, 2]})
+    features = {"info": {"features": {"answer": {"names": ["no polyp", "polyp"], "_type": "ClassLabel"}}}}
+    parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), tmp_path / "x.parquet")
+    with pytest.raises(UserError) as error:
+        readers.convert("path-vqa", tmp_path / "x.parquet", tmp_path / "dst")
+    assert str(error.value) == f"{tmp_path / 'x.parquet'}: row 1: answer is 2, and there are 2 classes; correct it"
+
+
 BROKEN = {
     "comma missing": ("kvasir-vqa-json", {"r.json": "[\n" + json.dumps(kvasir_json()) + "\n{}\n]"},
                       "r.json:3: not valid JSON (a comma or ] is missing); correct the file"),
@@ -130,6 +139,14 @@ BROKEN = {
                   "r.json:3: not valid JSON (Unterminated string starting at); correct the file"),
     "key twice": ("kvasir-vqa-json", {"r.json": '[\n{"image_id": "a", "answer": "a", "answer": "b"}]'},
                   "r.json:2: key 'answer' is given twice; keep one of them"),
+    "no JSON": ("kvasir-vqa-json", {"r.json": "[\n" + json.dumps(kvasir_json()) + ",\n\n  nothing]"},
+                "r.json:4: not valid JSON (Expecting value); correct the file"),
+    "digits": ("kvasir-vqa-json", {"r.json": "[\n" + json.dumps(kvasir_json()) + ',\n\n{"a": ' + "9" * 5000 + "}]"},
+               "r.json:4: has a number of too many digits to be read; correct or delete it"),
+    "lines": ("kvasir-vqa-json", {"r.jsonl": [kvasir_json(), kvasir_json(answer={"a": 1})]},
+              "r.jsonl:2: answer is an object with fields a, not text; write it as text, a number, true or false, or a list of these"),
+    "split": ("kvasir-vqa-json", {"r.json": [kvasir_json(split="val"), kvasir_json(split="dev")]},
+              "r.json:9: split is 'dev', not train, val or test; correct it"),
     "nested": ("kvasir-vqa-json", {"r.json": "[\n" + "[" * 100_000}, "r.json:2: is nested too deeply; correct or delete it"),
     "no object": ("kvasir-vqa-json", {"r.json": "[\n\n" + json.dumps(kvasir_json()) + ",\n7]"},
                   "r.json:4: is 7, not an object; correct or delete it"),

@@ -28,6 +28,8 @@ questions:
     empty: kein
 """
 HEADER = ["Datei", "Patient", "Alter", "Polyp", "Anzahl", "Befund"]
+WESTERN = "read as Windows-1252, as it is not UTF-8, such as line 4: C.PNG;P2;5.5;9;0;Größe unklar; if letters are wrong, "
+WESTERN += 'in Excel save it as "CSV UTF-8"'
 LINES = [["a.png", "P1", 63, 1, 2, "Adenom; rot"], ["b", "P1", None, 0, None, None], ["C.PNG", "P2", 5.5, 9, 0, "Größe unklar"]]
 
 
@@ -46,7 +48,11 @@ def test_one_row_a_picture_with_a_column_for_each_finding(tmp_path, name):
         ("c.png", "Welcher Befund?", "Größe unklar", "P2", "de"),
     ]
     assert [str(row.get("Alter")) for row in rows] == ["63"] * 3 + ["None"] * 2 + ["5.5"] * 2 and not dropped
-    assert f"{src}: 2 cells are empty or `skip`, and ask nothing" in said and said[-1] == "data.language: de"
+    assert said == [
+        *[f"{src}: {line}" for line in (WESTERN, "fields are separated by semicolons") if name == "t.csv"],
+        f"{src}: 2 cells are empty or `skip`, and ask nothing",
+        "data.language: de",
+    ]
 
 
 def test_one_row_a_question(tmp_path):
@@ -73,6 +79,73 @@ def test_cells_that_values_do_not_list_stay_and_are_said(tmp_path):
     rows, _ = converted("table", src, tmp_path / "dst", **options, say=said.append)
     assert [row["answer"] for row in rows] == ["yes", "11", "11"]
     assert f"{src}: p: 2 cells that `values` doesn't list stay as they are: '11' (2)" in said
+
+
+def test_of_cells_that_values_do_not_list_three_are_said_and_how_many_there_are(tmp_path):
+    lines = [["abc"[number % 3], code] for number, code in enumerate([1, 5, 5, 5, 6, 6, 7, 8])]
+    src, options = table_of(tmp_path, "image: f\nquestions: {p: {question: q, values: {1: yes, 9: skip}}}", ["f", "p"], *lines, ["a", 9])
+    said = []
+    converted("table", src, tmp_path / "dst", **options, say=said.append)
+    assert said == [
+        f"{src}: 1 cells are empty or `skip`, and ask nothing",
+        f"{src}: p: 7 cells that `values` doesn't list stay as they are: '5' (3), '6' (2), '7' (1), …",
+    ]
+
+
+def test_the_whole_row_of_a_table(tmp_path):
+    mapping = "image: f\ngroup: g\nlanguage: fr\nkeep: [when, size]\noptions: [A, B]\nquestion: q\nanswer: a\n"
+    header, day = ["f", "g", "when", "size", "A", "B", "q", "a"], datetime.datetime(2024, 10, 5)
+    src, options = table_of(
+        tmp_path, mapping, header, ["B", 7, day, 2.5, True, "non", "Oui ?", True], ["a", "x", None, None, None, None, "q", 3]
+    )
+    rows, _ = converted("table", src, tmp_path / "dst", **options, say=[].append)
+    assert rows == [
+        {"id": "0", "image": "b.png", "question": "Oui ?", "answer": "oui", "group": "7", "options": ["yes", "non"], "language": "fr",
+         "when": "2024-10-05T00:00:00", "size": 2.5},
+        {"id": "1", "image": "a.png", "question": "q", "answer": "3", "group": "x", "language": "fr"},
+    ]  # fmt: skip
+
+
+MAPPINGS = {
+    "image: f\n image: [": ":2: not valid YAML (",
+    "image: \0": ": not valid YAML (unacceptable character #x0000",  # where the reader of YAML names no line
+    "[image]: f": ":1: not valid YAML (has a list for a key: ",
+    "questions: q": ": questions is 'q'; give each column its question",
+    "questions: {p: {question: ' '}}": ": questions: p: has no question; write it",
+    "questions: {p: [q]}": ": questions: p: is ['q']; write `key: value` lines: question, values, empty",
+    "keep: x": ": keep is 'x'; give a list of columns",
+    "options: [[x]]": ": options is [['x']]; give a list of columns",
+    "image: [f]": ": image is ['f']; give one text",
+    "questions: {p: {question: q, empty: [x]}}": ": questions: p: empty is ['x']; give one text",
+    "values: {1: [x]}": ": values is {'1': ['x']}; write what each cell means, such as {1: yes, 0: no}",
+    "imgae: f": ": unknown key 'imgae'; known are image, group, sheet, language, keep, questions, question, answer, options, values, empty",
+}
+
+
+@pytest.mark.parametrize("text", MAPPINGS)
+def test_a_mapping_that_can_not_be_used_is_named_by_file_and_key(tmp_path, text):
+    (tmp_path / "m.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        read_mapping(tmp_path / "m.yaml")
+    assert str(error.value).startswith(f"{tmp_path / 'm.yaml'}{MAPPINGS[text]}")
+
+
+def test_what_is_no_mapping_or_no_table_says_what_to_do(tmp_path):
+    src, options = table_of(tmp_path, "image: f\nquestion: p\n", ["f", "p"], ["a", 1])
+    for arguments, said in (
+        ((src.parent, options), f"{src.parent}: is a folder; give the .xlsx, .csv or .parquet file"),
+        ((src, {}), f"{src}: has no mapping; say what its columns are with --mapping FILE; --suggest writes a first one"),
+        ((src, {"mapping": tmp_path / "n.yaml"}), f"{tmp_path / 'n.yaml'}: no such file; --suggest writes a first mapping"),
+        ((src, options), f"{tmp_path / 'm.yaml'}: has no answer; name the column that holds it, one of f, p"),
+    ):
+        with pytest.raises(UserError) as error:
+            readers.convert("table", arguments[0], tmp_path / "dst", **arguments[1], say=[].append)
+        assert str(error.value) == said
+    parquet, _ = parquet_table(tmp_path, ["a", "b", "c"])
+    (tmp_path / "m.yaml").write_text("sheet: x\nimage: pic\nquestions: {polyp: q}")
+    with pytest.raises(UserError) as error:
+        readers.convert("table", parquet, tmp_path / "dst", **options, say=[].append)
+    assert str(error.value) == f"{parquet}: is no workbook, and has no sheet 'x'; take `sheet` out of the mapping"
 
 
 @pytest.mark.parametrize(("language", "expected"), [("de", ["ja", "nein"]), ("en", ["yes", "no"])])
@@ -135,6 +208,32 @@ def test_what_can_not_be_read_is_named(tmp_path, kind):
         readers.convert("table", src, tmp_path / "dst", **options, say=[].append)
     text = str(error.value).replace(f"{tmp_path}/", "")
     assert text.startswith(said) and "\n" not in text and not list(tmp_path.glob("dst/*"))
+
+
+OBJECT = [{"x": 1}] * 3
+CELLS = {
+    "group": ({"who": OBJECT}, "", "row 0: who is an object with fields x, not text; write it as text, a number, true or false, or a list"),
+    "no group": ({"who": [None] * 3}, "", "row 0: who is empty, which names the patient or video; fill it, so that no patient is in"),
+    "no picture": ({"pic": [None] * 3}, "", "row 0: pic is empty, which names the picture; fill it or delete the row"),
+    "several pictures": ({"pic": [["a", "b"]] * 3}, "", "row 0: pic is a list, ['a', 'b']; name one picture a row"),
+    "answer": ({"polyp": OBJECT}, "", "row 0, polyp: the answer is an object with fields x, not text; write it as text, a number"),
+    "options": ({"o": OBJECT}, "options: [o]\n", "row 0: o is an object with fields x, not text; write it as text, a number"),
+    "keep": ({"o": [b"12"] * 3}, "keep: [o]\n", "row 0: o is binary data (2 bytes), which a row can't hold; leave the column out"),
+    "picture without bytes": ({"pic": [{"bytes": None, "path": "a"}] * 3}, "", "row 0: has no image bytes; save the dataset with"),
+    "no picture's bytes": ({"pic": [b"x"] * 3}, "", "row 0: its image is unreadable (not in a format Pillow knows)"),
+}
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_cell_that_can_not_be_read_is_named_by_row_and_column(tmp_path, kind):
+    columns, further, said = CELLS[kind]
+    src, options = parquet_table(
+        tmp_path, columns.get("pic", ["a"] * 3), **{name: cells for name, cells in columns.items() if name != "pic"}
+    )
+    options["mapping"].write_text(f"image: pic\ngroup: who\n{further}questions: {{polyp: q1}}")
+    with pytest.raises(UserError) as error:
+        readers.convert("table", src, tmp_path / "dst", **options, say=[].append)
+    assert str(error.value).startswith(f"{src}: {said}") and "\n" not in str(error.value)
 
 
 def test_columns_that_rows_have_themselves_or_twice_are_refused(tmp_path):

@@ -189,3 +189,114 @@ def test_columns_with_a_number_or_a_patient_in_their_name_are_still_asked(tmp_pa
     lines = ([f"{i}.jpg", f"P{i // 3}", i % 4, i % 5, ["left", "supine"][i % 2], ["good", "poor"][i % 2]] for i in range(20))
     _, mapping = suggested(tmp_path, columns, *lines)
     assert (mapping["group"], list(mapping["questions"])) == ("Patient", columns[2:])
+
+
+MAPPING = """\
+# A first mapping of Befunde.xlsx (12 rows), made by --suggest. Check every line; what follows a # is a remark.
+sheet: "Befunde (Ü)"
+image: "Übersicht (Bild)"   # the column with the pictures' file names
+group: Fall-Nr.   # the column with the patient or video, which is never in two splits
+language: de   # of questions and answers: en, de, fr, es, zh
+questions:   # one row of the table is one picture; each of these columns is a question
+  "Polyp (j/n)":   # seen: j 6, n 6
+    question: "Ist Polyp zu sehen?"
+    values: {j: ja, n: nein}
+    empty: skip   # what an empty cell says; skip: nothing
+  Blutung:   # seen: x 8, empty 4
+    question: "Ist Blutung zu sehen?"
+    values: {x: ja}
+    empty: nein   # what an empty cell says; skip: nothing
+  "Größe (mm)":   # seen: 3 4, 4 4, 5 4
+    question: "Wie groß in mm: Größe?"
+    empty: skip
+  Anzahl Polypen:   # seen: 0 3, 1 3, 2 3, 3 3
+    question: "Wie viele Polypen sind zu sehen?"
+    empty: skip
+  Färbung:   # seen: rosa 4, rot 4, empty 4
+    question: "Was ist zu sehen: Färbung?"
+    empty: skip
+  "Prädikat: Güte":   # seen: gut 6, mäßig 6
+    question: "Was ist zu sehen: Prädikat: Güte?"
+    empty: skip
+# left out: Arzt (may name patients)
+# left out: Kommentar (12 different texts)
+# left out: Datum (dates)
+# left out: Leer (0 different texts)
+"""
+
+
+def test_the_whole_of_a_first_mapping_of_a_sheet_in_german(tmp_path):
+    columns = ["Übersicht (Bild)", "Fall-Nr.", "Polyp (j/n)", "Blutung", "Größe (mm)", "Anzahl Polypen", "Färbung", "Prädikat: Güte"]
+    columns += ["Arzt", "Kommentar", "Datum", "Leer"]
+    lines = [
+        [f"{i:02}.jpg", f"P{i // 3}", "jn"[i % 2], "x" if i % 3 else None, i % 3 + 3, i % 4, ["rosa", "rot", None][i % 3],
+         ["gut", "mäßig"][i % 2], "Meier", f"Text {i}", datetime.date(2024, 1, 1 + i), None]
+        for i in range(12)
+    ]  # fmt: skip
+    src = workbook(tmp_path / "Befunde.xlsx", ["Studie", "Stand"], ["X", 2024], **{"Befunde (Ü)": [columns, *lines]})
+    said = suggest_mapping(src, tmp_path / "m.yaml", tmp_path / "dst", tmp_path / "my pictures")
+    assert (tmp_path / "m.yaml").read_text(encoding="utf-8") == MAPPING
+    assert said == [
+        f"{src}: read the sheet Befunde (Ü), of Sheet, Befunde (Ü)",
+        f"{tmp_path / 'm.yaml'}: a first mapping; correct its questions and values, then",
+        f"python -m data.readers table {src} {tmp_path / 'dst'} --mapping {tmp_path / 'm.yaml'} --images '{tmp_path / 'my pictures'}'",
+    ]
+
+
+def test_the_whole_of_a_first_mapping_that_found_little(tmp_path):
+    text, _ = suggested(tmp_path, ["file", "note", "when"], *([f"{i}.jpg", f"text {i}", None] for i in range(4)))
+    assert text == (
+        "# A first mapping of t.xlsx (4 rows), made by --suggest. Check every line; what follows a # is a remark.\n"
+        "image: file   # the column with the pictures' file names\n"
+        "# group: COLUMN   # none found: name the column with the patient or video, or patients will be in two splits\n"
+        "language: en   # of questions and answers: en, de, fr, es, zh\n"
+        "# questions:   # none found\n"
+        "# left out: note (4 different texts)\n"
+        "# left out: when (0 different texts)\n"
+    )
+
+
+@pytest.mark.parametrize("more", [{}, {"Zwei": [["a", "b"], [1, 2]]}])
+def test_where_pictures_were_looked_for_in_vain_is_said(tmp_path, more):
+    src = workbook(tmp_path / "t.xlsx", ["Studie", "Stand"], ["X", 2024], **more)
+    with pytest.raises(UserError) as error:
+        suggest_mapping(src, tmp_path / "m.yaml", tmp_path / "dst")
+    where, found = (" on any of its sheets (Sheet, Zwei)", "Studie, Stand, a, b") if more else ("", "Studie, Stand")
+    assert str(error.value) == f"{src}: no column seems to name pictures{where}; found {found}; add one with their file names"
+    assert not (tmp_path / "m.yaml").exists()
+    with pytest.raises(UserError) as error:
+        suggest_mapping(tmp_path, tmp_path / "m.yaml", tmp_path / "dst")
+    assert str(error.value) == f"{tmp_path}: is no file; give the .xlsx, .csv or .parquet file"
+
+
+def test_the_whole_of_a_first_mapping_of_one_question_a_row(tmp_path):
+    text, _ = suggested(tmp_path, ["file", "video", "question", "answer"], ["a.jpg", "v1", "Is it?", "yes"], ["b.jpg", "v2", "Why?", "red"])
+    assert text.splitlines()[1:] == [
+        "image: file   # the column with the pictures' file names",
+        "group: video   # the column with the patient or video, which is never in two splits",
+        "language: en   # of questions and answers: en, de, fr, es, zh",
+        "question: question   # one row of the table is one question",
+        "answer: answer",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "asked"),
+    [
+        ("aab", True), ("abc", False),  # two kinds are a finding, whoever has them
+        ("aabbcd", True), ("abcdee", False),  # of two thirds as many kinds as patients a column may be a finding, of more a name
+        ("aaaaaabbbb", True),
+    ],
+)  # fmt: skip
+def test_a_column_with_nearly_a_value_of_its_own_for_each_patient_may_name_them(tmp_path, values, asked):
+    lines = [[f"{who}{n}.jpg", f"P{who}", value, n] for who, value in enumerate(values) for n in range(3)]
+    text, mapping = suggested(tmp_path, ["file", "patient", "note", "polyp"], *lines)
+    assert ("note" in mapping["questions"], "# left out: note (may name patients)" in text) == (asked, not asked)
+
+
+@pytest.mark.parametrize(("mixed", "asked"), [(1, False), (2, True)])
+def test_one_patient_of_ten_may_have_two_names(tmp_path, mixed, asked):
+    """And still a column names them: somebody mistyped one."""
+    lines = [[f"{who}{n}.jpg", f"P{who}", "abcdefghij"[who] + "x" * (n == 0 and who < mixed)] for who in range(10) for n in range(3)]
+    text, mapping = suggested(tmp_path, ["file", "patient", "note"], *lines)
+    assert ("note" in mapping.get("questions", {}), "# left out: note (may name patients)" in text) == (asked, not asked)
