@@ -313,11 +313,11 @@ def test_the_file_of_a_comparison_has_every_score_of_both_sides(folder, evaluate
 def test_the_conclusion_that_is_written_names_no_folder_outside_of_the_study(folder, evaluate):
     """Folders with spaces, which no pattern would find the end of, on both sides."""
     for name in ("a b", "c d"):
-        write_jsonl(folder / name / "p" / "predictions.jsonl", PREDICTIONS)
-    code, _, _ = evaluate("--compare", "a b/p/predictions.jsonl", "c d/p/predictions.jsonl")
+        write_jsonl(folder / "of" / name / "p" / "predictions.jsonl", PREDICTIONS)
+    code, _, _ = evaluate("--compare", "of/a b/p/predictions.jsonl", "of/c d/p/predictions.jsonl")
     written = json.loads((folder / "out" / "comparison_predictions_predictions.json").read_text())
-    assert code == 0 and (written["a"], written["b"]) == (["a b/p/predictions.jsonl"], ["c d/p/predictions.jsonl"])
-    said = "c d/p/predictions.jsonl answered 75.00% correctly and a b/p/predictions.jsonl 75.00%: "
+    assert code == 0 and (written["a"], written["b"]) == (["of/a b/p/predictions.jsonl"], ["of/c d/p/predictions.jsonl"])
+    said = "of/c d/p/predictions.jsonl answered 75.00% correctly and of/a b/p/predictions.jsonl 75.00%: "
     assert written["conclusion"].startswith(f"On 4 questions about 3 images, {said}")
 
 
