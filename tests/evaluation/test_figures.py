@@ -84,6 +84,12 @@ def test_the_loss_curve_has_each_loss_on_its_axis():
     assert [line.get_label() for line in shares.lines] == ["exact match"] and shares.get_ylim() == (0, 1.02)
 
 
+def test_a_training_without_validation_has_its_loss_alone():
+    losses, shares = (figure := figures.loss_curve([{"step": 1, "loss": 7.0}, {"step": 2, "loss": 2.0}])).axes
+    assert [line.get_label() for axes in (losses, shares) for line in axes.lines] == ["training loss"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["training loss"]
+
+
 def test_drops_lead_from_the_plain_accuracy_to_the_perturbed_one():
     """The interval is that of the drop, so its ends are taken from the plain accuracy."""
     found = {"swapped_images": {"overall": {"plain": 0.75, "perturbed": 0.5, "interval": (0.125, 0.375)}}}

@@ -14,7 +14,7 @@ from evaluating import PREDICTIONS, TABLE, metrics_of
 from config import EvalConfig
 from data.matching import judge
 from evaluation.intervals import accuracy_interval, difference_interval
-from evaluation.robustness import perturbed_files, robustness, robustness_tables, samples
+from evaluation.robustness import about_samples, perturbed_files, robustness, robustness_tables, samples
 from evaluation.truth import with_clusters
 from files import UserError, write_jsonl
 
@@ -170,6 +170,119 @@ def test_rows_whose_truth_is_junk_are_left_out_of_both(run):
     path = run["path"].with_name("predictions_black.jsonl")
     write_jsonl(path, [*written(4), {**written(4)[0], "id": "9", "gt": "nan"}])
     assert robustness(CFG, run, None)["perturbations"]["black"]["overall"]["count"] == 6
+
+
+WHOLE = """\
+Robustness: the same rows, perturbed. Drop: percentage points of accuracy that this costs
+
+Perturbation       Rows    Plain Perturbed    Drop  95 % interval      p (Holm) Other answers
+----------------------------------------------------------------------------------------------
+black                 6   66.67%    16.67%  +50.00  -34.22 to +87.47   1.000           50.00%
+reworded_1            6   66.67%    66.67%   +0.00  -56.15 to +56.15   1.000            0.00%
+reworded_2            6   66.67%    66.67%   +0.00  -63.04 to +63.04   1.000           33.33%
+flip                  4  100.00%     0.00% +100.00  -31.52 to +100.00  1.000          100.00%
+flip: 2 rows could not be perturbed, or asked so
+flip: 4 rows got an empty answer, which is wrong
+
+Drop by question type (*: p < 0.05 after Holm's correction over the types)
+
+Perturbation            yes_no         color
+--------------------------------------------
+black                  +66.67        +33.33
+reworded_1              +0.00         +0.00
+reworded_2             +33.33        -33.33
+flip                  +100.00       +100.00
+
+Perturbation     Question Type          Rows    Plain Perturbed    Drop  95 % interval      p (Holm)
+----------------------------------------------------------------------------------------------------
+black            yes_no                    3   66.67%     0.00%  +66.67  -26.92 to +93.85   0.504
+black            color                     3   66.67%    33.33%  +33.33  -41.53 to +79.23   0.504
+reworded_1       yes_no                    3   66.67%    66.67%   +0.00  -56.15 to +56.15   1.000
+reworded_1       color                     3   66.67%    66.67%   +0.00  -56.15 to +56.15   1.000
+reworded_2       yes_no                    3   66.67%    33.33%  +33.33  -41.53 to +79.23   0.902
+reworded_2       color                     3   66.67%   100.00%  -33.33  -79.23 to +41.53   0.902
+flip             yes_no                    2  100.00%     0.00% +100.00  -31.52 to +100.00  0.586
+flip             color                     2  100.00%     0.00% +100.00  -31.52 to +100.00  0.586
+
+Right without the picture, beside the blind prior: what is left above it is a shortcut in the data
+
+Picture          Question Type          Rows    Right    Blind   Above  95 % interval
+------------------------------------------------------------------------------------------
+black            yes_no                    3    0.00%  100.00% -100.00  -100.00 to +12.30
+black            color                     3   33.33%    0.00%  +33.33  -41.53 to +79.23
+black            OVERALL (micro)           6   16.67%   50.00%  -33.33  -79.23 to +41.53
+
+Of 6 answers, 66.67% are the same in every wording (2 others); 50.00% change with a black picture, so rest on what is seen.
+ideal: both; fragile: seen, but not the same in every wording; dangerous: the same, but not seen; worst: neither
+
+Question                                         Rows     ideal   fragile dangerous     worst  Accuracy
+-------------------------------------------------------------------------------------------------------
+Is there text?                                      3    33.33%    33.33%    33.33%     0.00%    66.67%
+What color is it?                                   3    33.33%     0.00%    33.33%    33.33%    66.67%
+all                                                 6    33.33%    16.67%    33.33%    16.67%
+95 % interval                                         6.1 - 79.2 1.8 - 69.0 6.1 - 79.2 1.8 - 69.0
+right among them                                        100.00%   100.00%    50.00%     0.00%
+
+not there, so not told: other_image, jpeg, blur, overexposure, glare, rotation (predict_exp1.py --perturb other_image jpeg blur \
+overexposure glare rotation)
+"""
+
+
+def stripped(text):
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def test_the_tables_are_told_to_the_letter(run):
+    write_jsonl(run["path"].with_name("predictions_flip.jsonl"), [{**row, "pred": ""} for row in written(3)[:4]])
+    blind = [{**row, "pred": "yes", "correct": row["gt"] == "yes"} for row in run["judged"]]
+    found = robustness(CFG, run, blind)
+    assert stripped(robustness_tables(found, verbose=True)) == WHOLE.splitlines()
+    parts = WHOLE.rstrip().split("\n\n")
+    assert [*parts[:4], *parts[5:]] == "\n".join(stripped(robustness_tables(found))).split("\n\n")
+    without = "\n".join(stripped(robustness_tables(found | {"beside_blind": {}, "missing": [], "samples": None}))).split("\n\n")
+    assert without == parts[:4]
+
+
+def test_a_type_that_drops_for_certain_has_a_star_and_one_that_a_file_lacks_a_dash(run):
+    found = robustness(CFG, run, None)
+    found["perturbations"]["black"]["per_type"]["yes_no"]["p_holm"] = 0.0499
+    found["perturbations"]["black"]["per_type"]["color"]["p_holm"] = 0.05
+    del found["perturbations"]["reworded_1"]["per_type"]["color"]
+    lines = robustness_tables(found).split("\n\n")[3].splitlines()
+    assert lines[2:4] == ["black                  +66.67*       +33.33 ", "reworded_1              +0.00             - "]
+
+
+def test_the_commonest_20_questions_are_shown_and_the_others_counted(run):
+    found = robustness(CFG, run, None)
+    (item, _), more = found["samples"]["per_question"], lambda count: robustness_tables(found | {"samples": samples_of(count)}).splitlines()
+    samples_of = lambda count: found["samples"] | {"per_question": [item | {"question": f"Is it {n}?"} for n in range(count)]}
+    shown = more(22)
+    assert "Is it 19?" in "\n".join(shown) and "Is it 20?" not in "\n".join(shown) and "2 more questions in the metrics file" in shown
+    assert "1 more question in the metrics file" in more(21) and "in the metrics file" not in "\n".join(more(20))
+    found["samples"]["per_question"] = [item | {"question": None, "accuracy": None}]
+    (line,) = (line for line in robustness_tables(found).splitlines() if line.startswith("(yes_no)"))
+    assert line.split()[-1] == "-"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Of 9 answers, 50.00% are the same in every wording (1 others); 25.00% change with a black picture, so rest on what is seen."),
+        ({"reliant": None}, "Of 9 answers, 50.00% are the same in every wording (1 others)."),
+        (
+            {"consistent": None, "by": "other_image", "rows": 1},
+            "Of 1 answer, 25.00% change with another picture, so rest on what is seen.",
+        ),
+        (
+            {"consistent": None, "empty": 1},
+            "Of 9 answers, 25.00% change with a black picture, so rest on what is seen. In 1 row an answer is empty: such counts neither "
+            "as the same nor as another one.",
+        ),
+    ],
+)
+def test_what_single_answers_rest_on_is_one_sentence(changes, said):
+    found = {"rows": 9, "by": "black", "wordings": ["reworded_1"], "consistent": {"share": 0.5}, "reliant": {"share": 0.25}, "empty": 0}
+    assert about_samples(found | changes) == said
 
 
 def test_robustness_stands_in_table_metrics_and_report(folder, evaluate):

@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
-from evaluating import PREDICTIONS, TABLE, accuracy, changed, metrics_of, seed_file, write_data, write_sidecar
+from evaluating import ONE_FILE, PREDICTIONS, TABLE, accuracy, changed, metrics_of, opened, seed_file, write_data, write_sidecar
 
 from config import near
 from evaluation.metrics import template_of
-from evaluation.runs import beside_questions, metrics_path, names_in_words, score_leniently, score_reachable
+from evaluation.runs import beside_questions, evaluate_seeds, metrics_path, names_in_words, score_leniently, score_reachable
 from evaluation.truth import RULES_ALONE
 from files import write_jsonl
 
@@ -249,6 +249,76 @@ def test_compare_prints_both_tables_and_a_conclusion(folder, evaluate):
     write_jsonl(folder / "out" / "predictions_b.jsonl", PREDICTIONS[1:])
     code, out, err = evaluate("--compare", "out/predictions.jsonl", "out/predictions_b.jsonl")
     assert (code, out) == (1, "") and "missing: 1 id (0);" in err
+
+
+def test_the_file_of_several_seeds_has_each_score_its_spread_and_no_folder(folder, evaluate):
+    runs = (PREDICTIONS, changed(PREDICTIONS, 1, pred="yes"), changed(PREDICTIONS, 0, pred="no"))
+    files = [seed_file(folder, seed, rows) for seed, rows in enumerate(runs)]
+    evaluate("--predictions", *files)
+    written = json.loads((folder / "out" / "seeds_seed0_and_2_more.json").read_text())
+    ends = [written["overall"].pop("interval"), *(item.pop("interval") for item in written["per_type"].values())]
+    assert written == {
+        "predictions": [f"out/predictions_seed{seed}.jsonl" for seed in range(3)],
+        "overall": {"count": 4, "mean": 0.75, "sd": 0.25},
+        "per_type": {
+            "yes_no": {"count": 3, "mean": pytest.approx(2 / 3), "sd": pytest.approx(1 / 3)},
+            "count_numeric": {"count": 1, "mean": 1.0, "sd": 0.0},
+        },
+    }
+    assert ends == [
+        [pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5), "Wilson"]
+        for low, high in ((0.2385, 0.9664), (0.2077, 0.9385), (0.2065, 1))
+    ]
+
+
+def test_several_seeds_are_reported_by_the_first(folder):
+    """Its rows and scores are those of the page; what all have in common stands beside them."""
+    for seed, rows in enumerate((PREDICTIONS, changed(PREDICTIONS, 1, pred="yes"))):
+        seed_file(folder, seed, rows)
+    cfg, load = opened(folder)
+    found = evaluate_seeds(cfg, [load(f"predictions_seed{seed}.jsonl") for seed in (0, 1)], ONE_FILE)
+    assert (found["path"].name, found["metrics"].name, found["scores"]["micro"]) == ("predictions_seed0.jsonl", "metrics_seed0.json", 0.75)
+    assert found["seeds"]["overall"]["mean"] == 0.875 and found["about_file"].name == "seeds_seed0_and_1_more.json"
+
+
+def test_the_file_of_a_comparison_has_every_score_of_both_sides(folder, evaluate):
+    write_jsonl(folder / "out" / "predictions_b.jsonl", [{**row, "pred": row["gt"]} for row in reversed(PREDICTIONS)])
+    _, out, _ = evaluate("--compare", "out/predictions.jsonl", "out/predictions_b.jsonl")
+    written = json.loads((folder / "out" / "comparison_predictions_b.json").read_text())
+    ends = lambda low, high, how: [pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5), how]
+    about = lambda p: pytest.approx(p, abs=5e-4)
+    tested = {"test": "score test by cluster"}
+    assert written == {
+        "a": ["out/predictions.jsonl"],
+        "b": ["out/predictions_b.jsonl"],
+        "overall": tested
+        | {"count": 4, "clusters": 3, "a": 0.75, "b": 1.0, "difference": 0.25, "interval": ends(-0.4878, 0.7615, "score")}
+        | {"p": about(0.524), "only_a": 0, "only_b": 1},
+        "macro": {"count": 2, "a": pytest.approx(5 / 6), "b": 1.0, "difference": pytest.approx(1 / 6)}
+        | {"interval": ends(-0.5231, 0.7318, "MOVER")},
+        "per_type": {
+            "yes_no": tested
+            | {"count": 3, "clusters": 3, "a": 2 / 3, "b": 1.0, "difference": pytest.approx(1 / 3)}
+            | {"interval": ends(-0.4153, 0.7923, "score"), "p": about(0.451), "p_holm": about(0.902), "only_a": 0, "only_b": 1},
+            "count_numeric": tested
+            | {"count": 1, "clusters": 1, "a": 1.0, "b": 1.0, "difference": 0.0}
+            | {"interval": ends(-0.7935, 0.7935, "score"), "p": 1.0, "p_holm": 1.0, "only_a": 0, "only_b": 0},
+        },
+        "unit": "images",
+        "seeds": [1, 1],
+        "conclusion": out.splitlines()[-3],
+    }
+
+
+def test_the_conclusion_that_is_written_names_no_folder_outside_of_the_study(folder, evaluate):
+    """Folders with spaces, which no pattern would find the end of, on both sides."""
+    for name in ("a b", "c d"):
+        write_jsonl(folder / "of" / name / "p" / "predictions.jsonl", PREDICTIONS)
+    code, _, _ = evaluate("--compare", "of/a b/p/predictions.jsonl", "of/c d/p/predictions.jsonl")
+    written = json.loads((folder / "out" / "comparison_predictions_predictions.json").read_text())
+    assert code == 0 and (written["a"], written["b"]) == (["of/a b/p/predictions.jsonl"], ["of/c d/p/predictions.jsonl"])
+    said = "of/c d/p/predictions.jsonl answered 75.00% correctly and of/a b/p/predictions.jsonl 75.00%: "
+    assert written["conclusion"].startswith(f"On 4 questions about 3 images, {said}")
 
 
 def test_compare_takes_seeds_on_both_sides(folder, evaluate):

@@ -9,6 +9,7 @@ import re
 import pytest
 from evaluating import PREDICTIONS, TABLE, VAL, accuracy, changed, metrics_of, write_data, write_sidecar
 
+from config import EvalConfig
 from evaluation import tables
 from files import write_jsonl
 
@@ -145,6 +146,149 @@ def test_the_labels_that_are_found_least_are_named_the_commoner_first():
     recall = [{"label": name, "recall": share, "found": seen, "count": count} for name, (share, seen, count) in found.items()]
     details = {"per_type": {"color": {"recall": recall}, "yes_no": {"recall": recall[:1]}, "open_ended": {"recall": None}}}
     assert list(tables.lowest_recalls(details)) == ["lowest recall, color: d 0.00% (0 of 1), c 50.00% (2 of 4), b 50.00% (1 of 2)"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Whole tables, whose numbers are no run's
+
+
+def about(accuracy, interval, **more):
+    return {"accuracy": accuracy, "interval": interval, "strict": 0.25, "balanced_accuracy": None, "macro_f1": 0.125} | more
+
+
+DETAILS = {
+    "per_type": {"yes_no": about(0.5, (0.3, 0.7, "x")), "a\nb": about(1.0, None)},
+    "overall": about(0.75, (0.4, 0.9, "x"), balanced_accuracy=0.625),
+    "macro": about(0.75, None, macro_f1=0.5),
+}
+
+
+def aggregated(accuracy):
+    return {"per_type": {"yes_no": {"accuracy": accuracy}, "a\nb": {"accuracy": 0.0}}, "micro": accuracy, "macro": 0.125}
+
+
+MAIN = """\
+Question Type        Accuracy     95 % interval  Lenient    Blind     Gain      95 % interval  Reachable
+--------------------------------------------------------------------------------------------------------
+yes_no                 50.00%   30.00% - 70.00%   60.00%   62.50%   -12.50    -25.00 to +0.00     90.00%  BELOW BLIND
+a\\nb                  100.00%                 -    0.00%    0.00%  +100.00                  -      0.00%
+OVERALL (micro)        75.00%   40.00% - 90.00%   60.00%   62.50%    +0.00   -10.00 to +10.00     90.00%
+OVERALL (macro)        75.00%                 -   12.50%   12.50%    -0.10   -50.00 to +50.00     12.50%  BELOW BLIND"""
+MAIN_ALONE = """\
+Question Type        Accuracy     95 % interval  Lenient    Blind     Gain      95 % interval  Reachable
+--------------------------------------------------------------------------------------------------------
+yes_no                 50.00%   30.00% - 70.00%   60.00%        -        -                  -          -
+a\\nb                  100.00%                 -    0.00%        -        -                  -          -
+OVERALL (micro)        75.00%   40.00% - 90.00%   60.00%        -        -                  -          -
+OVERALL (macro)        75.00%                 -   12.50%        -        -                  -          -"""
+
+
+def test_the_main_table_is_told_to_the_letter():
+    gain = lambda difference, interval: {"difference": difference, "interval": interval}
+    gains = {"per_type": {"yes_no": gain(-0.125, (-0.25, 0.0)), "a\nb": gain(1.0, None)}}
+    gains |= {"overall": gain(0.0, (-0.1, 0.1)), "macro": gain(-0.001, (-0.5, 0.5))}
+    assert tables.main_table(DETAILS, aggregated(0.6), gains, aggregated(0.625), aggregated(0.9)) == MAIN
+    assert tables.main_table(DETAILS, aggregated(0.6), None, None, None) == MAIN_ALONE
+
+
+def test_the_stricter_scores_are_told_to_the_letter():
+    assert tables.details_table(DETAILS).splitlines() == [
+        "Strict: the same text. Balanced accuracy and macro-F1 are over the labels of the truth",
+        "",
+        "Question Type           Strict  Balanced  Macro-F1",
+        "-" * 80,
+        "yes_no                  25.00%         -    12.50%",
+        "a\\nb                    25.00%         -    12.50%",
+        "OVERALL (micro)         25.00%    62.50%    12.50%",
+        "OVERALL (macro)         25.00%         -    50.00%",
+    ]
+
+
+def test_raters_agreement_is_told_to_the_letter():
+    item = {"count": 7, "agreement": 0.75, "kappa": 0.5, "accuracy": 0.625}
+    found = {"kappa_of": "Cohen", "raters": 2, "per_type": {"yes_no": item}, "overall": item | {"kappa": None, "accuracy": None}}
+    assert tables.agreement_table(found).splitlines() == [
+        "2 raters: how far they agree is the ceiling of the score on the same rows (Cohen's kappa: beyond chance)",
+        "",
+        "Question Type            Rows  Agreement    Kappa   Accuracy",
+        "-" * 60,
+        "yes_no                      7     75.00%    0.500     62.50%",
+        "OVERALL (micro)             7     75.00%        -          -",
+    ]
+    assert "3 raters: " in tables.agreement_table(found | {"kappa_of": "Fleiss", "raters": 3})
+    assert "(Fleiss' kappa: " in tables.agreement_table(found | {"kappa_of": "Fleiss", "raters": 3})
+
+
+def test_text_overlap_is_told_to_the_letter():
+    item = {"count": 1234, "bleu_1": 0.5, "bleu_2": 0.25, "bleu_3": 0.125, "bleu_4": None, "rouge_l": 1.0}
+    assert tables.text_table({"color": item}).splitlines() == [
+        "Text overlap: corpus BLEU-n (sacrebleu; weights 1/n, exponential smoothing; words of any script, lower case), ROUGE-L F",
+        "",
+        "Question Type           Count   BLEU-1   BLEU-2   BLEU-3   BLEU-4  ROUGE-L",
+        "-" * 80,
+        "color                    1234   50.00%   25.00%   12.50%        -  100.00%",
+    ]
+
+
+def test_missed_findings_are_told_with_the_scores_that_are_known():
+    half, whole = {"value": 0.5, "interval": (0.25, 0.75, "x")}, {"value": 1.0, "interval": (0.5, 1.0, "x")}
+    overall = {"there": 1000, "absent": 500, "missed": 1, "sensitivity": half, "specificity": whole}
+    overall |= {"positive_predictive_value": None, "negative_predictive_value": whole}
+    said = "1,500 rows) 1 of 1,000 were missed: said to be absent."
+    assert list(tables.presence_lines({"per_question": [{}, {}], "overall": overall})) == [
+        f"Is it there? (2 questions, {said}",
+        "  sensitivity 50.00% (25.00% - 75.00%), specificity 100.00% (50.00% - 100.00%)",
+        "  negative predictive value 100.00% (50.00% - 100.00%)",
+    ]
+    none = {"sensitivity": None, "specificity": None}
+    assert list(tables.presence_lines({"per_question": [{}], "overall": overall | none})) == [
+        f"Is it there? (1 question, {said}",
+        "  negative predictive value 100.00% (50.00% - 100.00%)",
+    ]
+    assert list(tables.presence_lines(None)) == []
+
+
+def test_what_no_reader_may_miss_is_told_to_the_letter():
+    said = lambda empty=0, partial=None, junk=0, **limits: list(
+        tables.warnings({"empty": empty, "n": 2000}, {"partial": partial, "junk": junk}, EvalConfig(**limits))
+    )
+    assert said() == []
+    assert said(empty=101, partial=[1000, 2000], junk=1, numeric_rel_tol=0.5, count_abs_tol=1) == [
+        "partial: 1,000 of 2,000 rows",
+        "left out: 1 row whose question or true answer stands for a missing value",
+        "tolerances other than the defaults: eval.numeric_rel_tol=0.5 (default 0.05), eval.count_abs_tol=1 (default 0)",
+        "empty predictions: 101 of 2,000, counted as wrong",
+        "WARNING: 5.05% OF THE PREDICTIONS ARE EMPTY: prediction failed, or the model has learnt to end its answer at once (a longer "
+        "training mends that).",
+    ]
+    assert said(empty=100, junk=1200) == [
+        "left out: 1,200 rows whose question or true answer stands for a missing value",
+        "empty predictions: 100 of 2,000, counted as wrong",
+    ]
+
+
+def test_notes_are_told_to_the_letter():
+    scores = {"macro": 0.5, "per_type": {"a": 1, "b": 2}}
+    macro = "macro accuracy: 50.00% (mean of 2 question types)"
+    reach = "reachable answers: 75.00% of the rows have an answer that their constraint allows"
+    assert list(tables.notes(scores, None)) == [macro] and list(tables.notes(scores, {"micro": 0.75})) == [macro, reach]
+    noted = "macro-F1: 12.50% (mean over all different true answers, of which there are 1,234)"
+    assert tables.macro_f1_note({"overall": {"macro_f1": 0.125, "labels": 1234}}) == noted
+    rows = [{"gt": "a", "answers": ["a", "b"]}, {"gt": "a"}, {"gt": "a", "answers": ["c"]}]
+    told = "several references: 1 of 2 rows; an answer is right if it is any of them"
+    assert tables.references_note(rows[:2]) == told and tables.references_note(rows[1:2]) is None
+    blind = tables.below_main_table({"overall": {"clusters": 20, "effective_clusters": 20}}, "rows", {"n": 2000}, 1999, has_images=False)
+    assert list(blind) == [
+        "Intervals take 20 rows as independent: the file names no images.",
+        "The blind prior answers every question with its commonest training answer, without looking; training asks the questions of 1,999 "
+        "of these 2,000 rows.",
+    ]
+    lists = [{"gt": "red, pink", "question": "Which?"}, {"gt": "red, pink", "question": "Which?"}, {"gt": "red", "question": "Which?"}]
+    assert tables.lists_note(lists, {}) == (
+        "NOTE: 2 of 3 true answers look like lists (`a, b`) and compare as text: no training rows show that their questions ask for lists; "
+        "join labels with `; `."
+    )
+    assert tables.lists_note(lists[2:], {}) is None and tables.lists_note([{**lists[0], "options": ["red, pink"]}], {}) is None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -211,6 +211,106 @@ def test_every_item_of_both_guidelines_is_there_once():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# The parts of a card
+
+
+def scored(**facts):
+    """A metrics file's facts; `decoding` and `split` of its sidecar."""
+    sidecar = {key: facts.pop(key) for key in ("split", "decoding", "made_from", "adapter") if key in facts}
+    return {"n": 1200, "micro": 0.5, "details": {"overall": {}}, "sidecar": sidecar, **facts}
+
+
+def test_the_scores_that_head_a_card_are_the_whole_tests_exactly_decoded_with_robustness():
+    """Each of the next is worse by one thing, however good by all after it."""
+    best = {"split": "test", "decoding": "exact", "robustness": {"files": {}}}
+    falling = [scored(**best), scored(**{**best, "robustness": None}), scored(**{**best, "decoding": "greedy"})]
+    falling += [scored(**{**best, "split": split}) for split in ("val", "train")]
+    falling += [scored(**best, partial=[4, 8])]
+    ranks = list(map(publish.rank, falling))
+    assert ranks == sorted(ranks) and len(set(ranks)) == len(ranks)
+    assert publish.rank(scored()) == (False, 2, True, True), "what a file doesn't say doesn't count for it"
+    assert publish.rank(scored(split=None, decoding="free", partial=None, robustness={})) == (False, 2, True, True)
+
+
+def test_the_main_metrics_are_the_best_of_the_adapters_own(told, tmp_path):
+    metrics = read_json(told / "metrics_tuned_constrained.json")
+    changes = {"metrics.json": ("exact", "val"), "metrics_test.json": ("exact", "test"), "metrics_free.json": ("free", "test")}
+    for name, (decoding, split) in changes.items():
+        write_json(told / name, metrics | {"sidecar": metrics["sidecar"] | {"decoding": decoding, "split": split}})
+    for better in ("metrics_test.json", "metrics_tuned_constrained.json", "metrics_free.json", "metrics.json"):
+        publish.publish(told, tmp_path / better)
+        assert f"`{better}`, by type" in text_of(tmp_path / better)[0]
+        (told / better).unlink()  # the next best is taken, and of two alike the first by name
+
+
+@pytest.mark.parametrize(
+    ("facts", "row"),
+    [
+        ({}, ["`m.json`", "–", "another adapter, or not known", "–", "1,200", "50.00%", "–", "–"]),
+        (
+            {
+                "split": "test", "decoding": "exact", "made_from": {"adapter": "e" * 64}, "partial": [1200, 2400],
+                "blind_prior": {"micro": 0.25}, "details": {"overall": {"interval": [0.3, 0.7, "Wilson"]}},
+            },
+            ["`m.json`", "test", "this adapter", "exact", "1,200 (partial)", "50.00%", "30.00% to 70.00%", "25.00%"],
+        ),
+        ({"adapter": "none"}, ["`m.json`", "–", "base model alone", "–", "1,200", "50.00%", "–", "–"]),
+        ({"made_from": {"adapter": "none"}}, ["`m.json`", "–", "base model alone", "–", "1,200", "50.00%", "–", "–"]),
+        ({"made_from": {"adapter": "f" * 64}}, ["`m.json`", "–", "another adapter, or not known", "–", "1,200", "50.00%", "–", "–"]),
+    ],
+)  # fmt: skip
+def test_a_row_of_all_scores_says_whose_they_are_and_leaves_open_what_is_not_known(facts, row):
+    assert publish.result_row("m.json", scored(**facts), "e" * 64) == row
+
+
+def test_what_a_reader_must_not_overlook_is_said_and_nothing_else():
+    asked = "**For the authors:** which scores this adapter has."
+    flatter = "The scores are on the validation split, which chose the weights: they flatter."
+    below = "It scores below its blind prior: each question's commonest answer, without looking, is better."
+    said = lambda metrics, untuned=False: list(
+        publish.cautions({"untuned": untuned, "sidecar": metrics["sidecar"] if metrics else {}}, "m" if metrics else None, {"m": metrics})
+    )
+    assert said(None) == [asked] and said(scored(split="test"), untuned=True) == [asked]
+    assert said(scored(split="test")) == said(scored(split="test", blind_prior={"micro": 0.5})) == []
+    assert said(scored(split="val")) == [flatter]
+    assert said(scored(split="test", blind_prior={"micro": 0.501})) == [below]
+    assert said(scored(split="val", blind_prior={"micro": 0.9})) == [flatter, below]
+
+
+def test_settings_of_prediction_that_differ_are_repeated_in_the_command():
+    one, other = (
+        {"predict": {"decoding": "exact", "beams": 4, "batch_size": 8}},
+        {"predict": {"decoding": "free", "batch_size": 2, "beams": 4}},
+    )
+    assert publish.changes(one, other) == ["predict.batch_size=2", "predict.decoding=free"]
+    assert publish.changes({}, other) == ["predict.batch_size=2", "predict.beams=4", "predict.decoding=free"]
+    assert publish.changes(one, one) == publish.changes(one, {}) == publish.changes({}, {}) == []
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(None, "20"), ({"max_listed": 3}, "3"), ({"max_listed": 2}, "2"), ({}, "20")])
+def test_an_example_is_the_first_question_whose_answers_its_prompt_lists(limit, shown):
+    """Answers that are more than the prompt lists would not stand in it."""
+    entry = lambda count: {"type": "color", "candidates": [f"c{number}" for number in range(count)] or None}
+    space = {"questions": {"open": entry(0), "many": entry(21), "some": entry(20), "three": entry(3), "two": entry(2)}}
+    asked = [["Not there?", False], ["Open?", False], ["Many?", False], ["Some?", False], ["Three?", False], ["Two?", False]]
+    said = publish.example(asked, space, {"valid_answers": limit} if limit is not None else {})
+    question = {"20": "Some?", "3": "Three?", "2": "Two?"}[shown]
+    answers = ", ".join(f"c{number}" for number in range(int(shown)))
+    assert f"Question: {question}\n" in said and f": {answers}\n" in said
+    assert publish.example(asked[:3], space, {}) is publish.example(asked, {}, {}) is None
+
+
+def test_languages_are_told_where_they_were_recorded(told, tmp_path):
+    for languages, said in ((["en", "de"], "en, de"), (None, "a language that was not recorded")):
+        space = read_json(told / "adapter" / "answer_space.json")
+        write_json(told / "adapter" / "answer_space.json", space | {"languages": languages})
+        publish.publish(told, tmp_path / said)
+        card, _ = text_of(tmp_path / said)
+        assert f"- It answers what its training asked: 2 different questions (adapter/questions.json), in {said}." in card
+        assert ModelCard(card).data.language == languages
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # The hub: what is asked of its client; nothing is sent
 
 

@@ -38,6 +38,8 @@ def test_what_is_configured_for_a_small_card_fits_it_and_the_table_says_so(tmp_p
     row = lambda name: re.search(rf"{name} (\S+) (\S+) (\S+) (\S+) (\S+)", text).groups()
     assert row("7B bf16 checkpointing")[:2] == ("-", "-") and "-" not in row("7B bf16 checkpointing")[2:]
     assert row("7B nf4 checkpointing")[1] != "-" and row("7B bf16 without")[:2] == ("-", "-")
+    assert "2B bf16 checkpointing" in text and "images a micro-batch may hold (of 1, 2, 4, 8; - none)" in text
+    assert "of these rows' heaviest, 1.5 GB left free 12 GB 16 GB 24 GB 40 GB 80 GB 2B bf16 checkpointing" in text
     assert set(row("72B bf16 checkpointing")) == {"-"} and row("72B nf4 checkpointing")[:3] == ("-", "-", "-")
     assert row("72B nf4 checkpointing")[4] != "-", "what a refused FSDP is pointed to"
     assert [shape.parameters / 1e9 for shape in shapes] == pytest.approx([8.29, 2.21, 8.29, 73.4], abs=0.02), (

@@ -175,6 +175,16 @@ def test_a_run_that_its_patience_ended_says_so_whatever_steps_are_asked_for(cfg)
         )
 
 
+def test_a_run_without_patience_that_made_fewer_steps_is_not_finished_by_it(cfg):
+    """As where the record was put together by hand: what it lacks is trained, and no patience is said to have ended it."""
+    begin(with_changes(cfg, "train.max_steps=20"), steps=(2, 4))
+    make_adapter(cfg.output_dir, 4)
+    note_finished(cfg.output_dir, 4)
+    start = how_to_start(with_changes(cfg, "train.max_steps=30"), "newest", False, 1)
+    assert not is_finished(start, cfg, steps=30, before=20)
+    assert finished_lines(start, cfg, before=20) == ["finished: all 20 steps are trained; nothing to do"]
+
+
 def test_from_an_earlier_checkpoint_what_follows_it_is_abandoned(cfg):
     """Killed at step 3 it went on from checkpoint-6, of the course that it had left, whose best adapter competed too."""
     two, *_ = begin(cfg, steps=(2, 4, 6))

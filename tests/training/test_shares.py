@@ -15,7 +15,7 @@ from conftest import make_experiment, random_model, with_random_lora
 from dataset import Part, load_dataset
 from model.forward import answer_loss, training_inputs
 from model.token_tree import IGNORE_INDEX
-from training.shares import Shares, unevenness
+from training.shares import Shares, _cuts, unevenness
 
 
 class Lengths(SimpleNamespace):
@@ -80,6 +80,25 @@ def test_an_epoch_has_every_question_once_and_every_process_as_many_micro_batche
         expected = Counter(row["id"] for rows in data.groups[number * data.images_per_step :][: data.images_per_step] for row in rows)
         assert rows_of(shares[0].of_step(number)) == expected
     assert epoch == [list(Shares(data, processes, process)) for process in range(processes)], "the same again"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cuts"),
+    [
+        (1, [(4, 5)]),  # the last question alone is more
+        (5, [(4, 5)]),
+        (6, [(4, 5), (3, 9)]),
+        (10, [(3, 9), (2, 12)]),
+        (12, [(3, 9), (2, 12)]),
+        (13, [(2, 12), (1, 14)]),
+        (99, [(2, 12), (1, 14)]),  # the first question stays
+    ],
+)
+def test_an_image_is_cut_on_both_sides_of_what_is_to_be_given_away(wanted, cuts):
+    lengths = [1, 2, 3, 4, 5]
+    data = SimpleNamespace(encoded={number: ([0] * (length - 1), [0]) for number, length in enumerate(lengths)})
+    assert _cuts([{"id": number} for number in range(5)], data, wanted) == cuts
+    assert _cuts([{"id": 0}], data, wanted) == [], "one question is not parted"
 
 
 def test_the_first_step_of_a_training_has_its_longest_images_together():
