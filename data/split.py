@@ -289,7 +289,7 @@ def grouped_rows(src, by="group", changes=None):
     for (_, line, raw), row in zip(lines, read_rows(src, need_answer=False, lines=again)):
         images, given = images_of(row), by != "image" and row.get("group") is not None
         group = row["group"] if given else images[0]
-        if isinstance(group, bool) or not isinstance(group, (str, int)) or not group_key(group):
+        if not group_key(group):  # a name of spaces alone
             raise UserError(f"{src}:{line}: group is {quoted(group)}; write the patient's or video's name")
         for image in images:
             known, known_given, known_line = first.setdefault(image, (str(group), given, line))

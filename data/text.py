@@ -69,7 +69,7 @@ def _of_a_line(found):
 def placeholder_inside(question):
     """The first foreign image placeholder that `strip_placeholders` left inside a question, or None; `[image]` may be plain text."""
     found = PLACEHOLDERS.search(question) if "<" in question or "&lt;" in question else None
-    return found and found[0].strip().rstrip(":,;")
+    return found and re.sub(r"(?<=[>\])};])[:,;]$", "", found[0].strip())  # not the end of `&gt;`
 
 
 def group_key(group):

@@ -107,7 +107,8 @@ def read_mapping(path):
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)}); correct it") from None
+        problem = " ".join(str(getattr(error, "problem", error)).split())  # the reader's own has line ends
+        raise UserError(f"{path}{line}: not valid YAML ({problem}); correct it") from None
     _check_keys(mapping, KEYS, path)
     if mapping.get("language", "en") not in LANGUAGES:
         raise UserError(f"{path}: language is {quoted(mapping['language'])}; one of {', '.join(LANGUAGES)} is wanted")
