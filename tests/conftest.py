@@ -144,19 +144,34 @@ def with_random_lora(model, lora_cfg, seed=1):
 
 
 # The longest first, so that two workers (pytest -n 2) end together.
-LONGEST = (
-    "test_tutorial.py",
-    "test_pipeline.py",
-    "test_sweep.py",
-    "test_own_data.py",
-    "test_predict_exp1.py",
-    "test_sanity_overfit.py",
-    "test_decode.py",
-)
+LONGEST = ("test_tutorial.py", "test_pipeline.py", "test_sweep.py", "test_trainer.py", "test_own_data.py", "test_sanity_overfit.py")
+
+# What takes over five seconds before the tests that ask for it begin, and why. A test that takes them by itself says so:
+# @pytest.mark.slow(reason).
+SLOW_FIXTURES = {
+    "followed": "runs every command of docs/your-data.md, three trainings among them",
+    "killed": "trains and predicts twice, in scripts that a sweep starts",
+    "folded": "trains and predicts twice, in scripts that a sweep starts",
+    "repository": "runs the mutation bench over a small repository",
+}
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    for item in items:
+        for fixture in SLOW_FIXTURES.keys() & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.slow(SLOW_FIXTURES[fixture]))
+        for mark in item.iter_markers("slow"):
+            assert mark.args and isinstance(mark.args[0], str), f"{item.nodeid}: say why it is slow"
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name the tests that took over five seconds and aren't marked: a note, since another machine or a busy one is slower."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports if getattr(report, "when", "") == "call"]
+    unmarked = [f"{report.nodeid} {report.duration:.0f} s" for report in reports if report.duration > 5 and "slow" not in report.keywords]
+    if unmarked:
+        terminalreporter.write_line(f"took over 5 s and are not marked slow: {', '.join(unmarked)}")
 
 
 class Killed(BaseException):

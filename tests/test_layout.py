@@ -241,6 +241,13 @@ def test_to_the_shell_it_is_one_line():
         assert result.returncode == 1 and result.stderr.startswith("not a command") and len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["fingerprint", "publish", "release", "series", "sweep"])
+def test_a_tool_is_run_by_its_path_from_any_folder(tmp_path, name):
+    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), "--help"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""})
+    assert result.returncode == 0 and result.stdout.startswith(f"usage: {name}.py"), result.stderr
+
+
 class Stopped(Exception):
     pass
 
@@ -286,6 +293,7 @@ for command in COMMANDS:
 """
 
 
+@pytest.mark.slow("four commands on whole files in a process of their own")
 def test_data_and_evaluation_work_without_torch(tmp_path):
     config = ["--config", str(ROOT / "config_demo.yaml"), f"output_dir={tmp_path}"]
     rows = str(ROOT / "data" / "demo" / "scenes" / "val.jsonl")

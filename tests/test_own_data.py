@@ -7,12 +7,14 @@ import json
 import shlex
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 from user_copy import copy_repository, first_scenes, launch, run, write_config, write_rows
 
 # ---- what README says about question types of one's own
 
 
+@pytest.mark.slow("runs three real scripts")
 def test_a_question_type_of_ones_own(tmp_path):
     """Edit the two functions as README shows, and nothing else: prompt, constraint, prediction and table follow."""
     exp1 = copy_repository(tmp_path / "exp1")
@@ -45,6 +47,7 @@ def test_a_question_type_of_ones_own(tmp_path):
 # ---- real input
 
 
+@pytest.mark.slow("runs the four real scripts")
 def test_the_four_scripts_on_vqa_rad(tmp_path, shared):
     """12 real images, 94 real questions: train 64, predict 30."""
     source = shared / "real-data" / "vqa_rad"
@@ -72,6 +75,7 @@ def test_the_four_scripts_on_vqa_rad(tmp_path, shared):
     )
 
 
+@pytest.mark.slow("runs two real scripts on pictures of up to 1348 pixels")
 def test_real_endoscopy_frames(tmp_path, shared):
     """Frames of 617 to 1348 pixels through training and prediction at the real pixel limits."""
     frames = sorted((shared / "real-data" / "kvasir_seg" / "images").iterdir())

@@ -21,6 +21,8 @@ from user_copy import launch, make_parent, run
 from files import sha256
 from training.checkpoints import newest_whole, processes_of
 
+pytestmark = pytest.mark.slow("runs the real scripts, one after the other in one folder")
+
 SMALL = [
     "train.max_steps=4",
     "train.save_steps=2",

@@ -84,6 +84,7 @@ def test_every_answer_of_every_real_vocabulary_can_be_walked_and_nothing_else(re
     assert len(answers) == 6 and walked > 300
 
 
+@pytest.mark.slow("the real processor reads every real row")
 def test_every_row_is_encoded_as_the_processor_would_and_supervises_its_answer(real):
     cfg, _, dataset = real
     processor = dataset.processor

@@ -33,17 +33,20 @@ def run_broken(parent, path, old, new):
     return result
 
 
+@pytest.mark.slow("runs the real script")
 def test_sanity_fails_with_a_broken_mask_before_it_trains(parent):
     result = run_broken(parent, "model/token_tree.py", "self.labels.append(token if supervised", "self.labels.append(token if True")
     assert "label mask broken at row" in result.stderr and "supervised ids: [" in result.stdout
 
 
+@pytest.mark.slow("runs the real script")
 def test_sanity_fails_where_images_are_lost_before_it_trains(parent):
     zeros = "features.pooler_output = [0 * image for image in per_tree(features.pooler_output)]"
     result = run_broken(parent, "model/forward.py", "features.pooler_output = per_tree(features.pooler_output)", zeros)
     assert result.stderr.startswith("error: no image reaches row ") and len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow("runs the real script, which trains two steps")
 def test_sanity_fails_when_nothing_is_learnt_and_says_that_it_was_the_steps(parent):
     output = run(parent, "exp1/sanity_overfit.py", "train.max_steps=2", expect=1).stdout
     assert "SANITY TEST FAILED" in output and "mask: 64 answers see their question and image" in output

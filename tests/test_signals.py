@@ -136,6 +136,7 @@ with files.signals_later():
 """
 
 
+@pytest.mark.slow("a launcher and its processes, which import torch")
 @pytest.mark.parametrize("how", ["error", "killed"])
 def test_a_process_that_dies_takes_the_others_along_with_its_message(how):
     """Two processes over gloo, started as srun does; the other one waits in a sum for it."""

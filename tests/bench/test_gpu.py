@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT, TINY_MODEL
 
 PARTS = ["train", "peers", "shapes", "predict", "attention", "profile", "grads", "nf4"]
 
 
+@pytest.mark.slow("runs every part of the bench")
 def test_every_part_runs_on_a_cpu(tmp_path):
     command = [sys.executable, "bench/gpu.py", "--size", "tiny", "--device", "cpu", "--processor", TINY_MODEL]
     command += ["--out", tmp_path / "gpu.json"]

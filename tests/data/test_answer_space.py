@@ -614,6 +614,7 @@ def test_many_different_questions_are_enriched_in_time(tmp_path, languages):
     assert counts["rows"] == 15_000 and time.process_time() - start < 30 * 15_000 / 300_000 * 3, "three times the allowance"
 
 
+@pytest.mark.slow("30,000 rows under a tracer of memory")
 def test_enrichment_streams(tmp_path):
     """A list of the rows would take several times the memory; a million rows must fit into 1.5 GB and 90 s."""
     rows = rows_of("Is it easy?", ["yes", "no"] * 15_000)

@@ -156,7 +156,8 @@ def test_constant_and_single_questions(tmp_path):
     rows = [row(f"{n}.jpg", "Any finding?", "no") for n in range(4)] + [row("0.jpg", "Any finding?", "no")]
     rows += [row("0.jpg", "Seen once?"), row("0.jpg", "Two?", "1"), row("1.jpg", "two", "2")]
     found = counts(tmp_path, rows)
-    assert (found["questions"], found["questions_seen_once"]) == (3, 1)
+    rows += [row("2.jpg", "twice?"), row("3.jpg", "twice?", "no")]
+    assert (found["questions"], found["questions_seen_once"]) == (3, 1) == (counts(tmp_path, rows)["questions"] - 1, 1)
     assert (found["constant_questions"], found["constant_rows"]) == (1, 5)
     assert found["constant_example"] == "any finding"
 
@@ -321,6 +322,7 @@ def test_images_missing_or_broken_are_counted_by_reason(tmp_path):
     path = raw(tmp_path, [row(name) for name in ("good.jpg", "cut.jpg", "text.jpg", "gone.jpg")])
     facts = check({"train": path}, Config(), tmp_path, tokens=False)["images"]
     assert (facts["read"], facts["missing"], facts["unreadable"]) == (1, 1, 2)
+    assert facts["megapixels"] == {"min": 0.032, "median": 0.032, "max": 0.032, "mean": 0.03}
     assert facts["sizes"] == {"200x160": 1} and facts["image_tokens"]["max"] == 7 * 6  # 196 x 168 pixels
 
 
@@ -529,6 +531,7 @@ def test_training_prints_the_warnings_first(tmp_path, monkeypatch, capsys):
 # --- real data ---
 
 
+@pytest.mark.slow("the doctor over 12,082 real rows")
 def test_real_dirty_file_is_counted_as_it_is_known(tmp_path, shared):
     source = shared / "real-data" / "kvasir_vqa"
     convert("kvasir-vqa-json", source / "dirty_12082.json", tmp_path, keep_junk=True)

@@ -4,6 +4,8 @@ python -m pytest tests/evaluation/test_calibrate.py -v
 """
 
 import json
+from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,6 +117,19 @@ def test_a_temperature_at_the_end_of_the_range_is_not_recommended(cfg, tmp_path,
     assert capsys.readouterr().out.splitlines()[-1].endswith("--split test predict.coverage=0.9")
 
 
+@pytest.mark.parametrize(
+    ("temperature", "said"), [(1.02, "too sure of itself"), (0.98, "too unsure of itself"), (1.005, None), (0.995, None)]
+)
+def test_which_way_a_model_errs_is_said_where_it_does(cfg, temperature, said):
+    scored = of_two([0, 0, 0, 0, 1] * 10)  # whose best is 1
+    scores = {"nll": 0.5, "ece": 0.1, "brier": 0.2}
+    found = SimpleNamespace(
+        temperature=temperature, rows=30, clusters=30, unit="images", folds=[1.0], before=scores, after=scores, sets=None
+    )
+    lines = "\n".join(islice(calibrate.calibration_lines(cfg, found, scored, None), 4))
+    assert (f"the model is {said}" in lines) if said else "of itself" not in lines
+
+
 def test_images_that_chose_something_calibrate_no_sets(cfg, tmp_path):
     rng = np.random.default_rng(3)
     run, same = (run_of(judged(rng, 30, 1.0), tmp_path / name) for name in ("p.jsonl", "q.jsonl"))
@@ -146,7 +161,9 @@ def test_where_a_calibration_does_not_hold_is_one_line(cfg, tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), "temperature": -1}))
     with pytest.raises(UserError, match="temperature is not as it was written"):
         calibration_for(told, FACTS)
-    for sidecar, said in (({}, "no sidecar"), ({**SIDECAR, "config": {"predict": {"candidates_kept": 5}}}, "likeliest candidates alone")):
+    bare = {"made_from": FACTS}  # of older code, which kept few candidates and did not say so
+    few = {**SIDECAR, "config": {"predict": {"candidates_kept": 5}}}
+    for sidecar, said in (({}, "no sidecar"), (bare, "likeliest candidates alone"), (few, "likeliest candidates alone")):
         with pytest.raises(UserError, match=said):
             calibrate.calibrate(cfg, run_of(run["judged"], tmp_path / "p.jsonl", sidecar))
 

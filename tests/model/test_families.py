@@ -85,6 +85,7 @@ def predictions(path):
     return [(row["pred"], row["confidence"]) for _, row in read_jsonl(path)]
 
 
+@pytest.mark.slow("trains, predicts and evaluates a model of each family")
 @pytest.mark.parametrize("family, vision", [("qwen2_vl", "merger"), ("qwen2_5_vl", "tower"), ("qwen3_vl", "tower")])
 def test_a_family_goes_through_every_stage(run, tmp_path, family, vision, monkeypatch):
     """Train, resume, answer in every decoding, merge: the merged model answers as base and adapter do. With LoRA in the tower, too."""

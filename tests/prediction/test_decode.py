@@ -384,6 +384,7 @@ def check_valid(row, answer):
         assert answer.text in candidates
 
 
+@pytest.mark.slow("answers hundreds of questions")
 @pytest.mark.parametrize("decoding", ["exact", "greedy"])
 def test_every_prediction_of_the_tiny_model_is_a_valid_answer(decoding, tmp_path):
     cfg = load_config(ROOT / "config_demo.yaml", [f"output_dir={tmp_path}", "train.num_workers=0", "predict.batch_size=8"])
@@ -397,6 +398,7 @@ def test_every_prediction_of_the_tiny_model_is_a_valid_answer(decoding, tmp_path
     assert len({answer.text for row, answer in answers if row["multi_label"]}) > 5
 
 
+@pytest.mark.slow("answers hundreds of questions")
 def test_every_prediction_of_a_real_question_is_a_valid_answer(shared, tmp_path):
     """The real tokenizer, all 20 questions of Kvasir-VQA with their mined spaces, random weights. SURGVQA_ROWS rows (90)."""
     cfg = load_config(

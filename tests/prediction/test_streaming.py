@@ -144,6 +144,7 @@ class KillableFile(io.RawIOBase):
         super().close()
 
 
+@pytest.mark.slow("a thousand runs")
 def test_a_thousand_kills_all_end_in_the_identical_file(tmp_path, monkeypatch):
     """Killed at a random file operation, and in a third of the cases again while it goes on; then left alone."""
     run, rng = Run(tmp_path, monkeypatch), random.Random(0)

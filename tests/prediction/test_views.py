@@ -108,6 +108,21 @@ def test_what_is_said_of_a_mirrored_picture_comes_back(cfg, rows):
     assert turned.own(turned.rows[-1], Answer("bottom", "exact"))[1].text == "left"
 
 
+def test_rows_whose_side_nobody_can_move_are_left_out_and_counted(cfg, rows):
+    """A left lobe stays one in the mirror, and looks like a right one."""
+    assert perturbed("flip", cfg, rows).left_out is None
+    fixed = {
+        **rows[-1],
+        "id": "x",
+        "question": "Is it in the left lobe?",
+        "options": None,
+        "answer_candidates": ["yes", "no"],
+    }
+    view = perturbed("flip", cfg, [*rows, fixed])
+    said = f"1 of {len(rows) + 1} rows are left out: their sides or places can't be moved with the picture (data/sides.yaml)"
+    assert (view.left_out, view.ids(0)) == (said, [row["id"] for row in rows])
+
+
 def test_a_limit_asks_the_first_rows_but_other_pictures_come_from_all(cfg, rows):
     assert perturbed("other_image", cfg, rows, limit=1).rows == rows[:1]
     donors = perturbed("other_image", cfg, rows, limit=1).shown.donors

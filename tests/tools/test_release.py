@@ -199,6 +199,10 @@ def test_questions_of_an_older_adapter_stay(run, tmp_path, monkeypatch, capsys):
         assert load(folder / "adapter") == ([] if asked is kept else asked)
         named = f"{len(load(folder / 'adapter'))} questions (questions.json) and 2 answers (answer_space.json)"
         assert f"its files name {named}, each of 2 patients" in capsys.readouterr().out
+    facts = json.loads((run / "adapter" / "experiment.json").read_text())
+    for least, said in ((5, "each of 5 patients (images, where rows name no group) or more"), (1, "of any number of patients")):
+        write_json(run / "adapter" / "experiment.json", {**facts, "min_groups": least})
+        assert said in release.named_by(run / "adapter")
 
 
 def test_scores_by_a_column_stay_and_those_of_the_one_command_go(run, tmp_path):

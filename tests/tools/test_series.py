@@ -198,11 +198,20 @@ def test_an_experiment_with_a_failed_seed_has_no_score(planned, tmp_path, monkey
     monkeypatch.setattr("sys.argv", ["series.py", str(tmp_path / "my.yaml"), "configs/exp2.yaml", "--seeds", "2"])
     monkeypatch.setattr(series, "make_all", lambda *_: {"exp2/seed_43": "why"})
     monkeypatch.setattr(series, "heed_signals", lambda *_: None)
-    concluded = []
-    monkeypatch.setattr(series, "conclude", lambda base, folder, experiments, *_: concluded.extend(experiments))
+    concluded, splits = [], []
+    conclude = lambda base, folder, experiments, split, titles: (concluded.extend(experiments), splits.append(split))
+    monkeypatch.setattr(series, "conclude", conclude)
     with pytest.raises(UserError, match="1 of 4 runs failed, and their experiments have no score; .exp2/seed_43.: why"):
         series.main()
-    assert [(one.name, one.seed) for one in concluded] == [("exp1", 42), ("exp1", 43)]
+    assert [(one.name, one.seed) for one in concluded] == [("exp1", 42), ("exp1", 43)] and splits == ["val"]
+
+
+def test_no_seed_is_no_number_of_seeds(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my.yaml").write_text("output_dir: out\n")
+    monkeypatch.setattr("sys.argv", ["series.py", str(tmp_path / "my.yaml"), "--seeds", "0"])
+    with pytest.raises(SystemExit) as ended:
+        series.parse_arguments()
+    assert ended.value.code == 2 and capsys.readouterr().err.endswith("error: --seeds must be at least 1\n")
 
 
 def test_the_script_lists_the_demo_and_passes_arguments_on(tmp_path):

@@ -317,6 +317,7 @@ def test_a_dry_run_lists_the_runs(killed):
     ]
 
 
+@pytest.mark.slow("starts a training that a sweep starts")
 def test_a_run_that_fails_is_one_line_with_its_reason(experiment):
     (experiment / "outputs" / "sweep").mkdir(parents=True)
     (experiment / "outputs" / "sweep" / "chosen.yaml").write_text("")

@@ -7,6 +7,7 @@ import gc
 import json
 from types import SimpleNamespace
 
+import pytest
 import torch
 from accelerate import Accelerator
 from conftest import random_model, with_random_lora
@@ -79,6 +80,7 @@ def test_durations_are_short():
     ]  # fmt: skip
 
 
+@pytest.mark.slow("trains with a validation a step")
 def test_files_follow_the_run(tmp_path, model, experiment):
     lora = with_random_lora(model, experiment[0].lora)
     files = ExperimentFiles(tmp_path, {"prompt_style": "plain"}, {"answer_space.json": '{"mode": "rules"}'})

@@ -31,6 +31,7 @@ def dry_run(folder, *arguments):
     return subprocess.run(list(map(str, command)), capture_output=True, text=True)
 
 
+@pytest.mark.slow("a process of its own, the 7B on the meta device")
 def test_dry_run_of_the_real_experiment_needs_seconds_and_no_weights(tmp_path, shared, processor):
     folder = shared / "qwen2-vl-processor"
     assert not list(folder.glob("*.safetensors"))

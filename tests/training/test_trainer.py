@@ -259,6 +259,7 @@ def lora_weights(trainer):
     return {name: weight.detach().clone() for name, weight in trainer.model.named_parameters() if weight.requires_grad}
 
 
+@pytest.mark.slow("trains, and goes on")
 @pytest.mark.parametrize("quantization, checkpoint", [("none", "checkpoint-4"), ("none", "checkpoint-8"), ("nf4", "checkpoint-4")])
 def test_a_resumed_run_has_the_weights_and_the_log_of_an_uninterrupted_one(tmp_path, processor, checkpoint, quantization):
     """With dropout, and a checkpoint between two log lines: the mean that is logged next holds the losses before it."""
@@ -273,6 +274,7 @@ def test_a_resumed_run_has_the_weights_and_the_log_of_an_uninterrupted_one(tmp_p
     assert sorted(path.name for path in (tmp_path / "outputs").glob("checkpoint-*")) == before, "and removes none"
 
 
+@pytest.mark.slow("trains, and goes on")
 def test_what_saves_memory_may_change_at_a_resume_and_changes_no_weight(tmp_path, processor):
     """With dropout: recomputation draws the same again."""
     settings = {"lora.dropout": 0.3, "train.train_bs": 2}
@@ -282,6 +284,7 @@ def test_what_saves_memory_may_change_at_a_resume_and_changes_no_weight(tmp_path
     assert all(torch.equal(weight, weights[name]) for name, weight in lora_weights(resumed).items())
 
 
+@pytest.mark.slow("trains, and goes on")
 def test_a_step_that_is_split_in_another_way_at_a_resume_has_the_same_images_and_sums(tmp_path, processor):
     """From within an epoch; the order, which depends on micro-batches, stays that of the run's beginning."""
     whole = trainer_of(tmp_path, processor, **{"train.train_bs": 2, "train.save_steps": 1})
@@ -344,6 +347,7 @@ def test_a_signal_saves_at_a_steps_end_and_what_goes_on_ends_as_if_there_had_bee
     assert sorted(path.name for path in (tmp_path / "outputs").iterdir()) == names and "checkpoint-3" not in names
 
 
+@pytest.mark.slow("trains, and goes on")
 def test_a_lost_best_adapter_is_written_again_to_the_byte(tmp_path, processor):
     trainer_of(tmp_path, processor)
     out = tmp_path / "outputs"
@@ -363,6 +367,7 @@ def test_an_optimizer_that_is_not_finite_is_not_saved(tmp_path, processor):
     assert not list((tmp_path / "outputs").glob("*checkpoint*"))
 
 
+@pytest.mark.slow("trains, and goes on")
 @pytest.mark.parametrize(("select_by", "last"), [("micro", 8), ("macro", 6)])
 def test_early_stopping_goes_by_what_selects_and_keeps_its_patience_at_a_resume(tmp_path, processor, select_by, last):
     """Two validations in a row that are no better end the run, whatever the loss does: here it falls all the while."""
@@ -388,6 +393,7 @@ def test_only_the_newest_checkpoints_are_kept_each_an_adapter_of_its_own(tmp_pat
     assert read_json(out / "checkpoint-8" / "experiment.json")["best"] == {"step": 8}
 
 
+@pytest.mark.slow("trains, and goes on")
 def test_checkpoints_that_a_kill_left_over_go_though_no_step_follows(tmp_path, processor):
     """Between the saving of the last one and the removal of an old one: all is trained, and none is saved any more."""
     trainer_of(tmp_path, processor)
@@ -469,6 +475,7 @@ def accelerate_anew():
     AcceleratorState._reset_state()
 
 
+@pytest.mark.slow("trains, and goes on")
 def test_steps_that_float16_overflows_in_are_left_out_and_a_resume_goes_on_with_their_scale(tmp_path, processor, accelerate_anew):
     """At first the scale is too large for some steps; none is taken for diverged, and no infinity gets into a file."""
     scales = {}
