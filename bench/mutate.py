@@ -667,8 +667,9 @@ def judge_all(pool, work, suite, mutants, digests):
     first = {mutant: suite.first(mutant, covering[mutant]) for mutant in mutants}
     files = lambda mutant, by: {file_of(by)} if by and "::" in by else {*map(file_of, covering[mutant])}  # that an outcome depends on
     state = lambda mutant, by: {file: digests[file] for file in files(mutant, by) if file in digests}
-    said = {result["id"]: result for result in journal.lines}
-    results = {id: said[id] for mutant in mutants if (id := mutant.id) in said and said[id]["tests"] == state(mutant, said[id]["by"])}
+    by_id = {mutant.id: mutant for mutant in mutants}
+    holds = lambda result: result["id"] in by_id and result["tests"] == state(by_id[result["id"]], result["by"])
+    results = {result["id"]: result for result in journal.lines if holds(result)}
 
     def run(what, chosen):
         jobs = {}
