@@ -267,8 +267,7 @@ def token_counts(cfg, rows, processor):
     return counts
 
 
-# What eval_exp1.py evaluates; evaluating.py has the rows. Imported late: user_copy.py starts a copy of the scripts from a process that has
-# imported this file, and not the code beside it.
+# What eval_exp1.py evaluates; evaluating.py has the rows, and is imported late because it imports this file.
 
 
 @pytest.fixture

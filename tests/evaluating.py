@@ -3,13 +3,13 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 from conftest import ROOT
 from PIL import Image
+from quick_python import quick_python
 
 from config import load_config
 from evaluation import runs
@@ -54,7 +54,7 @@ def stripped(text):
 
 
 def run_process(*args, cwd=None, report=False):
-    command = [sys.executable, str(ROOT / "eval_exp1.py"), *([] if report else REPORT_NONE), *map(str, args)]
+    command = [quick_python(), str(ROOT / "eval_exp1.py"), *([] if report else REPORT_NONE), *map(str, args)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, encoding="utf-8")
 
 

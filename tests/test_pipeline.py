@@ -10,11 +10,11 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from quick_python import quick_python
 from safetensors.torch import load_file
 from user_copy import launch, make_parent, run
 
@@ -169,7 +169,7 @@ def test_two_processes_train_like_one(parent):
     exp1 = parent / "exp1"
     steps = [*SMALL, "train.max_steps=3", "train.save_steps=3", "train.eval_steps=3", "train.eval_images=5"]
     steps += ["lora.dropout=0.0", "train.train_bs=2", "vision_frozen=false", "lora.vision=tower"]  # whose LoRA is outside of DDP's forward
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517")
+    torchrun = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517")
     two, one = ["train.grad_accum=1", "train.eval_bs=2", f"output_dir={exp1 / 'outputs_two'}"], ["train.grad_accum=2", "train.eval_bs=5"]
     launch(parent, "exp1/train_exp1.py", *steps, *two, launcher=torchrun)
     run(parent, "exp1/train_exp1.py", *steps, *one, f"output_dir={exp1 / 'outputs_one'}")
@@ -213,16 +213,13 @@ def test_two_processes_without_validation_rows_end_with_their_adapter(parent):
     """Rank 1 read the adapter before rank 0 had written it, and took rank 0 along."""
     outputs = parent / "exp1" / "outputs_last"
     arguments = [*SMALL, "train.max_steps=2", "data.val_jsonl=null", f"output_dir={outputs}"]
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29519")
+    torchrun = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29519")
     output = launch(parent, "exp1/train_exp1.py", *arguments, launcher=torchrun).stdout
     assert output.count("the adapter of step 2 is in ") == 1
     assert json.loads((outputs / "adapter" / "experiment.json").read_text())["best"] == {"step": 2}
     assert newest_whole(outputs)[0].name == "checkpoint-2" and processes_of(outputs / "checkpoint-2") == 2
     error = run(parent, "exp1/train_exp1.py", "--resume_from_checkpoint", *arguments, expect=1).stderr
     assert "processes=2, not 1 (with 1 processes train.grad_accum=2 keeps its steps)" in error
-
-
-SHELL = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"}
 
 
 def signal_all(session, sign):
@@ -237,8 +234,9 @@ def signal_all(session, sign):
 
 def ended_after(line, sign, command, folder):
     """Run a command and send its processes a signal when it prints a line; return what they printed, and the exit code."""
+    shell = {**os.environ, "PATH": f"{Path(quick_python()).parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": ""}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
-    process, seen = subprocess.Popen(list(map(str, command)), env=SHELL, cwd=folder, **pipes), []
+    process, seen = subprocess.Popen(list(map(str, command)), env=shell, cwd=folder, **pipes), []
     for text in process.stdout:
         seen.append(text)
         if line in text:
@@ -249,7 +247,7 @@ def ended_after(line, sign, command, folder):
 
 def test_ctrl_c_saves_and_ends_in_one_line_whose_command_goes_on(parent):
     arguments = [*SMALL, "train.max_steps=40", f"output_dir={parent / 'exp1' / 'outputs_interrupted'}"]
-    command = [sys.executable, "exp1/train_exp1.py", *arguments]
+    command = [quick_python(), "exp1/train_exp1.py", *arguments]
     seen, code = ended_after("step  4/40  validation loss", signal.SIGINT, command, parent)
     last = seen.splitlines()[-1]
     assert code == 75 and "Traceback" not in seen and "SIGINT: ends when this step is done and saved; Ctrl-C again leaves at once" in seen

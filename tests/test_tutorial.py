@@ -7,12 +7,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import openpyxl
 import pytest
 from conftest import ROOT
+from quick_python import quick_python
 from user_copy import copy_repository
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -31,7 +31,7 @@ def followed(page, tmp_path_factory):
     """(folder, [(commands, what they print)]) of all bash blocks, run in a copy of the repository, with the files that the page shows."""
     folder = copy_repository(tmp_path_factory.mktemp("tutorial") / "surgical vqa")
     (folder / "data" / "demo").symlink_to(ROOT / "data" / "demo", target_is_directory=True)
-    shell = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_WAIT_POLICY": "PASSIVE"}
+    shell = {**os.environ, "PATH": f"{Path(quick_python()).parent}:{os.environ['PATH']}", "OMP_WAIT_POLICY": "PASSIVE"}
     shell |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
     printed = []
     for language, text in page:
@@ -155,7 +155,7 @@ def test_the_number_and_its_interval(followed):
 
 
 def one_command(folder, *arguments):
-    shell = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": ""}
+    shell = {**os.environ, "PATH": f"{Path(quick_python()).parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": ""}
     command = ["bash", str(folder / "run_exp1.sh"), str(folder / "my.yaml"), *arguments]
     return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, env=shell)
 

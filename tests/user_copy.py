@@ -1,17 +1,12 @@
 """A copy of the repository as a user has it, with rows of the demo, and a way to run its scripts."""
 
 import json
-import multiprocessing
 import os
-import runpy
 import shutil
 import subprocess
-import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 
 from conftest import ROOT, TINY_MODEL
+from quick_python import quick_python
 
 SCENES = ROOT / "data" / "demo" / "scenes"
 
@@ -56,38 +51,16 @@ def make_parent(folder):
     return parent
 
 
-# Scripts start as forks of a process that has imported these, which takes ten seconds: processes of their own all the same.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["torch", "accelerate", "transformers.trainer", "peft", "qwen_vl_utils.vision_process", "user_copy"])
-
-
 def run(folder, script, *arguments, expect=0):
     """Run a script in `folder` as `python script arguments…` does; return its standard output and error as `.stdout` and `.stderr`."""
-    with TemporaryDirectory() as place:
-        files = [os.path.join(place, name) for name in ("stdout", "stderr")]
-        process = FORKS.Process(target=_run_as_main, args=(str(folder), str(script), list(map(str, arguments)), *files))
-        process.start()
-        process.join()
-        result = SimpleNamespace(stdout=Path(files[0]).read_text(), stderr=Path(files[1]).read_text())
-    assert process.exitcode == expect, result.stdout[-2000:] + result.stderr[-4000:]
+    result = subprocess.run([quick_python(), script, *map(str, arguments)], cwd=folder, capture_output=True, text=True)
+    assert result.returncode == expect, result.stdout[-2000:] + result.stderr[-4000:]
     return result
 
 
-def _run_as_main(folder, script, arguments, stdout, stderr):
-    for descriptor, path in ((1, stdout), (2, stderr)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
-    sys.stdout, sys.stderr = (open(descriptor, "w", buffering=1, closefd=False) for descriptor in (1, 2))
-    multiprocessing.set_start_method("fork", force=True)  # as in a Python started afresh
-    os.chdir(folder)
-    sys.argv = [script, *arguments]
-    ours = {str(ROOT), *map(str, (ROOT / "tests").rglob("*"))}
-    sys.path = [str(Path(script).absolute().parent), *(path for path in sys.path if path not in ours | {str(ROOT / "tests")})]
-    runpy.run_path(script, run_name="__main__")
-
-
-def launch(folder, *command, launcher=(sys.executable,)):
-    """Run a command in a Python started afresh."""
+def launch(folder, *command, launcher=()):
+    """Run a command of Python, or one of a launcher's with it, on the CPU."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run([*launcher, *map(str, command)], cwd=folder, capture_output=True, text=True, env=environment)
+    result = subprocess.run([quick_python(), *launcher, *map(str, command)], cwd=folder, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     return result

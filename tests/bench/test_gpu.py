@@ -2,17 +2,17 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
 from conftest import ROOT, TINY_MODEL
+from quick_python import quick_python
 
 PARTS = ["train", "peers", "shapes", "predict", "attention", "profile", "grads", "nf4"]
 
 
 @pytest.mark.slow("runs every part of the bench")
 def test_every_part_runs_on_a_cpu(tmp_path):
-    command = [sys.executable, "bench/gpu.py", "--size", "tiny", "--device", "cpu", "--processor", TINY_MODEL]
+    command = [quick_python(), "bench/gpu.py", "--size", "tiny", "--device", "cpu", "--processor", TINY_MODEL]
     command += ["--out", tmp_path / "gpu.json"]
     done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -17,6 +16,7 @@ from data_sets import chain, eight_pictures, file_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from quick_python import quick_python
 from user_copy import SCENES, first_scenes
 
 from config import Config, load_config
@@ -469,7 +469,7 @@ def test_cleaned_rows_are_clean_and_training_reads_them(tmp_path_factory, rows):
 
 
 def run(*arguments, **options):
-    command = [sys.executable, "-m", "data.check", *map(str, arguments)]
+    command = [quick_python(), "-m", "data.check", *map(str, arguments)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, **options)
 

@@ -6,11 +6,11 @@ python -m pytest tests/data/test_preprocess.py -v
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from data_sets import ABNORMALITIES, RULES, enrich, read, row, without
+from quick_python import quick_python
 
 import config
 from config import DataConfig, load_config
@@ -295,7 +295,7 @@ COMMANDS = [["-m", "data.preprocess"], [str(ROOT / "data" / "preprocess.py")]]
 
 def run(command, *arguments, cwd):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)} if command[0] == "-m" else None
-    command = [sys.executable, *command, *map(str, arguments)]
+    command = [quick_python(), *command, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd, env=environment)
 
 

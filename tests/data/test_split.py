@@ -18,6 +18,7 @@ from data_sets import chain, eight_pictures, file_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from quick_python import quick_python
 
 from data.readers import convert
 from data.rows import read_rows
@@ -491,7 +492,7 @@ def test_the_source_is_never_overwritten(tmp_path):
 
 
 def run(*arguments, **options):
-    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run([quick_python(), *map(str, arguments)], capture_output=True, text=True, timeout=60, **options)
 
 
 def test_command_prints_counts_and_lines_to_paste(tmp_path):

@@ -10,13 +10,13 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from evaluating import ALICE, CFG, ONE_FILE, SCRIPT, TYPES, make_rows, make_study, opened
 from PIL import Image
+from quick_python import quick_python
 
 from config import PublicNames, load_config
 from evaluation import report, runs
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 
 
 def evaluate(folder, *arguments):
-    command = [sys.executable, str(ROOT / "eval_exp1.py"), "--config", "config.yaml", *map(str, arguments)]
+    command = [quick_python(), str(ROOT / "eval_exp1.py"), "--config", "config.yaml", *map(str, arguments)]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return result.stdout

@@ -8,7 +8,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, TINY_MODEL
 from planning import ANSWERS, arguments, hand_made_folds, write_experiment
+from quick_python import quick_python
 from user_copy import SCENES
 
 from config import load_config
@@ -123,7 +123,7 @@ def test_a_missing_fold_is_named(experiment):
 
 
 def start(folder, *grid, **environment):
-    command = [sys.executable, "-u", str(ROOT / "tools" / "sweep.py"), "my.yaml", *map(str, grid)]
+    command = [quick_python(), "-u", str(ROOT / "tools" / "sweep.py"), "my.yaml", *map(str, grid)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", **environment}
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
@@ -173,7 +173,7 @@ def test_the_table_is_that_of_the_predictions(killed):
     assert [item["setting"] for item in report["settings"]] == [["lora.r=4"], ["lora.r=8"]] and report["seeds"] == [42]
     for item in report["settings"]:
         arguments_ = ["--predictions", f"outputs/sweep/{item['setting'][0]}/seed_42/predictions.jsonl", "--against", "rows/val.jsonl"]
-        command = [sys.executable, str(ROOT / "eval_exp1.py"), "--config", "my.yaml", *arguments_, "--report", "none"]
+        command = [quick_python(), str(ROOT / "eval_exp1.py"), "--config", "my.yaml", *arguments_, "--report", "none"]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
         metrics = read_json(folder / "outputs" / "metrics_seed_42.json")
         assert item["overall"]["mean"] == metrics["micro"] and item["overall"]["count"] == 18
@@ -361,7 +361,7 @@ def test_the_blind_prior_is_each_folds_own(folded):
 def test_pooled_predictions_are_evaluated_by_group(folded):
     folder, out = folded[0], "outputs/sweep_folds"
     files = ["--predictions", f"{out}/as_configured/seed_42/predictions.jsonl", "--against", f"{out}/out_of_fold.jsonl"]
-    command = [sys.executable, str(ROOT / "eval_exp1.py"), "--config", "my.yaml", *files, "--report", "none"]
+    command = [quick_python(), str(ROOT / "eval_exp1.py"), "--config", "my.yaml", *files, "--report", "none"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     metrics = read_json(folder / "outputs" / "metrics_seed_42.json")

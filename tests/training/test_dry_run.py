@@ -5,11 +5,11 @@ python -m pytest tests/training/test_dry_run.py -v
 
 import re
 import subprocess
-import sys
 import time
 
 import pytest
 from conftest import ROOT, token_counts
+from quick_python import quick_python
 from transformers import AutoTokenizer
 
 from config import LoraConfig, load_config
@@ -27,7 +27,7 @@ def dry_run(folder, *arguments):
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
     settings = {"data.train_jsonl": folder / "train.jsonl", "data.val_jsonl": folder / "val.jsonl", "data.image_root": scenes}
     settings["output_dir"] = folder / "out"
-    command = [sys.executable, ROOT / "train_exp1.py", "--dry-run", *arguments, *(f"{key}={value}" for key, value in settings.items())]
+    command = [quick_python(), ROOT / "train_exp1.py", "--dry-run", *arguments, *(f"{key}={value}" for key, value in settings.items())]
     return subprocess.run(list(map(str, command)), capture_output=True, text=True)
 
 
