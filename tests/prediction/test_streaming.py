@@ -8,6 +8,8 @@ import io
 import json
 import os
 import random
+import re
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -243,6 +245,36 @@ def test_another_adapter_config_data_or_code_refuses_to_mix_and_is_named(tmp_pat
     before = run(facts)
     PredictionStream(run.out, facts).start()
     assert run(changed, overwrite=True) == before and left_over(tmp_path) == []
+
+
+def test_all_see_what_is_there_before_anyone_writes_and_end_together(tmp_path, monkeypatch):
+    run, events = Run(tmp_path, monkeypatch, images=4), []
+    append = PredictionStream.append
+    monkeypatch.setattr(PredictionStream, "append", lambda self, rows: events.append(f"{len(rows)} rows") or append(self, rows))
+    stream = stream_of(run)
+    stream.start()
+    run.share(stream, 0, SimpleNamespace(parties=1, wait=lambda: events.append("all wait")))
+    assert events == ["all wait", "18 rows", "18 rows", "all wait"]
+
+
+def test_a_terminal_sees_the_rows_of_the_first_process_go_by(tmp_path, monkeypatch, capsys):
+    """And what an earlier run left is told where there is something."""
+    run, barrier = Run(tmp_path, monkeypatch), SimpleNamespace(parties=2, wait=lambda: None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    streams = [PredictionStream(run.out, {"adapter": "a"}, rank) for rank in range(2)]
+    streams[0].start()
+    run.share(streams[1], 1, barrier)
+    assert capsys.readouterr() == ("", ""), "the second says nothing"
+    run.share(streams[0], 0, barrier)
+    said = capsys.readouterr()
+    assert said.out == "continuing: 2 of 4 batches are there already\n"
+    assert re.search(r"predicting: 100%\|█+\| 18/18 \[[0-9:]+<[0-9:]+, +[0-9.]+row/s\]", said.err.split("\r")[-1])
+    run.share(streams[1], 1, barrier)
+    assert capsys.readouterr() == ("", ""), "nor of what is there already"
+    other = Run(tmp_path / "other", monkeypatch)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    other()
+    assert capsys.readouterr() == ("", ""), "nothing is there, and nobody watches"
 
 
 def stream_of(run, **facts):

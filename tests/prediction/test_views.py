@@ -13,6 +13,7 @@ import torch
 from conftest import Killed, make_experiment, random_model
 
 import predict_exp1
+from config import near
 from data.perturb import perturbations
 from data.preprocess import ensure_enriched
 from data.reword import wordings_of
@@ -197,9 +198,20 @@ class Pass:
         return {path.name: path.read_bytes() for path in sorted(self.out.parent.glob("p_*.jsonl"))}
 
 
-def test_one_pass_fills_a_file_for_each_wording_and_goes_on_after_a_kill(cfg, rows, setup, tmp_path, monkeypatch):
+def test_one_pass_fills_a_file_for_each_wording_and_goes_on_after_a_kill(cfg, rows, setup, tmp_path, monkeypatch, capsys):
     (tmp_path / "whole").mkdir()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    asked = sum(bool(wordings_of(row)) for row in rows)
     expected = Pass(cfg, rows, tmp_path / "whole", setup, monkeypatch)("reworded")
+    said, bar = capsys.readouterr()
+    left_out = f"reworded: {len(rows) - asked} of {len(rows)} rows are left out: their questions have no other wording "
+    wrote = [
+        (f"0 of {asked} rows constrained; free: yes_no {asked}", f"wrote {asked} predictions to {near(path)}")
+        for path in (tmp_path / "whole" / name for name in expected)
+    ]
+    assert said.splitlines() == [f"{left_out}(data/rewordings.yaml)", *wrote[0], *wrote[1]]
+    assert bar.split("\r")[-1].startswith("predicting reworded_1 reworded_2: 100%|") and f"| {2 * asked}/{2 * asked} [" in bar
+    monkeypatch.undo()
     assert list(expected) == ["p_reworded_1.jsonl", "p_reworded_2.jsonl"]
     first, second = ([row for _, row in read_jsonl(tmp_path / "whole" / name)] for name in expected)
     assert [row["id"] for row in first] == [row["id"] for row in second] == [row["id"] for row in rows if wordings_of(row)]
@@ -214,7 +226,10 @@ def test_one_pass_fills_a_file_for_each_wording_and_goes_on_after_a_kill(cfg, ro
     assert again("reworded") == expected and len(again.computed) == 2
     assert again("reworded") == expected and again.computed == [], "what is there is not made twice"
     (tmp_path / "p_reworded_2.jsonl").unlink()
+    capsys.readouterr()
     assert again("reworded") == expected and len(again.computed) == 4
+    there = f"{near(tmp_path / 'p_reworded_1.jsonl')} is there already, made from just this; --overwrite makes it anew"
+    assert capsys.readouterr().out.splitlines()[0] == there
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
