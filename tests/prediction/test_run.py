@@ -3,6 +3,7 @@
 python -m pytest tests/prediction/test_run.py -v
 """
 
+import errno
 import os
 import shutil
 import sys
@@ -22,7 +23,7 @@ from data.answer_space import mine
 from data.calibration import Calibration, Sets
 from data.contents import CACHE, weights_hash
 from data.preprocess import training_space
-from files import UserError, json_text, read_json, read_jsonl, sha256, write_json
+from files import Interrupted, UserError, json_text, read_json, read_jsonl, sha256, write_json
 from model.adapter import experiment_facts, save_adapter
 from model.load import device_name, load_model_config
 from prediction import run, streaming
@@ -299,6 +300,33 @@ def test_of_several_processes_one_speaks_and_writes(tmp_path, monkeypatch, proce
     rows = [{**row, "group": "P1"} for row in split.rows]
     monkeypatch.setattr(run, "ensure_enriched", lambda *args: rows)
     assert split(capsys, overwrite=False, perturb=["other_image"], perturb_all=True) == (False, [])
+
+
+def test_what_ends_a_split_early_is_one_line_with_what_is_kept_and_what_to_do(tmp_path, monkeypatch, processor, capsys):
+    """One of two batches is kept: no memory, a disk that is full elsewhere than where the rows go, and Ctrl-C."""
+    split, answers = Split(tmp_path, monkeypatch, processor), Split.answers
+    monkeypatch.setattr(sys, "argv", ["predict_exp1.py", "--limit", "6"])
+    folder = split.out.parent
+    lower = (
+        "lower predict.batch_size or predict.tokens_per_row and start again, finished batches are kept; if neither is enough, lower "
+        "image.max_pixels and train anew"
+    )
+    ends = {
+        RuntimeError("CUDA out of memory"): (UserError, f"out of memory; {lower}"),
+        OSError(errno.ENOSPC, "No space left on device"): (UserError, f"no space left on the disk of {folder}: free some and start again"),
+        KeyboardInterrupt(): (Interrupted, f"3 of 6 rows are kept; go on with: {config.this_python()} predict_exp1.py --limit 6"),
+    }
+    for error, (kind, said) in ends.items():
+
+        def first_batch(*args, error=error):
+            yield from list(answers(split, *args))[:1]
+            raise error
+
+        monkeypatch.setattr(run, "answer_questions", first_batch)
+        split.out = folder / f"{kind.__name__} {error}.jsonl"  # the last one is locked until this process ends
+        with pytest.raises(kind) as end:
+            split(capsys)
+        assert str(end.value) == said
 
 
 def test_a_job_reads_the_rows_of_its_space(tmp_path, monkeypatch, processor):
