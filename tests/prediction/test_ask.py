@@ -4,6 +4,7 @@ python -m pytest tests/prediction/test_ask.py -v
 """
 
 from math import log
+from types import SimpleNamespace
 
 import pytest
 from conftest import random_model
@@ -14,7 +15,7 @@ from config import DataConfig, load_config
 from data import answer_space
 from data.preprocess import training_space
 from files import UserError
-from prediction.ask import answer_one, describe, named_images, question_row, read_line, split_candidates
+from prediction.ask import HELP, answer_one, ask, describe, named_images, question_row, read_line, split_candidates
 from prediction.decode import Answer
 
 
@@ -29,9 +30,20 @@ def test_bars_are_as_long_as_probabilities():
 def test_ten_candidates_have_bars_and_the_others_are_summed():
     shares = [0.3, *[0.07] * 9, 0.04, 0.03]
     answer = Answer("a", "exact", log(0.3), scored=tuple((letter, log(share)) for letter, share in zip("abcdefghijkl", shares)))
-    lines = describe(answer, {"question_type": "mcq"}).splitlines()
-    assert [line[0] for line in lines[:10]] == list("abcdefghij") and lines[10] == "2 more: 7.0%"
-    assert lines[11:] == ["unconstrained, the model says one of them with probability 100.0%"]
+    bars = ["a   30.0%  █████████", *(f"{letter}    7.0%  ██" for letter in "bcdefghij")]
+    mass = "unconstrained, the model says one of them with probability 100.0%"
+    assert describe(answer, {"question_type": "mcq"}).splitlines() == [*bars, "2 more: 7.0%", mass]
+    sure = Answer("no", "exact", log(0.99), scored=(("no", log(0.99)), ("no text", log(0.01))))
+    assert describe(sure, {}).splitlines()[:2] == ["no        99.0%  " + "█" * 30, "no text    1.0%"], "nothing after a bar of no length"
+
+
+def test_an_answer_without_candidates_scores_says_what_is_known():
+    sure, note = "  (the model says just this with probability 25.0%)", "\nanswered freely: open_ended, no valid answers are known; "
+    row, closed = ({"question_type": "open_ended", "answer_candidates": some} for some in (None, ["a", "b"]))
+    assert describe(Answer("well", "free", log(0.25)), row) == f"well{sure}{note}--candidates gives some"
+    assert describe(Answer("well and", "free", log(0.25), cut=True), closed) == f"well and{sure} …"
+    assert describe(Answer("7mm", "beam", log(0.25)), row) == f"7mm{sure}", "a number's grammar"
+    assert describe(Answer("a; b", "beam", log(0.25)), closed) == f"a; b{sure}" and describe(Answer("ba", "allowed_set"), closed) == "ba"
 
 
 def test_a_known_question_has_the_mined_candidates(experiment):
@@ -40,12 +52,14 @@ def test_a_known_question_has_the_mined_candidates(experiment):
     known = next(row for row in rows if row["answer_candidates"])
     row = question_row(space, ["x.png"], known["question"])
     assert row["answer_candidates"] == known["answer_candidates"] == answer_space.apply(space, known)["answer_candidates"]
+    assert "images" not in row and question_row(space, ["x.png", "y.png"], known["question"])["images"] == ["x.png", "y.png"]
     assert not answer_space.says_more_than_the_rules(space, known["question"])
     other = next(row for row in rows if not row["answer_candidates"])
     assert answer_space.says_more_than_the_rules(space, other["question"]) and not answer_space.says_more_than_the_rules(
         space, "Is it raining?"
     )
     assert question_row(space, ["x.png"], known["question"], split_candidates("A, b,, a"))["answer_candidates"] == ["a", "b"]
+    assert split_candidates(None) == split_candidates("") == split_candidates("  ") == []
     with pytest.raises(UserError, match="candidates ' , .': there is no answer in it"):
         split_candidates(" , .")
 
@@ -104,5 +118,58 @@ def test_the_end_of_input_ends_the_questions_on_a_line_of_its_own(monkeypatch, c
 
     monkeypatch.setattr("builtins.input", ends)
     assert read_line() == "" and capsys.readouterr().out == "\n"
-    monkeypatch.setattr("builtins.input", lambda prompt: "  Is it? ")
-    assert read_line() == "Is it?"
+    monkeypatch.setattr("builtins.input", lambda prompt: f"  {prompt}Is it? ")
+    assert read_line() == "> Is it?"
+
+
+def test_a_conversation_is_read_to_the_letter(experiment, processor, model, colors, monkeypatch, capsys):
+    """Of three images two are read; what is asked, and what is changed in between, is answered as `answer_one` does it alone."""
+    values = {"data": {"max_frames": 2}, "predict": {"min_confidence": 0.999}}
+    cfg = experiment[0].model_copy(update={name: getattr(experiment[0], name).model_copy(update=some) for name, some in values.items()})
+    clip, one = ([str(cfg.data.image_root / f"{number}.png") for number in numbers] for numbers in ((0, 1, 2), (3,)))
+    thinned = "note: 1 of 1 rows have more images than data.max_frames=2 (up to 3); so many are read, evenly spaced, the first and the "
+    thinned += "last among them"
+    by_rules = "valid answers: those of yes_no in data/schema.py; training answers to this question add nothing"
+    said = lambda *about: describe(*answer_one(model, processor, cfg, colors, *about, 4), 0.999)
+    begin = lambda **given: ask(model, processor, cfg, colors, SimpleNamespace(**given), 4)
+    conversation = [
+        ("What color?", said(clip, "What color?", None)),
+        ("Is there text?", f"{said(clip, 'Is there text?', None)}\n{by_rules}"),
+        ("/candidates Snare, forceps", ""),
+        ("Is there text?", said(clip, "Is there text?", ["snare", "forceps"])),
+        (f"/image  {one[0]} ", ""),
+        ("Why?", said(one, "Why?", ["snare", "forceps"])),
+        ("/candidates", ""),
+        ("Why?", said(one, "Why?", None)),
+        (f"/image {' '.join(clip)}", thinned),
+        ("/image gone.png", None),
+        ("/what now", f"error: /what: no such command; {HELP}"),
+        ("/candidates .", "error: candidates '.': there is no answer in it; write them as a, b, c"),
+        ("What color?", said(clip, "What color?", None)),
+    ]
+    asked = iter([*(line for line, _ in conversation), ""])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(asked))
+    begin(image=clip, candidates=[], question="Is there text?", interactive=True)
+    answers = [answer for _, answer in conversation if answer != ""]
+    found, before, after = capsys.readouterr().out, [thinned, said(clip, "Is there text?", None), by_rules, HELP], answers[-3:]
+    gone = found.split("error: /image ")[1].splitlines()[0]
+    assert gone.startswith("gone.png: there is no such file") and "abstained: less sure than predict.min_confidence=0.999" in found
+    assert found == "\n".join([*before, *answers[: answers.index(None)], f"error: /image {gone}", *after, ""])
+    assert next(asked, "nothing more is read") == "nothing more is read"
+    assert HELP == (
+        "type a question; /image FILE changes the image (FILE FILE … are a clip's), /candidates a, b, c the valid answers (none: the "
+        "mined ones), an empty line ends"
+    )
+    begin(image=one, candidates=["snare"], question="Why?", interactive=False)
+    assert capsys.readouterr().out == f"{said(one, 'Why?', ['snare'])}\n", "one question is no conversation"
+    asked = iter(["Why?", ""])
+    begin(image=[], candidates=[], question=None, interactive=True)
+    assert capsys.readouterr().out == f"{HELP}\nerror: there is no image to ask about; give one with --image FILE, or /image FILE\n"
+
+
+def test_of_a_clip_only_the_images_that_are_read_have_to_be_whole(experiment, processor, model, colors, tmp_path):
+    cfg = experiment[0].model_copy(update={"data": experiment[0].data.model_copy(update={"max_frames": 2})})
+    clip = [str(cfg.data.image_root / "0.png"), str(tmp_path / "1.png"), str(cfg.data.image_root / "2.png")]
+    (tmp_path / "1.png").write_text("no picture")
+    answer, row = answer_one(model, processor, cfg, colors, clip, "Is it?", ["yes", "no"], 4)
+    assert answer.text in ("yes", "no") and len(row["images"]) == 3

@@ -140,6 +140,25 @@ def test_a_prompt_that_could_grow_too_long_is_refused_before_any_is_asked(staged
         load_dataset(cascade.with_longest_answers(rows, "free", 40), processor, short, supervised=False)
 
 
+def test_the_longest_answers_are_told_that_a_decoding_may_give():
+    """The longest candidate, all labels of a list, or so many tokens; without a constraint always the last."""
+    kinds = {"one": (["no", "polyp", "yes"], False), "list": (["a", "b"], True), "free": (None, False), "last": (None, False)}
+    rows = [
+        {
+            "id": name,
+            "question": name,
+            "image": "0.png",
+            "stage": 2 if name == "last" else 1,
+            "answer_candidates": some,
+            "multi_label": many,
+        }
+        for name, (some, many) in kinds.items()
+    ]
+    told = lambda decoding: cascade.with_longest_answers(rows, decoding, 3)[-1][EARLIER]
+    assert told("exact") == told("greedy") == (("one", "polyp"), ("list", "a; b"), ("free", "a a a"))
+    assert told("free") == (("one", "a a a"), ("list", "a a a"), ("free", "a a a"))
+
+
 # --- the script
 
 

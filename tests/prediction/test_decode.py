@@ -21,17 +21,22 @@ from data.preprocess import ensure_enriched
 from dataset import VQADataset, encode_answer, encode_candidates, label_set_grammar, load_dataset
 from files import read_jsonl
 from model.load import load_model, load_model_config, load_processor
+from prediction.answer_trees import Question
 from prediction.decode import (
     GREEDY,
     LOOKAHEAD,
     Answer,
     Plan,
+    Search,
     answer_by_generate,
     answer_questions,
+    answer_text,
     candidate_trie,
+    finish,
     image_batches,
     left_padded,
     log_sum,
+    make_plan,
     number_grammar,
     split_long_trees,
 )
@@ -140,6 +145,75 @@ def test_questions_over_the_budget_are_split_in_order_and_each_group_is_filled()
     data.shared = False  # rows stay plain
     split_long_trees(data, 20)
     assert ["".join(row["id"] for row in group) for group in data.groups] == list("abcdefghi")
+
+
+# --- what is searched
+
+
+def test_each_question_is_planned_as_its_type_and_the_configuration_say(experiment, processor):
+    """`exact_sets` is the last number of lists that are all scored; eight labels, one of them `none`, make 128."""
+    tokenizer, prefix = processor.tokenizer, " "
+    changes = {"beams": 3, "exact_sets": 128}
+    kinds = {
+        "closed": {"answer_candidates": ["yes", "no"], "multi_label": False, "question_type": "yes_no"},
+        "list": {"answer_candidates": list(LABELS), "multi_label": True, "question_type": "mcq"},
+        "size": {"answer_candidates": None, "multi_label": False, "question_type": "size_numeric"},
+        "open": {"answer_candidates": None, "multi_label": True, "question_type": "open_ended"},
+    }
+    trie, lists = candidate_trie(tokenizer, ("yes", "no"), prefix), label_set_grammar(tokenizer, LABELS, prefix)
+    sizes, free = number_grammar(tokenizer, "size_numeric", prefix), Plan("free", None, 1, 0)
+
+    def plans(decoding, **more):
+        predict = experiment[0].predict.model_copy(update={**changes, **more})
+        cfg = experiment[0].model_copy(update={"predict": predict, "answer_prefix": prefix})
+        return [make_plan(tokenizer, row, cfg, decoding) for row in kinds.values()]
+
+    assert plans("exact") == [Plan("exact", trie, 1, 0), Plan("exact", lists, 1, 0), free, free]
+    assert plans("exact", exact_sets=127) == [Plan("exact", trie, 1, 0), Plan("beam", lists, 3, 16), free, free]
+    assert plans("exact", numeric_grammar=True)[2:] == [Plan("beam", sizes, 3, 16), free]
+    assert plans("greedy", numeric_grammar=True) == [*(Plan("greedy", grammar, 1, 0) for grammar in (trie, lists, sizes)), free]
+    assert plans("free", numeric_grammar=True) == [free] * 4
+    assert Plan("greedy", trie) == Plan("greedy", trie, 1, 0) and Answer("a", "free") == Answer("a", "free", None, False, (), None)
+
+
+@pytest.mark.parametrize(
+    "lookahead, read",
+    [(0, [[]]), (1, [[]]), (2, [[], [1], [4], [4, 5]]), (4, [[], [1], [4], [4, 5]]), (5, [[], [1], [4], [1, 2], [1, 3], [4, 5]])],
+)
+def test_a_beam_reads_ahead_so_many_places_and_those_that_leave_no_choice(lookahead, read):
+    trie = CandidateTrie([[1, 2, 0], [1, 3, 0], [1, 0], [4, 5, 0]])
+    unfold = lambda state, plan: [place.ids for place in Search(None, plan, 0, 9).unfold(Question(0, 0, state))]
+    assert unfold(trie, Plan("beam", trie, 2, lookahead)) == read
+    assert unfold(trie, Plan("exact", trie)) == [[], [1], [4], [1, 2], [1, 3], [4, 5]] and unfold(None, Plan("free")) == [[]]
+    only = CandidateTrie([[6, 7, 0]])
+    assert unfold(only, Plan("greedy", only)) == [[], [6], [6, 7]]
+
+
+def test_of_answers_that_are_equally_likely_the_first_is_taken(processor):
+    """By hand: three lists, two of them as likely; the greedy walk takes another one's first token."""
+    tokenizer = processor.tokenizer
+    texts = ["no", "yes", "polyp"]
+    encoded = encode_candidates(tokenizer, texts)
+    trie = CandidateTrie(encoded)
+    search = Search(Question(0, 0, trie), Plan("exact", trie), tokenizer.eos_token_id, 9)
+    (no, *rest_of_no), (yes, *rest_of_yes), (polyp, *rest_of_polyp) = encoded
+    search.question.scores = {no: log(0.25), yes: log(0.125), polyp: log(0.5)}
+    for first, rest, end in ((no, rest_of_no, 1.0), (yes, rest_of_yes, 1.0), (polyp, rest_of_polyp, 0.5)):
+        place = search.question.child(first)
+        for token in rest:
+            place.scores = {token: log(end) if token == rest[-1] else 0.0}
+            place = place.child(token)
+    assert [place.ids for place in search.all_answers()] == encoded
+    for row in ({"multi_label": True}, {"multi_label": False, "answer_candidates": texts}):
+        answer = finish(search, row, tokenizer, "")
+        assert (answer.text, answer.decoding, answer.greedy, answer.cut) == ("no", "exact", "polyp", False)
+        assert [text for text, _ in answer.scored] == ["no", "polyp", "yes"] and answer.logprob == answer.scored[0][1] == log(0.25)
+        assert [exp(logprob) for _, logprob in answer.scored] == pytest.approx([0.25, 0.25, 0.125])
+
+
+def test_an_answers_text_is_without_its_prefix_end_and_spaces(processor):
+    ids = processor.tokenizer(" so:  yes it is <|im_end|>")["input_ids"]
+    assert answer_text(processor.tokenizer, ids, " so:") == "yes it is" and answer_text(processor.tokenizer, ids) == "so:  yes it is"
 
 
 # --- step by step
@@ -342,6 +416,35 @@ def test_a_model_without_flattened_trees_answers_validly_and_as_one_question_at_
     alone = [load_dataset([row], processor, cfg, supervised=False) for row in rows]
     singles = [next(iter(answer_questions(model, one, cfg, "exact", 3)))[0][1].text for one in alone]
     assert singles == [answer.text for _, answer in answers]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_5"])
+def test_an_allowed_set_is_answered_as_each_question_is_alone(closed, processor, family):
+    """By transformers' `generate` and its own constraint, as far as the longest candidate; free questions among them stay free."""
+    cfg, rows = closed
+    tokenizer = processor.tokenizer
+    kinds = [{"answer_candidates": None}, {"answer_candidates": list(LABELS), "multi_label": True}, {"answer_candidates": list(CANDIDATES)}]
+    rows = [{**row, "multi_label": False, **kinds[index % 3]} for index, row in enumerate(rows)]
+    plain = family == "qwen3_5"  # whose tokens take longer
+    rows, types = ([rows[0], rows[2]], {"layer_types": ["linear_attention", "full_attention"]}) if plain else (rows, {})
+    model = random_model(processor, seed=2, family=family, **types)
+    data = load_dataset(rows, processor, cfg, model.config, supervised=False)
+    found = list(chain.from_iterable(answer_questions(model, data, cfg, "allowed_set", 3)))
+    for row, answer in found:
+        candidates = row["answer_candidates"]
+        texts = ["; ".join(LABELS[:-1]), "none", *LABELS[:-1]] if row["multi_label"] else candidates
+        answers = encode_candidates(tokenizer, texts) if candidates else None
+        allowed = sorted({token for ids in answers for token in ids}) if candidates else list(range(len(tokenizer)))
+        prompt = "".join(prompt_parts(row["question_type"], row["question"], candidates))
+        inputs = dict(processor(text=[prompt], images=[load_image(data.image_root / row["image"], cfg.image)], return_tensors="pt"))
+        limits = {"max_new_tokens": max(map(len, answers)) if candidates else 3, "eos_token_id": tokenizer.eos_token_id}
+        only = lambda *_, allowed=allowed: allowed
+        own = model.generate(**inputs, **GREEDY, **limits, prefix_allowed_tokens_fn=only)[0, inputs["input_ids"].shape[1] :].tolist()
+        cut = not candidates and tokenizer.eos_token_id not in own
+        decoding = "allowed_set" if candidates else "free"
+        assert (answer.text, answer.decoding, answer.cut) == (tokenizer.decode(own, skip_special_tokens=True).strip(), decoding, cut)
+    assert len({answer.text for _, answer in found}) > (1 if plain else 3)
 
 
 @torch.no_grad()

@@ -8,6 +8,8 @@ import io
 import json
 import os
 import random
+import re
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -198,6 +200,10 @@ def test_what_follows_a_line_that_is_no_row_is_cut_off(tmp_path, monkeypatch, da
     again = stream_of(SimpleNamespace(out=stream.out))
     again.start()
     assert again.part.read_bytes() == first and list(again.finished()) == ["0"]
+    again.lock.release()
+    stream.part.write_bytes(first + last.rstrip())  # whole, but for its end, which the next row would be written behind
+    again.start()
+    assert again.part.read_bytes() == first
 
 
 def test_finished_batches_are_not_computed_again(tmp_path, monkeypatch):
@@ -243,6 +249,36 @@ def test_another_adapter_config_data_or_code_refuses_to_mix_and_is_named(tmp_pat
     before = run(facts)
     PredictionStream(run.out, facts).start()
     assert run(changed, overwrite=True) == before and left_over(tmp_path) == []
+
+
+def test_all_see_what_is_there_before_anyone_writes_and_end_together(tmp_path, monkeypatch):
+    run, events = Run(tmp_path, monkeypatch, images=4), []
+    append = PredictionStream.append
+    monkeypatch.setattr(PredictionStream, "append", lambda self, rows: events.append(f"{len(rows)} rows") or append(self, rows))
+    stream = stream_of(run)
+    stream.start()
+    run.share(stream, 0, SimpleNamespace(parties=1, wait=lambda: events.append("all wait")))
+    assert events == ["all wait", "18 rows", "18 rows", "all wait"]
+
+
+def test_a_terminal_sees_the_rows_of_the_first_process_go_by(tmp_path, monkeypatch, capsys):
+    """And what an earlier run left is told where there is something."""
+    run, barrier = Run(tmp_path, monkeypatch), SimpleNamespace(parties=2, wait=lambda: None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    streams = [PredictionStream(run.out, {"adapter": "a"}, rank) for rank in range(2)]
+    streams[0].start()
+    run.share(streams[1], 1, barrier)
+    assert capsys.readouterr() == ("", ""), "the second says nothing"
+    run.share(streams[0], 0, barrier)
+    said = capsys.readouterr()
+    assert said.out == "continuing: 2 of 4 batches are there already\n"
+    assert re.search(r"predicting: 100%\|█+\| 18/18 \[[0-9:]+<[0-9:]+, +[0-9.]+row/s\]", said.err.split("\r")[-1])
+    run.share(streams[1], 1, barrier)
+    assert capsys.readouterr() == ("", ""), "nor of what is there already"
+    other = Run(tmp_path / "a" / "new folder", monkeypatch)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    other()
+    assert capsys.readouterr() == ("", ""), "nothing is there, and nobody watches"
 
 
 def stream_of(run, **facts):
@@ -330,6 +366,36 @@ def test_of_many_differences_some_are_named(tmp_path, monkeypatch):
     finish(run, code={f"{number}.py": "1" for number in range(9)})
     with pytest.raises(UserError, match=r"made with other code 0.py, code 1.py, code 2.py, code 3.py, 5 more; give"):
         stream_of(run, code={f"{number}.py": "2" for number in range(9)}).is_finished()
+
+
+def test_what_differs_is_named_as_far_as_it_goes():
+    assert streaming.listed(["a", "b", "c", "d"]) == "a, b, c, d" and streaming.listed(list("abcde")) == "a, b, c, d, 1 more"
+    old, new = {"model files": {"a": "1", "b": "2"}, "device": "cpu", "seed": 1}, {"model files": "c0ffee", "device": "cpu", "code": {}}
+    for one, other in ((old, new), (new, old)):
+        assert sorted(streaming.differences(one, other)) == ["code", "model files", "seed"]
+    nested = {"model files": {"a": "1", "c": "3"}}
+    assert sorted(streaming.differences({"model files": old["model files"]}, nested)) == ["model files b", "model files c"]
+
+
+def test_a_disk_that_refuses_is_one_line_and_another_than_a_full_one(tmp_path):
+    for code, remedy in ((errno.EACCES, "mend that"), (errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space")):
+        with pytest.raises(UserError) as error, streaming.disk_errors(tmp_path / "p.jsonl"):
+            raise OSError(code, os.strerror(code))
+        assert str(error.value) == f"{tmp_path / 'p.jsonl'}: {os.strerror(code)}; {remedy} and start again, finished batches are kept"
+
+
+def test_what_a_kill_left_half_written_beside_the_files_is_removed(tmp_path, monkeypatch):
+    stream, temporaries = stream_of(Run(tmp_path, monkeypatch)), []
+    real = os.replace
+    for path in (stream.out, stream.sidecar, stream.header):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(os, "replace", Killer(1).wrap(real))
+            patch.setattr(os, "unlink", Killer(1).wrap(os.unlink))
+            streaming.write_json(path, {})
+        temporaries.append(set(tmp_path.iterdir()))
+    assert [len(names) for names in temporaries] == [1, 2, 3]
+    stream.start()
+    assert {path.name for path in tmp_path.iterdir()} == {".predictions.jsonl.part.json", ".predictions.jsonl.lock"}
 
 
 def test_a_number_that_is_none_is_not_written(tmp_path, monkeypatch):
@@ -425,7 +491,9 @@ def test_without_locks_on_the_file_system_it_runs_and_says_so(tmp_path, monkeypa
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(streaming.FileLock, "acquire", no_locks)
-    assert run() == expected and "note: " in (said := capsys.readouterr().out) and "No locks available" in said
+    lock = tmp_path / ".predictions.jsonl.lock"
+    note = f"note: {lock} can't be locked ([Errno {errno.ENOLCK}] No locks available); don't start a second run on predictions.jsonl\n"
+    assert run() == expected and capsys.readouterr().out == note
 
 
 def test_names_with_brackets_are_continued_too(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ python -m pytest tests/prediction/test_views.py -v
 """
 
 import json
+import shutil
 import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -13,15 +14,17 @@ import torch
 from conftest import Killed, make_experiment, random_model
 
 import predict_exp1
-from data.perturb import perturbations
+from config import near
+from data.perturb import Shown, other_pictures, perturbations
 from data.preprocess import ensure_enriched
 from data.reword import wordings_of
+from data.sides import SIDES_FILE
 from dataset import load_dataset
-from files import UserError, read_json, read_jsonl
+from files import UserError, hash_of, read_json, read_jsonl, sha256
 from model.load import load_model_config, load_processor
 from prediction import run
 from prediction.decode import Answer, answer_questions
-from prediction.views import Streams, perturbed, plain
+from prediction.views import Streams, View, perturbed, plain
 
 LEFT_OR_RIGHT = {"question": "Where is the clip?", "options": ["left", "right", "center"], "answer": "left", "image": "0.png"}
 TEXT = {"question": "Is there text?", "answer": "yes", "image": "1.png", "group": "P1"}
@@ -103,6 +106,9 @@ def test_what_is_said_of_a_mirrored_picture_comes_back(cfg, rows):
     assert (answer.text, answer.greedy, [text for text, _ in answer.scored]) == ("left", "center", ["left", "right", "center"])
     written = run.prediction_row(own, answer)
     assert (written["pred"], written["gt"], written["runner_up"]) == ("left", "left", "right")
+    seen = {**rows[-1], "id": "seen", "question": "Is it on the left?", "options": None, "answer_candidates": ["yes", "no"]}
+    asked = (moved := perturbed("flip", cfg, [seen])).rows[0]
+    assert asked["question"] == "Is it on the right?" and moved.own(asked, Answer("yes", "exact"))[2] == {}, "that is no wording"
     turned = perturbed("rotation", cfg, rows)
     assert turned.rows[-1]["answer_candidates"] == ["bottom", "top", "center"], "options move in place"
     assert turned.own(turned.rows[-1], Answer("bottom", "exact"))[1].text == "left"
@@ -126,13 +132,36 @@ def test_rows_whose_side_nobody_can_move_are_left_out_and_counted(cfg, rows):
 def test_a_limit_asks_the_first_rows_but_other_pictures_come_from_all(cfg, rows):
     assert perturbed("other_image", cfg, rows, limit=1).rows == rows[:1]
     donors = perturbed("other_image", cfg, rows, limit=1).shown.donors
-    assert donors == perturbed("other_image", cfg, rows).shown.donors
+    assert donors == perturbed("other_image", cfg, rows).shown.donors == other_pictures(rows, 42) and len(donors) == 4
+    assert perturbed("jpeg", cfg, rows).shown == Shown("jpeg", 42, {}) and perturbed("jpeg", cfg, rows, limit=2).ids(0) == ["0", "1"]
+
+
+def test_a_copy_of_a_picture_is_not_another(cfg, rows, tmp_path):
+    for name, source in (("a", 0), ("b", 0), ("c", 1)):
+        shutil.copy(cfg.image_folder() / f"{source}.png", tmp_path / f"{name}.png")
+    pictures = [{**rows[0], "id": name, "image": f"{name}.png"} for name in "abc"]
+    for seed in range(6):
+        sections = {"data": {"image_root": tmp_path}, "train": {"seed": seed}}
+        own = cfg.model_copy(update={name: getattr(cfg, name).model_copy(update=values) for name, values in sections.items()})
+        donors = perturbed("other_image", own, pictures).shown.donors
+        assert donors["a.png",] == donors["b.png",] == ("c.png",) and donors["c.png",] in (("a.png",), ("b.png",))
+
+
+def test_a_perturbations_facts_are_all_that_decides_it(cfg, rows):
+    """Of a mirrored picture, the words for its sides too."""
+    assert perturbed("black", cfg, rows).facts == {"name": "black", "strength": {}, "seed": 42}
+    assert perturbed("flip", cfg, rows).facts == {"name": "flip", "strength": {}, "seed": 42, "sides": sha256(SIDES_FILE)}
+    wordings = hash_of([[row["id"], wordings_of(row)] for row in rows])
+    assert perturbed("reworded", cfg, rows).facts == {"name": "reworded", "strength": {}, "seed": 42, "wordings": wordings}
+    own = View([None], rows, {row["id"]: (0, row) for row in rows})
+    assert plain(rows) == own and own.own(rows[0], answer := Answer("a", "free")) == (rows[0], answer, {})
 
 
 def test_what_cant_be_asked_is_an_error(cfg, rows):
     body = [{**TEXT, "id": "0", "question": "Is the left lobe seen?", "answer_candidates": ["yes", "no"], "multi_label": False}]
     for name, some, message in (
         ("flip", body, "flip: every row asks for a side or a place that data/sides.yaml can't move"),
+        ("reworded", [], "reworded: no question of this split has other wordings"),
         ("reworded", body, "reworded: no question of this split has other wordings; add them to data/rewordings.yaml"),
         ("other_image", [{**row, "group": "P1"} for row in rows], "other_image: the 4 pictures of this split are of one patient"),
     ):
@@ -197,9 +226,20 @@ class Pass:
         return {path.name: path.read_bytes() for path in sorted(self.out.parent.glob("p_*.jsonl"))}
 
 
-def test_one_pass_fills_a_file_for_each_wording_and_goes_on_after_a_kill(cfg, rows, setup, tmp_path, monkeypatch):
+def test_one_pass_fills_a_file_for_each_wording_and_goes_on_after_a_kill(cfg, rows, setup, tmp_path, monkeypatch, capsys):
     (tmp_path / "whole").mkdir()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    asked = sum(bool(wordings_of(row)) for row in rows)
     expected = Pass(cfg, rows, tmp_path / "whole", setup, monkeypatch)("reworded")
+    said, bar = capsys.readouterr()
+    left_out = f"reworded: {len(rows) - asked} of {len(rows)} rows are left out: their questions have no other wording "
+    wrote = [
+        (f"0 of {asked} rows constrained; free: yes_no {asked}", f"wrote {asked} predictions to {near(path)}")
+        for path in (tmp_path / "whole" / name for name in expected)
+    ]
+    assert said.splitlines() == [f"{left_out}(data/rewordings.yaml)", *wrote[0], *wrote[1]]
+    assert bar.split("\r")[-1].startswith("predicting reworded_1 reworded_2: 100%|") and f"| {2 * asked}/{2 * asked} [" in bar
+    monkeypatch.undo()
     assert list(expected) == ["p_reworded_1.jsonl", "p_reworded_2.jsonl"]
     first, second = ([row for _, row in read_jsonl(tmp_path / "whole" / name)] for name in expected)
     assert [row["id"] for row in first] == [row["id"] for row in second] == [row["id"] for row in rows if wordings_of(row)]
@@ -214,7 +254,10 @@ def test_one_pass_fills_a_file_for_each_wording_and_goes_on_after_a_kill(cfg, ro
     assert again("reworded") == expected and len(again.computed) == 2
     assert again("reworded") == expected and again.computed == [], "what is there is not made twice"
     (tmp_path / "p_reworded_2.jsonl").unlink()
+    capsys.readouterr()
     assert again("reworded") == expected and len(again.computed) == 4
+    there = f"{near(tmp_path / 'p_reworded_1.jsonl')} is there already, made from just this; --overwrite makes it anew"
+    assert capsys.readouterr().out.splitlines()[0] == there
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
