@@ -280,6 +280,7 @@ def test_each_figure_is_of_what_its_heading_says(tmp_path, monkeypatch):
     cfg, load = opened(make_study(tmp_path))
     all_or_none = {"color": lambda row: row["gt"], "mcq": lambda row: "b"}
     rows = [{**row, "pred": all_or_none.get(row["qtype"], lambda row: row["pred"])(row)} for row in make_rows()]
+    rows = [row | {"question": "Which color?"} if row["qtype"] == "color" else row for row in rows]  # often enough for a matrix
     write_jsonl(cfg.output_dir / "predictions.jsonl", rows)
     monkeypatch.setattr(figures, "_svg", lambda figure: figure)
     run = runs.evaluate(cfg, load("predictions.jsonl"), ONE_FILE)
@@ -295,11 +296,34 @@ def test_each_figure_is_of_what_its_heading_says(tmp_path, monkeypatch):
     for name, figure in drawn["matrices"]:
         counts = details["per_type"][name]["confusion"]["counts"]
         assert [text.get_text() for text in figure.axes[0].texts] == [str(count) for line in counts for count in line if count]
+    (asked,) = (item for item in details["per_question"] if item["question"] == "Which color?")
+    ((title, figure),) = drawn["question_matrices"]
+    assert title == "Which color?" and [text.get_text() for text in figure.axes[0].texts] == [
+        str(count) for line in asked["confusion"]["counts"] for count in line if count
+    ]
     fit = details["overall"]["calibration"]
     assert [bar.get_height() for bar in drawn["calibration"].axes[1].patches] == [item["count"] / fit["count"] for item in fit["bins"]]
     assert points(drawn["coverage"].axes[0].lines[0])[1:] == [tuple(point) for point in fit["curve"]]
     assert points(drawn["loss"].axes[0].lines[0]) == [(1, 7.0), (2, 2.0)] and drawn["robustness"] is None
     assert drawn["types"].axes[0].get_xticklabels()[0].get_fontsize() == 9, "the style of all"
+
+    # no more than a page holds; what isn't there isn't drawn
+    one = details["per_type"]["color"]
+    alike = one | {"confusion": {"rows": ["a"], "columns": ["a", "invalid"], "counts": [[20, 0]]}}
+    many = {"per_type": {"first": alike} | {f"type {n}": one for n in range(30)}, "per_question": [asked] * 31}
+    many |= {"overall": {**details["overall"], "calibration": None}}
+    unknown = dict.fromkeys(("lenient", "gains", "blind_prior", "reachable"))
+    drop = {"black": {"overall": {"plain": 0.75, "perturbed": 0.5, "interval": (0.125, 0.375)}}}
+    run |= unknown | {"details": details | many, "sidecar": {}, "robustness": {"perturbations": drop}}
+    drawn = figures.draw_figures(cfg, run)
+    assert [len(drawn[name].axes[0].patches) for name in ("types", "questions")] == [30, 30]
+    assert [title for title, _ in drawn["matrices"]] == [f"type {n}" for n in range(8)] and len(drawn["question_matrices"]) == 8
+    assert drawn["calibration"] is drawn["coverage"] is drawn["loss"] is None
+    assert [line.get_label() for line in drawn["robustness"].axes[0].lines] == ["_child0", "_child1"]
+    run["details"] |= {"per_type": {"first": alike}, "per_question": []}
+    run["blind_prior"] = {"micro": 0.25, "macro": 0.25, "per_type": run["details"]["per_type"]}
+    drawn = figures.draw_figures(cfg, run)
+    assert drawn["robustness"].axes[0].lines[2].get_label() == "blind prior" and drawn["questions"] is None
 
 
 @pytest.mark.parametrize(
