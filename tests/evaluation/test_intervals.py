@@ -113,6 +113,25 @@ def test_the_accuracy_interval_by_hand():
     assert accuracy_interval(many).method == "clustered Wilson"
 
 
+@pytest.mark.parametrize(
+    "sums",
+    [
+        [[9, 9]] * 16 + [[9, 4], [9, 8], [9, 6], [9, 8]],  # few errors: the degrees of freedom fall
+        [[9, 0]] * 17 + [[9, 4], [9, 1], [9, 2]],
+        [[9, 9]] * 60 + [[9, 8]],  # to a tenth at least
+        [[9, 7], [9, 8], [9, 6], [9, 8], [9, 7], [3, 2], [3, 2], [1, 1]],
+        [[30, 0], [1, 1], [1, 1], [1, 1], [1, 0], [1, 1], [1, 1]],  # the large one goes its own way
+    ],
+)
+def test_few_errors_tell_little_of_how_they_cluster_by_hand(sums):
+    found, share = spread(sums), sum(right for _, right in sums) / sum(rows for rows, _ in sums)
+    t = student.ppf(0.975, max(0.1, found.df * min(1, 8 * share * (1 - share))))
+    votes = effective_clusters(sums) / max(1, found.effect)
+    rows = max(votes, effective_clusters(sums) * 1.959963984540054**2 / t**2 / found.effect)
+    assert accuracy_interval(np.array(sums))[:2] == pytest.approx(wilson_by_formula(share * rows, rows), abs=1e-12)
+    assert accuracy_interval(np.array(sums)).method == ("Wilson" if rows == votes else "clustered Wilson")
+
+
 def test_degrees_of_freedom_by_hand():
     """Shares 1/2, 1/4, 1/4: from those of rows, where rows are independent, to those of rows², where clusters go one way."""
     squares = np.array([1 / 4, 1 / 16, 1 / 16]) / (3 / 8)
@@ -483,6 +502,7 @@ def score_by_hand(sums, seeds=(0.0, math.inf)):
         [[2, 2], [2, 2], [2, 1], [2, 2]],
         [[2, -2], [2, 2], [2, 2], [2, -2], [2, 2]],
         [[9, 2.5], [9, -1], [9, 4.5], [9, 0], [9, 3]],
+        [[9, 1 / 3]] * 2 + [[9, 0]] * 30,
     ],
 )
 def test_ends_and_p_are_those_of_the_formulas_written_out(sums, seeds):
