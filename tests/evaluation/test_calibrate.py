@@ -118,7 +118,7 @@ def test_a_temperature_at_the_end_of_the_range_is_not_recommended(cfg, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("temperature", "said"), [(1.02, "too sure of itself"), (0.98, "too unsure of itself"), (1.005, None), (0.995, None)]
+    ("temperature", "said"), [(1.02, "too sure of itself"), (0.98, "too unsure of itself"), (1.01, None), (0.99, None)]
 )
 def test_which_way_a_model_errs_is_said_where_it_does(cfg, temperature, said):
     scored = of_two([0, 0, 0, 0, 1] * 10)  # whose best is 1
