@@ -55,13 +55,19 @@ def test_rows_of_two_raters_and_the_model_on_the_same_rows():
         judged("pink; red", "red; pink", {"a": "pink; red", "b": "red;pink"}, "color", "Colors?"),
         judged("10mm", "12mm", {"a": "10 mm", "b": "1.03 cm"}, "size_numeric", "Size?"),
     ]
-    found = agreement(rows, EvalConfig(), {})
-    assert (found["raters"], found["kappa_of"]) == (2, "Cohen")
-    assert found["per_type"]["yes_no"] == {"count": 2, "agreement": 0.5, "exact": 0.5, "kappa": 0.0, "accuracy": 0.5}
-    assert found["per_type"]["color"]["agreement"] == 1 and found["per_type"]["color"]["kappa"] is None
-    size = found["per_type"]["size_numeric"]
-    assert (size["agreement"], size["exact"]) == (1, 0), "within the tolerance, as an answer would be"
-    assert found["overall"]["count"] == 4 and list(found["per_type"]) == ["yes_no", "color", "size_numeric"]
+    one = {"count": 1, "agreement": 1.0, "accuracy": 0.0}
+    assert agreement(rows, EvalConfig(), {}) == {
+        "raters": 2,
+        "kappa_of": "Cohen",
+        "per_type": {
+            "yes_no": {"count": 2, "agreement": 0.5, "exact": 0.5, "kappa": 0.0, "accuracy": 0.5},
+            "color": {**one, "exact": 1.0, "kappa": None},
+            "size_numeric": {**one, "exact": 0.0, "kappa": 0.0},  # within the tolerance, as an answer would be
+        },
+        # chance: (2 yes x 1 yes + 1 pink; red x 1) / 16
+        "overall": {"count": 4, "agreement": 0.75, "exact": 0.5, "kappa": pytest.approx((1 / 2 - 3 / 16) / (13 / 16)), "accuracy": 0.25},
+    }
+    assert list(agreement(rows, EvalConfig(), {})["per_type"]) == ["yes_no", "color", "size_numeric"]
     assert agreement([judged("yes", "yes", {"a": "yes", "b": "nan"}), judged("no", "no", None)], EvalConfig(), {}) is None
 
 
@@ -71,6 +77,28 @@ def test_a_number_in_words_is_the_same_label_as_in_digits():
     rows = [judged(one, one, {"a": one, "b": other}, "count_numeric", "How many polyps are there?") for one, other in counts]
     found = agreement(rows, EvalConfig(), None)["overall"]
     assert (found["agreement"], found["exact"], found["kappa"]) == (1, 1, 1)
+
+
+def test_each_rater_is_once_the_truth_of_a_pair():
+    """10.51 mm is within 5 % of 10.51 of 10 mm, and not within 5 % of 10."""
+    rows = [judged("10 mm", "12 mm", {"a": "10 mm", "b": "10.51 mm"}, "size_numeric", "Size?")]
+    assert agreement(rows, EvalConfig(), {})["overall"]["agreement"] == 0.5
+    assert agreement(rows, EvalConfig(numeric_rel_tol=0.06), {})["overall"]["agreement"] == 1
+
+
+def test_answers_are_read_as_their_question_s_are():
+    """In its language, with its list's separators, its own words and its options' letters."""
+    conventions = {"": {"languages": ["de"]}, "which instruments are there": {"separators": [","]}}
+    rows = [
+        judged("2", "2", {"a": "2", "b": "zwei"}, "count_numeric", "Wie viele?"),
+        judged("3", "3", {"a": "3", "b": "3 Nadelhalter"}, "count_numeric", "Wie viele Nadelhalter sind zu sehen?"),
+        judged("clip; snare", "clip", {"a": "snare, clip", "b": "clip; snare"}, "open_ended", "Which instruments are there?"),
+        judged("clip", "clip", {"a": "B", "b": "clip"}, "mcq", "Which one?", options=["A: snare", "B: clip"]),
+    ]
+    for row in rows:
+        found = agreement([row], EvalConfig(), conventions)["overall"]
+        assert (found["agreement"], found["exact"]) == (1, 1), row
+    assert agreement(rows[:1], EvalConfig(), {})["overall"]["exact"] == 0 == agreement(rows[2:3], EvalConfig(), {})["overall"]["agreement"]
 
 
 def test_three_raters_have_fleiss_kappa():

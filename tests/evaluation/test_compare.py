@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from evaluation import compare as comparing
 from evaluation.compare import changed_rows, comparison_table, conclusion, over_seeds, seed_variance, seeds_table
-from evaluation.intervals import accuracy_interval, difference_interval, paired_test
+from evaluation.intervals import accuracy_interval, difference_interval, macro_interval, paired_test
 from evaluation.truth import with_clusters
 
 
@@ -97,11 +97,60 @@ def test_the_sentence_is_sure_from_p_of_0_05_on(gained, p, told):
     assert f"p = {p})" in sentence and ("which these rows cannot tell from no difference" not in sentence) is told
 
 
-def test_the_table_fits_its_columns():
-    lines = comparison_table(compare(judged("++--"), judged("+-++"))).splitlines()
-    assert lines[0].split() == ["Question", "Type", "Count", "A", "B", "B", "-", "A", "95", "%", "interval", "p", "(Holm)"]
-    assert lines[-2].startswith("OVERALL (micro)           4   50.00%   75.00%   +25.00  ") and len({len(line) for line in lines[2:4]}) == 1
-    assert lines[-1].startswith("OVERALL (macro)           -   50.00%   75.00%   +25.00  ") and lines[-1].endswith(" -")
+GAINED_AND_LOST = """\
+Question Type         Count        A        B    B - A  95 % interval      p (Holm)
+--------------------------------------------------------------------------------
+yes_no                   40  100.00%   50.00%   -50.00  -64.80 to -34.64   <0.001
+color                    20   50.00%   50.00%    +0.00  -16.11 to +16.11   1.000
+size_numeric             40    0.00%  100.00%  +100.00  +81.47 to +100.00  <0.001
+mcq                      40    0.00%   50.00%   +50.00  +34.64 to +64.80   <0.001
+OVERALL (micro)         140   35.71%   64.29%   +28.57  +16.42 to +39.71   <0.001
+OVERALL (macro)           -   37.50%   62.50%   +25.00  +14.77 to +31.73   -"""
+
+
+def test_table_and_sentence_of_types_that_gained_and_lost_are_told_to_the_letter():
+    types = {"mcq": ("-" * 40, "+-" * 20), "yes_no": ("+" * 40, "+-" * 20), "color": ("+-" * 10,) * 2, "size_numeric": ("-" * 40, "+" * 40)}
+    sides = ([], [])
+    for qtype, letters in types.items():
+        first = len(sides[0])
+        for side, verdicts in zip(sides, letters):
+            side += judged(verdicts, range(first, first + len(verdicts)), qtype, first)
+    comparison = compare(*sides)
+    assert comparison_table(comparison) == GAINED_AND_LOST
+    said = (
+        "On 140 questions about 140 images, B answered 64.29% correctly and A 35.71%: a paired difference of +28.57 percentage points (95% "
+        "confidence interval +16.42 to +39.71; score test by image, p < 0.001). By question type (Holm-adjusted over 4 types, alpha = "
+        "0.05) the accuracy was higher on size_numeric (+100.00) and mcq (+50.00), and lower on yes_no (-50.00), and not distinguishable "
+        "on color."
+    )
+    assert conclusion(comparison, "A", "B") == said
+    named = conclusion(comparison | {"seeds": [1, 3], "unit": "rows"}, "A", "B")
+    assert named.startswith("On 140 questions, B (mean of 3 seeds) answered 64.29% correctly and A 35.71%: ")
+    assert "(95% confidence interval over questions and seeds +16.42 to +39.71; score test by row, p < 0.001)" in named
+    small = comparison["overall"] | {"p": 0.001}
+    assert "p = 0.001)" in conclusion(comparison | {"overall": small}, "A", "B")
+    for p, told in ((0.05, ""), (0.0501, ", which these rows cannot tell from no difference")):
+        sentence = conclusion(comparison | {"overall": small | {"p": p}}, "A", "B")
+        assert f"; score test by image, p = 0.050){told}. By" in sentence
+    for item in comparison["per_type"].values():
+        item["p_holm"] = 0.0501
+    assert conclusion(comparison, "A", "B").endswith("the accuracy was not distinguishable on yes_no, color, size_numeric and mcq.")
+    comparison["per_type"]["mcq"]["p_holm"] = 0.05
+    assert conclusion(comparison, "A", "B").endswith("higher on mcq (+50.00), and not distinguishable on yes_no, color and size_numeric.")
+
+
+def test_the_mean_over_types_is_of_types_and_not_of_rows():
+    a = judged("++--++----", qtype="yes_no") + judged("+-", [0, 1], first_id=10)
+    b = judged("++++++++--", qtype="yes_no") + judged("-+", [0, 1], first_id=10)
+    comparison = compare(a, b)
+    one, other = (comparison["per_type"][name]["interval"] for name in ("yes_no", "mcq"))
+    gained = [[1, 1] if place in (2, 3, 6, 7) else [1, 0] for place in range(10)]
+    of_mcq = [[1, -1], [1, 1]] + [[0, 0]] * 8
+    means = {"count": 2, "a": pytest.approx(0.45), "b": pytest.approx(0.65), "difference": pytest.approx(0.2)}
+    assert comparison["macro"] == {**means, "interval": macro_interval(np.array([gained, of_mcq]), [one, other])}
+    whole = comparison["overall"]
+    assert (whole["count"], whole["clusters"], whole["only_a"], whole["only_b"]) == (12, 10, 1, 5)
+    assert (whole["a"], whole["b"]) == (5 / 12, 9 / 12) and comparison["seeds"] == [1, 1]
 
 
 def test_changed_rows_are_those_that_one_file_alone_has_right():
@@ -118,7 +167,12 @@ def test_seeds_by_hand():
     assert seeds["overall"]["interval"] == accuracy_interval(np.array([[2, 5 / 3], [2, 1 / 3]])), (
         "three answers to a question are no new images"
     )
-    assert "OVERALL (micro)      4          50.00%     25.00%" in seeds_table(seeds)
+    assert seeds_table(seeds).splitlines() == [
+        "Question Type        Count      Mean       SD         95 % interval",
+        "-" * 80,
+        "mcq                  4          50.00%     25.00%     9.45% to 90.55%",
+        "OVERALL (micro)      4          50.00%     25.00%     9.45% to 90.55%",
+    ]
 
 
 def test_a_type_may_be_called_overall():

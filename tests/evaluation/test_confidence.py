@@ -5,11 +5,13 @@ python -m pytest tests/evaluation/test_confidence.py -v
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
-from config import PredictConfig
+from config import EvalConfig, PredictConfig
 from data.calibration import Calibration, Sets
-from evaluation.confidence import auroc
+from evaluation.confidence import answer_set_table, answer_sets, auroc
+from evaluation.intervals import accuracy_interval, wilson
 from prediction.decode import Answer
 from prediction.run import prediction_row
 
@@ -28,6 +30,58 @@ def test_auroc_is_scikit_learn_s_ties_included():
     assert auroc(confidence, right, np.arange(300))["interval"][:2] == pytest.approx(
         auroc(1 - confidence, ~right, np.arange(300))["interval"][:2]
     ), "the same question, asked of the other kind"
+
+
+def pair_by_pair(confidence, right, clusters):
+    """(AUROC, rows whose independence would make it as sure) by Obuchowski's sums over all pairs."""
+    said = dict(zip((True, False), ([n for n, one in enumerate(right) if one is kind] for kind in (True, False))))
+    order = lambda sure, unsure: (confidence[sure] > confidence[unsure]) + 0.5 * (confidence[sure] == confidence[unsure])
+    part = {sure: np.mean([order(sure, unsure) for unsure in said[False]]) for sure in said[True]}
+    part |= {unsure: np.mean([order(sure, unsure) for sure in said[True]]) for unsure in said[False]}
+    value = np.mean([part[sure] for sure in said[True]])
+    names, total = sorted(set(clusters)), {}
+    for kind in (True, False):
+        total[kind] = {name: sum(part[n] - value for n in said[kind] if clusters[n] == name) for name in names}
+    those = {kind: {clusters[n] for n in said[kind]} for kind in (True, False)}
+    variance = 2 * len(names) / (len(names) - 1) * sum(total[True][name] * total[False][name] for name in names)
+    variance /= len(said[True]) * len(said[False])
+    for kind, count in ((kind, len(those[kind])) for kind in (True, False)):
+        variance += count / (count - 1) * sum(gap**2 for gap in total[kind].values()) / len(said[kind]) ** 2
+    few = min(map(len, those.values()))
+    return value, value * (1 - value) / variance * (1.959963984540054 / student.ppf(0.975, few - 1)) ** 2
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "clusters"),
+    [
+        ([0.9, 0.2, 0.6, 0.4, 0.6, 0.5], [1, 1, 1, 0, 0, 0], "abcabc"),
+        ([0.9, 0.2, 0.6, 0.4, 0.6, 0.5, 0.7], [1, 1, 1, 0, 0, 0, 1], "abcdefa"),
+        ([0.9, 0.2, 0.3, 0.5, 0.1], [1, 1, 0, 0, 1], "aabba"[:3] + "ab"),
+        ([0.9, 0.2, 0.3, 0.5], [1, 1, 0, 0], "abab"),
+    ],
+)
+def test_auroc_and_its_interval_by_hand(confidence, right, clusters):
+    value, rows = pair_by_pair(confidence, list(map(bool, right)), clusters)
+    found = auroc(confidence, right, list(clusters))
+    assert found == {"value": pytest.approx(value), "interval": found["interval"], "wrong": right.count(0), "right": right.count(1)}
+    assert (
+        found["interval"][:2] == pytest.approx(wilson(value * rows, rows)[:2]) and found["interval"].method == "Obuchowski, Wilson's ends"
+    )
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "clusters", "value", "votes"),
+    [
+        ([0.9, 0.8, 0.2, 0.1], [1, 1, 0, 0], "aabb", 1, 1),
+        ([0.9, 0.8, 0.2, 0.1], [1, 1, 0, 0], "abcd", 1, 2),
+        ([0.9, 0.8, 0.2, 0.1], [0, 0, 1, 1], "abab", 0, 2),
+        ([0.9, 0.1, 0.5], [1, 1, 0], "aaa", 0.5, 1),
+        ([0.9, 0.1, 0.5], [1, 1, 0], "abc", 0.5, 1),
+    ],
+)
+def test_auroc_without_a_variance_is_one_vote_a_cluster(confidence, right, clusters, value, votes):
+    found = auroc(confidence, right, list(clusters))
+    assert found["value"] == value and found["interval"][:2] == wilson(value * votes, votes)[:2]
 
 
 def test_auroc_knows_clusters_and_what_it_cannot_tell():
@@ -74,6 +128,68 @@ def _true_auroc():
 
 
 TRUE_AUROC = _true_auroc()
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Answer sets
+
+
+def with_set(truth, texts, image, qtype="mcq", **more):
+    return {"gt": truth, "pred": "a", "question": "Which?", "qtype": qtype, "answer_set": texts, "cluster": image, "correct": False, **more}
+
+
+SETS = [
+    with_set("a", ["b", "a"], "1"),
+    with_set("A.", ["b"], "1"),
+    with_set("c", ["a", "b", "c", "d"], "2", answer_set_filled=False),
+    with_set("red", ["red"], "2", "color", answer_set_filled=True),
+    with_set("pink", ["red"], "3", "color", answer_set_filled=True),
+    with_set("red", None, "3", "color"),
+]
+
+
+def test_answer_sets_by_hand():
+    found = answer_sets(SETS, EvalConfig(), None, 0.8, 2)
+    mcq = {"count": 3, "coverage": 2 / 3, "interval": accuracy_interval([[2, 1], [1, 1]]), "over_images": 0.75, "unfilled": 2 / 3}
+    mcq |= {"filled": 0, "sizes": {"mean": pytest.approx(7 / 3), "median": 2.0, "largest": 4}, "single": 1 / 3}
+    color = {"count": 2, "coverage": 0.5, "interval": accuracy_interval([[1, 1], [1, 0]]), "over_images": 0.5, "unfilled": 0.0}
+    color |= {"filled": 2, "sizes": {"mean": 1.0, "median": 1.0, "largest": 1}, "single": 1.0}
+    overall = {"count": 5, "coverage": 0.6, "interval": accuracy_interval([[2, 1], [2, 2], [1, 0]]), "over_images": 0.5, "unfilled": 0.4}
+    overall |= {"filled": 2, "sizes": {"mean": pytest.approx(9 / 5), "median": 1.0, "largest": 4}, "single": 0.6}
+    assert found == {"target": 0.8, "calibrated_on": 2, "without": 1, "overall": overall, "per_type": {"color": color, "mcq": mcq}}
+    assert answer_sets(SETS, EvalConfig(), None, None)["calibrated_on"] == 0
+    assert answer_sets(SETS[5:], EvalConfig(), None, 0.8) is None is answer_sets([{"qtype": "mcq"}], EvalConfig(), None, 0.8)
+
+
+def test_answer_sets_are_judged_as_answers_are():
+    sizes = [with_set("10 mm", ["3 mm", "11 mm"], "1", "size_numeric")]
+    lists = [with_set("snare; clip", ["clip, snare"], "1", "open_ended")]
+    assert answer_sets(sizes, EvalConfig(numeric_rel_tol=0.1), None, 0.8)["overall"]["coverage"] == 1
+    assert answer_sets(sizes, EvalConfig(), None, 0.8)["overall"]["coverage"] == 0
+    assert answer_sets(lists, EvalConfig(), {"which": {"separators": [","]}}, 0.8)["overall"]["coverage"] == 1
+    assert answer_sets(lists, EvalConfig(), None, 0.8)["overall"]["coverage"] == 0
+
+
+SET_TABLE = """\
+Answer sets: how often they hold the truth, made for 80%
+
+Question Type           Sets  Coverage     95 % interval  Unfilled  Mean size   Single
+--------------------------------------------------------------------------------------
+color                      2    50.00%    9.45% - 90.55%     0.00%       1.00   100.0%
+mcq                        3    66.67%   14.80% - 95.84%    66.67%       2.33    33.3%
+OVERALL (micro)            5    60.00%   16.43% - 91.97%    40.00%       1.80    60.0%
+Mean coverage over images: 50.00%. Empty sets filled with the likeliest answer: 2.
+Promised is the average over images like those of the calibration: not each type, not another hospital or camera.
+WARNING: 2 rows are about images that calibrated these sets: their coverage proves nothing.
+Without a set, and without a promise: 1 rows (free answers, lists by beams)."""
+
+
+def test_the_table_of_answer_sets_is_told_to_the_letter():
+    found = answer_sets(SETS, EvalConfig(), None, 0.8, 2)
+    assert answer_set_table(found, "images") == SET_TABLE
+    lines = SET_TABLE.splitlines()
+    told = answer_set_table(found | {"target": None, "calibrated_on": 0, "without": 0}, "patients").splitlines()
+    assert told == [lines[0].removesuffix(", made for 80%"), *lines[1:7], lines[7].replace("images", "patients"), lines[8]]
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Calibration

@@ -3,11 +3,14 @@
 python -m pytest tests/evaluation/test_figures.py -v
 """
 
+import base64
 import json
 from types import SimpleNamespace
 
+import matplotlib
 import pytest
 from evaluating import ONE_FILE, TYPES, make_rows, make_study, opened
+from matplotlib.colors import to_hex
 
 from evaluation import figures, runs
 from evaluation.metrics import calibration
@@ -135,11 +138,149 @@ def test_nothing_is_cut_off_or_covers_another_and_shares_are_percents(name):
         assert figure.axes[0].get_ylim() == (0.5, -0.5)
 
 
+def lines_of(axes):
+    """How the lines look: (name, colour, line, its width, marker, its size, the width of its edge, what it covers, opacity, ends)."""
+    return [
+        (
+            line.get_label(), to_hex(line.get_color()), line.get_linestyle(), line.get_linewidth(),
+            line.get_marker(), line.get_markersize(), line.get_markeredgewidth(),
+            line.get_zorder(), line.get_alpha(), line.get_solid_capstyle(),
+        )
+        for line in axes.lines
+    ]  # fmt: skip
+
+
+def grid_of(axes):
+    """Which axes have a grid, and its colour."""
+    grids = {name: getattr(axes, f"{name}axis").get_gridlines() for name in "xy"}
+    return {name: to_hex(lines[0].get_color()) for name, lines in grids.items() if lines[0].get_visible()}
+
+
+def frame_of(axes):
+    return [side for side, spine in axes.spines.items() if spine.get_visible()]
+
+
+PALE = "#e3e7eb"
+THIN = ("None", 6, 1)  # no marker, in matplotlib's size
+LOOKS = {  # figure: (inches, each of its axes: (limits of x and y or None, grid, frame, lines))
+    "bars": (
+        [4.8, 2.76],
+        [((0, 1.02), (1.86, 0), {"x": PALE}, ["left", "bottom"], [
+            *[("_nolegend_", "#1f77b4", "None", 1.5, "|", 6, 1, 2.01, None, "projecting")] * 2,
+            ("blind prior", "#c0392b", "None", 1.5, "|", 15, 2, 3, None, "projecting"),
+            ("reachable", "#2f855a", "None", 1.5, "|", 15, 2, 3, None, "projecting"),
+        ])],
+    ),
+    "drops": (
+        [5.6, 1.64],
+        [((0, 1.02), (0.5, -0.5), {"x": PALE}, ["left", "bottom"], [
+            ("_child0", "#8a94a0", "-", 1, *THIN, 1, None, "projecting"),
+            ("_child1", "#2b6cb0", "-", 3, *THIN, 2, 0.4, "butt"),
+            ("blind prior", "#c0392b", "--", 1.2, *THIN, 2, None, "projecting"),
+        ])],
+    ),
+    "matrix": (
+        [3.06, 2.44],
+        [((-0.5, 2.5), (1.5, -0.5), {}, ["left", "right", "bottom", "top"], [
+            ("_child5", "#1a202c", "-", 1, *THIN, 2, None, "projecting"),
+        ])],
+    ),
+    "reliability": (
+        [4.4, 4.4],
+        [
+            ((0, 1), (0, 1.02), {"y": PALE}, ["left", "bottom"], [
+                ("_child0", "#8a94a0", "--", 1, *THIN, 2, None, "projecting"),
+                ("_child1", "#2b6cb0", "-", 1.5, "o", 4, 1, 2, None, "projecting"),
+            ]),
+            ((0, 1), None, {"y": PALE}, ["left", "bottom"], []),
+        ],
+    ),
+    "coverage": (
+        [4.4, 3],
+        [((0, 1), None, {"x": PALE, "y": PALE}, ["left", "bottom"], [("_child0", "#2b6cb0", "-", 1.5, *THIN, 2, None, "projecting")])],
+    ),
+    "loss": (
+        [4.4, 3],
+        [
+            (None, None, {}, ["left", "bottom"], [
+                ("training loss", "#8a94a0", "-", 1.5, *THIN, 2, None, "projecting"),
+                ("validation loss", "#2b6cb0", "-", 1.5, ".", 6, 1, 2, None, "projecting"),
+            ]),
+            (None, (0, 1.02), {}, ["left", "right", "bottom"], [
+                ("exact match", "#2f855a", "-", 1.5, ".", 6, 1, 2, None, "projecting"),
+            ]),
+        ],
+    ),
+}  # fmt: skip
+LEGENDS = {"bars": (2, 9), "drops": (3, 9), "loss": (3, 8)}  # figure: (columns of its legend, size of its letters)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_each_part_looks_as_it_was_meant_to(name):
+    with matplotlib.rc_context(figures.STYLE):
+        figure = FIGURES[name][0]()
+    size, parts = LOOKS[name]
+    assert figure.get_size_inches().tolist() == pytest.approx(size)
+    for axes, (x, y, grid, frame, lines) in zip(figure.axes, parts, strict=True):
+        assert (grid_of(axes), frame_of(axes), lines_of(axes)) == (grid, frame, lines)
+        assert x is None or axes.get_xlim() == pytest.approx(x)
+        assert y is None or axes.get_ylim() == pytest.approx(y)
+        assert {label.get_fontsize() for label in axes.get_xticklabels()} <= {9}
+    for legend in figure.legends:
+        assert (legend._ncols, *{text.get_fontsize() for text in legend.get_texts()}) == LEGENDS[name]
+    assert len(figure.legends) == (name in LEGENDS)
+
+
+def test_bars_marks_and_letters_look_as_they_were_meant_to():
+    with matplotlib.rc_context(figures.STYLE):
+        bars, drops, matrix, reliability = (FIGURES[name][0]().axes for name in ("bars", "drops", "matrix", "reliability"))
+    look = lambda bar: (to_hex(bar.get_facecolor()), bar.get_alpha(), bar.get_zorder())
+    assert [look(bar) for bar in bars[0].patches] == [("#2b6cb0", 0.75, 2)] * 3
+    places = [(bar.get_y(), bar.get_height()) for bar in bars[0].patches]
+    assert places == [pytest.approx((0.19 + 0.62 * place, 0.24)) for place in range(3)]
+    (whiskers,), caps = bars[0].collections, bars[0].lines[:2]
+    assert whiskers.get_linewidths().tolist() == [1.2] and [cap.get_markersize() for cap in caps] == [6, 6]
+    marks = [(to_hex(part.get_facecolors()[0]), *part.get_sizes().tolist(), part.get_zorder()) for part in drops[0].collections]
+    assert marks == [("#1a202c", 120, 3), ("#2b6cb0", 28, 4)]
+    assert [len(part.get_paths()[0].vertices) for part in drops[0].collections] == [2, 26], "a stroke and a dot"
+    assert {(text.get_ha(), text.get_va(), text.get_fontsize()) for text in matrix[0].texts} == {("center", "center", 7.5)}
+    below = matrix[0].get_xticklabels()
+    assert {(text.get_rotation(), text.get_ha(), text.get_rotation_mode()) for text in below} == {(55, "right", "anchor")}
+    assert matrix[0].images[0].get_cmap().name == "Blues" and matrix[0].get_aspect() == 1
+    assert {text.get_text() for text in (*below, *matrix[0].get_yticklabels())} == {"a name of a…"}, "twenty letters in one line"
+    assert [look(bar) for bar in reliability[1].patches] == [("#8a94a0", None, 1)] * 15
+    assert [(bar.get_x(), bar.get_width()) for bar in reliability[1].patches] == [
+        pytest.approx(((place + 0.05) / 15, 0.06)) for place in range(15)
+    ]
+    assert all(axes.get_axisbelow() for axes in reliability)
+    assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in reliability] == [("", "accuracy"), ("confidence", "share of rows")]
+
+
+def test_whiskers_never_lead_back_into_the_bar():
+    """An accuracy beyond its interval's end by a last bit, which matplotlib refuses as a negative length."""
+    item = {"count": 5, "accuracy": 0.5, "interval": (0.5 + 1e-12, 0.5 - 1e-12, "Wilson")}
+    (axes,) = figures.accuracy_bars([("one", item, {"blind": None, "reachable": None})]).axes
+    (segment,) = axes.collections[0].get_segments()
+    assert segment[:, 0].tolist() == [0.5, 0.5]
+
+
+def test_a_figure_is_the_same_text_whenever_it_is_drawn_and_its_words_are_no_formulas():
+    with matplotlib.rc_context(figures.STYLE):
+        figure = figures.risk_coverage_curve({"curve": [[0.25, 1.0], [1.0, 0.5]]})
+        figure.axes[0].set_title("Is there $x_{2}$?")
+        kind, _, content = figures._svg(figure).partition(",")
+        assert figures._svg(figure) == f"{kind},{content}"
+    text = base64.b64decode(content).decode()
+    assert kind == "data:image/svg+xml;base64" and text.startswith("<?xml") and text.endswith("</svg>\n") and "<dc:date>" not in text
+    assert "<!-- Is there $x_{2}$? -->" in text
+
+
 def test_each_figure_is_of_what_its_heading_says(tmp_path, monkeypatch):
     """Read before they become SVG, in which there are only paths."""
     cfg, load = opened(make_study(tmp_path))
     all_or_none = {"color": lambda row: row["gt"], "mcq": lambda row: "b"}
     rows = [{**row, "pred": all_or_none.get(row["qtype"], lambda row: row["pred"])(row)} for row in make_rows()]
+    rows = [row | {"question": "Which color?"} if row["qtype"] == "color" else row for row in rows]  # often enough for a matrix
     write_jsonl(cfg.output_dir / "predictions.jsonl", rows)
     monkeypatch.setattr(figures, "_svg", lambda figure: figure)
     run = runs.evaluate(cfg, load("predictions.jsonl"), ONE_FILE)
@@ -155,10 +296,34 @@ def test_each_figure_is_of_what_its_heading_says(tmp_path, monkeypatch):
     for name, figure in drawn["matrices"]:
         counts = details["per_type"][name]["confusion"]["counts"]
         assert [text.get_text() for text in figure.axes[0].texts] == [str(count) for line in counts for count in line if count]
+    (asked,) = (item for item in details["per_question"] if item["question"] == "Which color?")
+    ((title, figure),) = drawn["question_matrices"]
+    assert title == "Which color?" and [text.get_text() for text in figure.axes[0].texts] == [
+        str(count) for line in asked["confusion"]["counts"] for count in line if count
+    ]
     fit = details["overall"]["calibration"]
     assert [bar.get_height() for bar in drawn["calibration"].axes[1].patches] == [item["count"] / fit["count"] for item in fit["bins"]]
     assert points(drawn["coverage"].axes[0].lines[0])[1:] == [tuple(point) for point in fit["curve"]]
     assert points(drawn["loss"].axes[0].lines[0]) == [(1, 7.0), (2, 2.0)] and drawn["robustness"] is None
+    assert drawn["types"].axes[0].get_xticklabels()[0].get_fontsize() == 9, "the style of all"
+
+    # no more than a page holds; what isn't there isn't drawn
+    one = details["per_type"]["color"]
+    alike = one | {"confusion": {"rows": ["a"], "columns": ["a", "invalid"], "counts": [[20, 0]]}}
+    many = {"per_type": {"first": alike} | {f"type {n}": one for n in range(30)}, "per_question": [asked] * 31}
+    many |= {"overall": {**details["overall"], "calibration": None}}
+    unknown = dict.fromkeys(("lenient", "gains", "blind_prior", "reachable"))
+    drop = {"black": {"overall": {"plain": 0.75, "perturbed": 0.5, "interval": (0.125, 0.375)}}}
+    run |= unknown | {"details": details | many, "sidecar": {}, "robustness": {"perturbations": drop}}
+    drawn = figures.draw_figures(cfg, run)
+    assert [len(drawn[name].axes[0].patches) for name in ("types", "questions")] == [30, 30]
+    assert [title for title, _ in drawn["matrices"]] == [f"type {n}" for n in range(8)] and len(drawn["question_matrices"]) == 8
+    assert drawn["calibration"] is drawn["coverage"] is drawn["loss"] is None
+    assert [line.get_label() for line in drawn["robustness"].axes[0].lines] == ["_child0", "_child1"]
+    run["details"] |= {"per_type": {"first": alike}, "per_question": []}
+    run["blind_prior"] = {"micro": 0.25, "macro": 0.25, "per_type": run["details"]["per_type"]}
+    drawn = figures.draw_figures(cfg, run)
+    assert drawn["robustness"].axes[0].lines[2].get_label() == "blind prior" and drawn["questions"] is None
 
 
 @pytest.mark.parametrize(

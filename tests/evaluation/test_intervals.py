@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import binom, binomtest, multinomial
 from scipy.stats import t as student
 
@@ -111,6 +111,25 @@ def test_the_accuracy_interval_by_hand():
     rows = 1.959963984540054**2 / (student.ppf(0.975, 19) ** 2 * effect)
     assert accuracy_interval(many)[:2] == pytest.approx(wilson_by_formula(rows / 2, rows))
     assert accuracy_interval(many).method == "clustered Wilson"
+
+
+@pytest.mark.parametrize(
+    "sums",
+    [
+        [[9, 9]] * 16 + [[9, 4], [9, 8], [9, 6], [9, 8]],  # few errors: the degrees of freedom fall
+        [[9, 0]] * 17 + [[9, 4], [9, 1], [9, 2]],
+        [[9, 9]] * 60 + [[9, 8]],  # to a tenth at least
+        [[9, 7], [9, 8], [9, 6], [9, 8], [9, 7], [3, 2], [3, 2], [1, 1]],
+        [[30, 0], [1, 1], [1, 1], [1, 1], [1, 0], [1, 1], [1, 1]],  # the large one goes its own way
+    ],
+)
+def test_few_errors_tell_little_of_how_they_cluster_by_hand(sums):
+    found, share = spread(sums), sum(right for _, right in sums) / sum(rows for rows, _ in sums)
+    t = student.ppf(0.975, max(0.1, found.df * min(1, 8 * share * (1 - share))))
+    votes = effective_clusters(sums) / max(1, found.effect)
+    rows = max(votes, effective_clusters(sums) * 1.959963984540054**2 / t**2 / found.effect)
+    assert accuracy_interval(np.array(sums))[:2] == pytest.approx(wilson_by_formula(share * rows, rows), abs=1e-12)
+    assert accuracy_interval(np.array(sums)).method == ("Wilson" if rows == votes else "clustered Wilson")
 
 
 def test_degrees_of_freedom_by_hand():
@@ -419,6 +438,93 @@ def test_a_difference_of_means_over_seeds():
     sums = np.array([[9, 2.5], [9, -1], [9, 4.5], [9, 0], [9, 3]])
     assert difference_interval(sums)[:2] == pytest.approx(difference_interval((2 * sums).astype(int))[:2])
     assert difference_interval(sums) != difference_interval(np.rint(sums))
+
+
+def score_by_hand(sums, seeds=(0.0, math.inf)):
+    """(low, high, p) of a paired difference: every formula written out, and the ends searched for as roots."""
+    rows, gained = (list(map(float, column)) for column in zip(*sums))
+    total, count = sum(rows), len(rows)
+    shares, ratio, size = [one / total for one in rows], sum(gained) / total, sum(map(abs, gained)) / total
+    residuals = [(one - ratio * asked) / total for one, asked in zip(gained, rows)]
+    evenness = sum(share**2 for share in shares)
+    votes, changed = 1 / evenness, sum(map(abs, gained)) ** 2 / sum(one**2 for one in gained)
+    variance = sum(one**2 / (1 - 2 * share + evenness) for one, share in zip(residuals, shares)) if count > 1 else 0.0
+    effect, skew = 1.0, 0.0
+    if variance > 1e-20:
+        effect = variance * votes / (size - ratio**2 + variance)
+        skew = sum(one**3 for one in residuals) / sum(one**2 for one in residuals) ** 1.5
+    agree = min(effect, 1)
+    df = 1 / sum(((1 - agree) * share + agree * share**2 * votes) ** 2 for share in shares) - 1
+    between, df_between = seeds
+    if between:
+        own = effect * (size - ratio**2) / votes
+        df = (own + between) ** 2 / (own**2 / max(df, 0.1) + between**2 / df_between)
+    limited = lambda own: max(min(own, 1.5 * changed), 0.1)
+
+    def end(ratio, skew, df, t_votes):
+        t = student.ppf(0.975, df)
+        beyond = 3 / -skew * (math.copysign(abs(1 - skew * (t + skew / 6)) ** (1 / 3), 1 - skew * (t + skew / 6)) - 1) if skew else t
+        k = max(t, beyond) ** 2 * effect / votes
+        k = k if between else min(k, t_votes**2 * max(effect, 1) / votes)
+        lost = (size - ratio) / 2
+
+        def size_at(d):
+            b = (2 - ratio) * d - size
+            return (math.sqrt(max(0, b**2 + 8 * lost * d * (1 - d))) - b) / 2 + d
+
+        missed = lambda d: (d - ratio) ** 2 - k * (size_at(d) - d**2) - max(t, beyond) ** 2 * between
+        return brentq(missed, ratio + 1e-12, 1, xtol=1e-14) if missed(1) > 0 else 1.0
+
+    def upper(ratio, skew):
+        free = end(ratio, skew, max(df, 0.1), 1.959963984540054)
+        return min(end(ratio, skew, limited(df), student.ppf(0.975, limited(votes))), max(0, free))
+
+    t = abs(ratio) / math.sqrt(size * effect / votes + between)
+    own = math.copysign(skew, skew * ratio)
+    hall = ((1 + own * t / 3) ** 3 - 1) / own + own / 6 if own else t
+    p = 2 * student.sf(min(t, hall), limited(df))
+    p = p if between else min(p, 2 * student.sf(t * math.sqrt(agree), limited(votes)))
+    return -upper(-ratio, -skew), upper(ratio, skew), min(1, p)
+
+
+@pytest.mark.parametrize("seeds", [(0.0, math.inf), (0.0004, 3.5), (0.01, 1.0)])
+@pytest.mark.parametrize(
+    "sums",
+    [
+        [[9, 1]] * 18 + [[9, -3]] * 2,
+        [[9, 1]] * 20,
+        [[9, 4], [9, -1], [9, 4], [9, 2], [9, 3], [9, 5]],
+        [[1, 1]] * 5 + [[1, -1]] * 2 + [[1, 0]] * 13,
+        [[5, 2], [1, 1], [1, 0], [2, -1], [3, 2], [8, 3]],
+        [[20, 9], [1, 0], [1, 1], [1, 0], [1, -1]],
+        [[3, 2], [3, -1]],
+        [[3, 2]],
+        [[2, 2], [2, 2], [2, 1], [2, 2]],
+        [[2, -2], [2, 2], [2, 2], [2, -2], [2, 2]],
+        [[9, 2.5], [9, -1], [9, 4.5], [9, 0], [9, 3]],
+        [[9, 1 / 3]] * 2 + [[9, 0]] * 30,
+    ],
+)
+def test_ends_and_p_are_those_of_the_formulas_written_out(sums, seeds):
+    low, high, p = score_by_hand(sums, seeds)
+    assert difference_interval(np.array(sums), seeds)[:2] == pytest.approx((low, high), abs=1e-9)
+    assert paired_test(np.array(sums), seeds) == (pytest.approx(p, rel=1e-9), "score test by cluster")
+
+
+def test_the_macro_interval_of_types_that_share_images_by_hand():
+    """Residuals of both types in each of five images: their cosine, drawn to 1 by what five images of unequal size can't tell."""
+    types = np.array([[[2, 2], [2, 1], [1, 0], [3, 3], [0, 0]], [[1, 1], [2, 0], [1, 0], [0, 0], [4, 3]]])
+    shares = [6 / 8, 4 / 8]
+    first, second = ([right - share * rows for rows, right in one] for one, share in zip(types.tolist(), shares))
+    dot = lambda one, other: sum(a * b for a, b in zip(one, other))
+    cosine = dot(first, second) / math.sqrt(dot(first, first) * dot(second, second))
+    doubt = 1 / (16**2 / (9 + 16 + 4 + 9 + 16) - 1)
+    together = doubt + (1 - doubt) * cosine
+    ends = [accuracy_interval(one[one[:, 0] > 0]) for one in types]
+    gaps = [[abs(share - end[side]) for share, end in zip(shares, ends)] for side in (0, 1)]
+    low, high = (math.sqrt(a**2 + b**2 + 2 * together * a * b) / 2 for a, b in gaps)
+    low, high = max(min(end.low for end in ends), 0.625 - low), min(max(end.high for end in ends), 0.625 + high)
+    assert macro_interval(types) == (pytest.approx(low), pytest.approx(high), "MOVER")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

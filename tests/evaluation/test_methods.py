@@ -109,6 +109,56 @@ def test_counts_are_only_those_of_the_rows_that_trained(run):
     assert checked_data(run, "e" * 64) == {} == checked_data(run / "nowhere", TRAIN)
 
 
+def test_a_split_whose_rows_are_not_known_is_left_out_of_the_counts(run):
+    """Its cache is gone, or from older code: what the doctor counted of it may be of other rows."""
+    (run / "data" / "val.meta.json").write_text("{}")
+    train = {"train": counts(junk_rows=2) | {"sha256": TRAIN}}
+    assert checked_data(run, TRAIN) == {"splits": train, "between": {}, "opened": True, "recorded": False}
+    (run / "data" / "val.meta.json").unlink()
+    assert checked_data(run, TRAIN)["splits"] == train
+
+
+def test_what_the_doctor_did_not_look_for_is_not_counted(run):
+    report = json.loads((run / "data" / "check.json").read_text())
+    del report["between"]["train and val"]["near_duplicates"]
+    write_json(run / "data" / "check.json", report)
+    assert checked_data(run, TRAIN)["between"] == {"train and val": {"names": 0, "groups": 0, "copies": 0}}
+    del report["splits"]["val"]["duplicates"]
+    write_json(run / "data" / "check.json", report)
+    assert checked_data(run, TRAIN) == {}, "of another version"
+
+
+def test_a_study_is_what_lies_beside_the_adapter(run, tmp_path):
+    """Counts are of the rows that trained last, and none where no file says which."""
+    sidecar = {"decoding": "free", "config": {"prompt_style": "chat"}}
+    study = study_of(run / "adapter", {"n": 3, "sidecar": sidecar})
+    assert study == {
+        "experiment": EXPERIMENT,
+        "record": RECORD,
+        "log": [{"step": 40, "training_seconds": 5400.0}],
+        "metrics": {"n": 3, "sidecar": sidecar},
+        "sidecar": sidecar,
+        "untuned": False,
+        "checked": checked_data(run, TRAIN),
+        "config": {"prompt_style": "chat"},
+    }
+    marked = study_of(run / "adapter", {"sidecar": sidecar}, public=lambda facts: {**facts, "seen": True})
+    assert all(marked[part]["seen"] for part in ("experiment", "record", "sidecar"))
+    write_json(run / "adapter" / "experiment.json", EXPERIMENT | {"trained_on": ["e" * 64, TRAIN]})
+    assert study_of(run / "adapter", {})["checked"] == study["checked"]
+    assert study_of(run / "adapter", {}, run / "elsewhere")["checked"] == {}
+    write_json(tmp_path / "moved" / "adapter" / "experiment.json", EXPERIMENT)
+    moved = study_of(tmp_path / "moved" / "adapter", {}, run)
+    assert moved["checked"] == study["checked"] and (moved["record"], moved["log"]) == ({}, [])
+    write_json(run / "adapter" / "experiment.json", {key: value for key, value in EXPERIMENT.items() if key != "trained_on"})
+    assert study_of(run / "adapter", {})["checked"] == {}
+    nothing = {"experiment": {}, "record": {}, "log": [], "checked": {}, "config": {}}
+    untuned = {"sidecar": {"adapter": "none"}}
+    assert study_of(None, untuned) == {**nothing, "metrics": untuned, "sidecar": {"adapter": "none"}, "untuned": True}
+    assert study_of(None, untuned, run)["checked"] == study["checked"]
+    assert study_of(None, {}, run) == {**nothing, "metrics": {}, "sidecar": {}, "untuned": False}
+
+
 @pytest.mark.parametrize(
     ("of_val", "groups", "said"),
     [
@@ -370,6 +420,26 @@ def test_the_paragraph_has_the_methods_in_the_order_of_a_paper():
         ),
         ({"record": {}}, "tuning", None),
         ({"record": {}}, "optimisation", None),
+        ({"record": {"config": CONFIG}}, "optimisation", None),
+        ({"record__config__train": None}, "optimisation", None),
+        ({"record": {}, "config": {"data": {"language": "fr"}}}, "languages", "Questions and answers are in: fr."),
+        (
+            {"untuned": True, "record": {}, "config": {"model_name": "models/own"}},
+            "base",
+            f"The base model is models/own (hub commit {'c' * 40}, SHA-256 over its weights {'9' * 64}).",
+        ),
+        ({"untuned": True}, "tuning", "It was not fine-tuned."),
+        ({"untuned": True, "record": {}}, "selection", ""),
+        (
+            {"experiment": {}, "config": {"image": {"min_pixels": 1, "max_pixels": 2}}},
+            "pixels",
+            "Images are resized, keeping their shape, to between 1 and 2 pixels.",
+        ),
+        (
+            {"experiment": {}, "config": {"prompt_style": "plain", "prompt": {"system": "Look."}}},
+            "prompt",
+            EVERY_SENTENCE["prompt"].replace("Answer. /", "Look. /", 1),
+        ),
         ({"record__finished": None}, "optimisation", EVERY_SENTENCE["optimisation"].replace("took 40", "took (unfinished)")),
         (
             {"record__config__train__max_steps": 40},

@@ -14,7 +14,7 @@ from evaluating import PREDICTIONS, TABLE, metrics_of
 from config import EvalConfig
 from data.matching import judge
 from evaluation.intervals import accuracy_interval, difference_interval
-from evaluation.robustness import about_samples, perturbed_files, robustness, robustness_tables, samples
+from evaluation.robustness import about_samples, load_perturbed, perturbed_files, robustness, robustness_tables, samples
 from evaluation.truth import with_clusters
 from files import UserError, write_jsonl
 
@@ -60,6 +60,34 @@ def test_accuracies_and_drops_are_paired_row_by_row(run):
     assert black["changed"]["count"] == 3 and black["changed"]["interval"] == accuracy_interval(np.array([[2, 2], [2, 1], [2, 0]]))
 
 
+def test_all_that_is_found_is_the_comparison_turned_round(run):
+    """Plain less perturbed, so that a loss is a drop."""
+    blind = [{**row, "pred": "yes", "correct": row["gt"] == "yes"} for row in run["judged"]]
+    found = robustness(CFG, run, blind)
+    assert list(found["files"].items()) == [(name, f"predictions_{name}.jsonl") for name in ("black", "reworded_1", "reworded_2")]
+    assert found["missing"] == ["other_image", "jpeg", "blur", "overexposure", "glare", "rotation", "flip"]
+    black = found["perturbations"]["black"]
+    assert list(black) == ["overall", "macro", "per_type", "changed", "empty"] and black["empty"] == 0
+    facts = {"count", "clusters", "test", "p", "p_holm", "plain", "perturbed", "drop", "interval"}
+    assert black["overall"].keys() == facts | {"rows_left_out"} and black["per_type"]["color"].keys() == facts
+    low, high, method = macro_ends = black["macro"].pop("interval")
+    assert black["macro"] == {"count": 2, "plain": pytest.approx(2 / 3), "perturbed": pytest.approx(1 / 6), "drop": pytest.approx(0.5)}
+    assert method == "MOVER" and low < 0.5 < high and macro_ends != black["overall"]["interval"]
+    assert black["changed"] == {"count": 3, "share": 0.5, "interval": black["changed"]["interval"]}
+    beside = found["beside_blind"]
+    low, high = difference_interval(np.array([[2, 0], [2, -1], [2, 0]]))[:2]
+    assert list(beside) == ["black"] and beside["black"]["overall"] == {
+        "count": 6,
+        "blind": 0.5,
+        "accuracy": 1 / 6,
+        "difference": pytest.approx(-1 / 3),
+        "interval": beside["black"]["overall"]["interval"],
+        "p": beside["black"]["overall"]["p"],
+    }
+    assert beside["black"]["overall"]["p"] > 0.05 and beside["black"]["per_type"]["yes_no"]["blind"] == 1
+    assert robustness(CFG, run, None)["beside_blind"] == {} == robustness(CFG, run, [])["beside_blind"]
+
+
 def test_p_values_are_corrected_for_the_number_of_perturbations(run):
     found = robustness(CFG, run, None)["perturbations"]
     ps = sorted(item["overall"]["p"] for item in found.values())
@@ -93,6 +121,29 @@ def test_without_other_wordings_or_pictures_half_of_it_is_told(run):
     assert samples(run["judged"], {"jpeg": {}}, {}) is None
     only_words = samples(run["judged"], {"reworded_1": answers["other_image"]}, {})
     assert only_words["reliant"] is None and only_words["consistent"]["count"] == 1
+
+
+def test_a_row_takes_part_that_is_in_another_wording_and_without_the_picture(run):
+    """Four are; the commonest question comes first; black pictures are asked before other ones."""
+    judged = {row["id"]: row for row in run["judged"]}
+    answers = {"other_image": judged, "black": {key: judged[key] for key in "01235"}}
+    answers |= {"reworded_1": {key: judged[key] for key in "0135"}, "reworded_3": {"4": judged["4"], "5": {**judged["5"], "pred": "x"}}}
+    found = samples(run["judged"], answers, {})
+    assert (found["rows"], found["by"], found["wordings"], found["empty"]) == (4, "black", ["reworded_1", "reworded_3"], 0)
+    assert (found["consistent"]["count"], found["reliant"]["count"]) == (3, 0)
+    assert {kind: (item["count"], item["share"], item["accuracy"]) for kind, item in found["kinds"].items()} == {
+        "ideal": (0, 0, None),
+        "fragile": (0, 0, None),
+        "dangerous": (3, 0.75, 1),
+        "worst": (1, 0.25, 0),
+    }
+    none = {"ideal": 0, "fragile": 0, "dangerous": 1, "worst": 0}
+    color = {"question": "What color is it?", "template": "what color is it", "qtype": "color", "count": 3}
+    assert found["per_question"] == [
+        {**color, "kinds": {**none, "dangerous": 2 / 3, "worst": 1 / 3}, "accuracy": 2 / 3},
+        {"question": "Is there text?", "template": "is there text", "qtype": "yes_no", "count": 1, "kinds": none, "accuracy": 1},
+    ]
+    assert samples(run["judged"], {"reworded_1": {}}, {}) is None is samples(run["judged"], {"black": {}}, {})
 
 
 def test_an_answer_that_failed_rests_on_nothing(run):
@@ -134,6 +185,80 @@ def test_files_are_found_by_the_table_of_perturbations(run):
         UserError, match="no perturbed predictions lie beside .*nothing.jsonl; make them first: predict_exp1.py --perturb all"
     ):
         robustness(CFG, {**run, "path": folder / "nothing.jsonl"}, None)
+
+
+def test_files_are_found_beside_a_name_that_is_a_pattern(tmp_path):
+    for name in ("p[1]", "p[1]_black", "p[1]_blur", "p1_flip"):
+        write_jsonl(tmp_path / f"{name}.jsonl", written(3))
+    found, missing = perturbed_files(tmp_path / "p[1].jsonl")
+    assert found == {"black": tmp_path / "p[1]_black.jsonl", "blur": tmp_path / "p[1]_blur.jsonl"}
+    assert missing == ["other_image", "reworded", "jpeg", "overexposure", "glare", "rotation", "flip"]
+
+
+def test_of_a_perturbed_file_the_answers_alone_are_believed(run):
+    """Truth, type and patient are the plain run's, the confidence is nobody's; a truth may be spelt another way."""
+    path, plain = run["path"].with_name("predictions_black.jsonl"), run["judged"]
+    of_plain = {"greedy": "yes", "confidence": 0.5, "candidates_top": [["yes", 0.5]], "abstained": False, "lenient": True}
+    run["judged"] = [{**row, **of_plain} for row in plain]
+    lied = [{**row, "gt": f" {row['gt'].upper()}.", "qtype": "open_ended", "group": "9", "confidence": 1.0} for row in written(4)]
+    write_jsonl(path, lied)
+    found = load_perturbed(path, "black", run, EvalConfig())
+    right = [False, False, False, True, False, False]
+    assert list(found.values()) == [{**row, "pred": own["pred"], "correct": mark} for row, own, mark in zip(plain, lied, right)]
+    assert list(found) == list("012345")
+
+
+def test_answers_are_compared_by_the_tolerances_and_conventions_of_the_run(tmp_path):
+    """Its lists' separators, and its options' letters."""
+    question = {"question": "Which?", "image": "0.png"}
+    rows = [
+        {"id": "0", "pred": "clip, snare", "gt": "snare; clip", "qtype": "open_ended", **question},
+        {"id": "1", "pred": "10 mm", "gt": "10 mm", "qtype": "size_numeric", **question},
+        {"id": "2", "pred": "B", "gt": "clip", "qtype": "mcq", "options": ["A: snare", "B: clip"], **question},
+    ]
+    conventions, loose = {"which": {"separators": [","]}}, EvalConfig(numeric_rel_tol=0.1)
+    run = {"path": tmp_path / "p.jsonl", "judged": judge(with_clusters(rows, "rows"), loose, conventions), "sidecar": {}}
+    run["conventions"] = conventions
+    other = [{"pred": "snare; clip", "gt": "clip, snare"}, {"pred": "11 mm"}, {"pred": "clip", "gt": "B"}]
+    write_jsonl(tmp_path / "p_black.jsonl", [{**row, **changed} for row, changed in zip(rows, other)])
+    write_jsonl(tmp_path / "p_reworded_1.jsonl", [{"id": row["id"], **changed} for row, changed in zip(rows, other)])
+    found = robustness(SimpleNamespace(eval=loose), run, None)
+    black = found["perturbations"]["black"]
+    assert (black["overall"]["perturbed"], black["changed"]["count"]) == (1, 1)
+    assert (found["samples"]["consistent"]["count"], found["samples"]["reliant"]["count"]) == (2, 1)
+    assert robustness(CFG, run, None)["perturbations"]["black"]["overall"]["perturbed"] == pytest.approx(2 / 3)
+
+
+def test_what_a_file_does_not_say_is_no_contradiction(run):
+    """Another wording is another question; a file may lack images and truths, and so may the plain run."""
+    path = run["path"].with_name("predictions_reworded_1.jsonl")
+    write_jsonl(path, [{**row, "question": "In other words?"} for row in written(3)])
+    assert len(load_perturbed(path, "reworded_1", run, EvalConfig())) == 6
+    black = path.with_name("predictions_black.jsonl")
+    write_jsonl(black, [{"id": row["id"], "pred": row["pred"]} for row in written(4)])
+    assert len(load_perturbed(black, "black", run, EvalConfig())) == 6
+    run["judged"] = [{key: value for key, value in row.items() if key not in ("question", "image")} for row in run["judged"]]
+    write_jsonl(black, written(4))
+    assert len(load_perturbed(black, "black", run, EvalConfig())) == 6
+
+
+def test_rows_without_question_and_truth_are_no_junk(run):
+    path = run["path"].with_name("predictions_reworded_2.jsonl")
+    write_jsonl(path, [*written(3), {"id": "8", "pred": "no"}, {"id": "9", "pred": "no", "question": "nan", "gt": "no"}])
+    with pytest.raises(UserError, match=r"predictions.jsonl: rows that it lacks: 1 id \(8\); predict the same rows with both"):
+        load_perturbed(path, "reworded_2", run, EvalConfig())
+    write_jsonl(path, [{**written(3)[0], "id": "9", "gt": "nan"}])
+    message = "predictions_reworded_2.jsonl: answers none of the rows of predictions.jsonl; predict it again: --perturb reworded"
+    with pytest.raises(UserError, match=f"{message}$"):
+        load_perturbed(path, "reworded_2", run, EvalConfig())
+
+
+def test_all_that_differs_is_named(run):
+    path = run["path"].with_name("predictions_black.jsonl")
+    write_jsonl(path, [{**row, "image": "9.png", "question": "Is it?", "gt": "no way"} for row in written(4)[:2]])
+    message = "another image in: 2 ids (0, 1); another question in: 2 ids (0, 1); another truth in: 2 ids (0, 1); predict the same rows"
+    with pytest.raises(UserError, match=re.escape(f"{path}: is not about the rows of predictions.jsonl: {message} with both")):
+        load_perturbed(path, "black", run, EvalConfig())
 
 
 @pytest.mark.parametrize(
