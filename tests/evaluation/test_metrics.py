@@ -100,6 +100,25 @@ def test_numbers_bins_and_millimetres_by_hand():
 # Classes and lists
 
 
+def test_rows_that_differ_in_their_options_or_question_alone_have_labels_of_their_own():
+    items = compared(row("mcq", "b", "b", options=["x", "y"]), row("mcq", "b", "b", options=["b", "c"]), row("mcq", "b", "b"))
+    assert [(item.gt, item.pred) for item in items] == [({"y"}, {"y"}), ({"b"}, {"b"}), ({"b"}, {"b"})]
+    conventions = {"which": {"separators": [","]}, "where": {"spellings": {"a": "z"}}}
+    items = compared(row("mcq", "a, b", "a"), row("mcq", "a, b", "a") | {"question": "Where?"}, conventions=conventions)
+    assert [(item.gt, item.pred, item.listed) for item in items] == [({"a", "b"}, {"a"}, True), ({"a, b"}, {"z"}, False)]
+
+
+def test_sizes_stand_in_their_order_and_numbers_are_read_in_the_data_s_languages():
+    sizes = ["<5mm", "≤5mm", "5-10", "5-10mm", "5-20mm", "≥20mm", ">20mm"]
+    items = compared(*(row("size_numeric", size, size) for size in reversed(sizes)))
+    assert [item.bins for item in items] == [(place, place) for place in reversed(range(7))]
+    german = {"": {"languages": ("de",)}}
+    (size, count) = compared(row("size_numeric", "zwei Zentimeter", "eins cm"), row("count_numeric", "zwei", "drei"), conventions=german)
+    assert (size.mm, count.number) == (10.0, (2, 3))
+    (size,) = compared(row("size_numeric", "1.500-2.000 mm", "1500-2000 mm"), conventions=german)
+    assert size.bins == (0, 0)
+
+
 def test_macro_f1_cannot_be_fooled_by_answers_nobody_gave():
     """Three classes, one of them always predicted: 0.33 balanced accuracy, and F1 over the labels of the truth."""
     gold = ["a", "b", "c"]
@@ -182,6 +201,17 @@ def test_confusion_matrix_by_hand():
     }
 
 
+def test_the_commonest_labels_are_shown_numbers_in_their_order_and_before_words():
+    truths = ["none", "10", "10", "9", "5-20", "5-10", "a", "none"]
+    assert confusion(compared(*(row("mcq", text, text) for text in truths)))["rows"] == ["5-10", "5-20", "9", "10", "none", "a"]
+    items = compared(
+        *(row("mcq", text, text) for text in "nmlkjihgfedcba"), row("mcq", "n", "c"), row("mcq", "n", "d"), row("mcq", "d", "n")
+    )
+    found = confusion(items)
+    assert found["rows"] == [*"ndabcefghijk", OTHER] and found["columns"] == [*found["rows"], INVALID]
+    assert found["counts"][:2] == [[1, 1, 0, 0, 1, *[0] * 9], [1, 1, *[0] * 12]] and found["counts"][12] == [*[0] * 12, 2, 0]
+
+
 def test_an_answer_within_tolerance_stands_on_the_diagonal():
     items = compared(row("size_numeric", "10mm", "10.4 mm"), row("size_numeric", "20mm", "1 cm"), row("count_numeric", "2", "two"))
     assert confusion(items)["counts"] == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]  # 2, 10 mm, 20 mm: `1 cm` is no label of the truth
@@ -255,6 +285,11 @@ def test_exact_against_greedy_by_hand():
         item["greedy"] = greedy
     assert greedy_comparison(judge(rows), EvalConfig()) == {"count": 4, "disagree": 3, "only_exact_right": 1, "only_greedy_right": 1}
     assert greedy_comparison(judge([row("mcq", "a", "a")]), EvalConfig()) is None
+    sizes = [row("size_numeric", "10mm", "2mm", greedy="11mm"), row("mcq", ">20", None, greedy=">20mm")]
+    conventions = {"which": {"spellings": {">20": ">20mm"}}}
+    for known, hits in ((None, 1), (conventions, 2)):
+        found = greedy_comparison(judge(sizes, EvalConfig(), known), EvalConfig(numeric_abs_tol=1), known)
+        assert found == {"count": 2, "disagree": 2, "only_exact_right": 0, "only_greedy_right": hits}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
