@@ -14,7 +14,7 @@ from sklearn import metrics as sk
 
 from config import EvalConfig
 from data.matching import judge
-from evaluation.intervals import wilson
+from evaluation.intervals import macro_interval, wilson
 from evaluation.metrics import (
     INVALID,
     OTHER,
@@ -94,6 +94,7 @@ def test_numbers_bins_and_millimetres_by_hand():
     assert scores["counts"] == {"count": 4, "exact": 0.25, "within_one": 0.5}
     assert scores["size_bins"] == {"count": 4, "exact": 0.25, "within_one": 0.5}
     assert scores["millimetres"] == {"count": 2, "mean_abs_error": 1.75, "median_abs_error": 1.75}
+    assert group_scores(compared(row("size_numeric", "10mm", "1cm")))["millimetres"]["count"] == 1, "no distance is one, too"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -313,6 +314,32 @@ def test_measure_by_hand():
     assert yes_no["interval"] == wilson(2, 3) and details["per_type"]["color"]["interval"] == wilson(2, 2)
     assert details["macro"]["accuracy"] == pytest.approx((2 / 3 + 1) / 2) and details["macro"]["balanced_accuracy"] == pytest.approx(0.875)
     assert details["overall"]["clusters"] == 3 and details["questions_left_out"] == 0
+    assert details["macro"] == {
+        "count": 2, "accuracy": pytest.approx(5 / 6), "strict": pytest.approx(2 / 3), "balanced_accuracy": pytest.approx(0.875),
+        "macro_f1": pytest.approx(5 / 6),
+        "interval": macro_interval(np.array([[[1, 1], [1, 0], [1, 1]], [[1, 1], [1, 1], [0, 0]]])),
+    }  # fmt: skip
+
+
+def test_the_commonest_questions_and_labels_are_listed_and_the_rest_counted():
+    rows = [{"qtype": "mcq", "question": f"Which {n:03}?", "gt": f"l{n:03}", "pred": "x", "id": str(n), "image": "a"} for n in range(201)]
+    rows += [
+        {**rows[200], "id": "again", "question": "WHICH 200"},
+        {"qtype": "mcq", "gt": "l200", "pred": "x", "id": "asks nothing", "image": "a"},
+    ]
+    details = measured(rows)
+    assert [item["question"] for item in details["per_question"]] == ["WHICH 200", *(f"Which {n:03}?" for n in range(199))]
+    assert details["questions_left_out"] == 1 and details["per_question"][0]["count"] == 2
+    assert [(item["label"], item["count"]) for item in details["per_type"]["mcq"]["recall"]] == [
+        ("l200", 3),
+        *((f"l{n:03}", 1) for n in range(99)),
+    ]
+
+
+@pytest.mark.parametrize(("labels", "drawn"), [(1, False), (2, True), (12, True), (13, False)])
+def test_a_question_of_2_to_12_labels_has_a_matrix_of_its_own(labels, drawn):
+    rows = [row("mcq", "abcdefghijklm"[n % labels], "a", id=str(n), image="a") for n in range(26)]
+    assert ("confusion" in measured(rows)["per_question"][0]) is drawn
 
 
 @pytest.mark.parametrize("count, drawn", [(19, False), (20, True)])
@@ -395,6 +422,8 @@ def test_recall_by_label_by_hand():
     found = [(item["label"], item["count"], item["found"], item["recall"]) for item in per_type["mcq"]["recall"]]
     assert found == [("polyp", 3, 2, pytest.approx(2 / 3)), ("ulcer", 2, 1, 0.5), ("none", 1, 0, 0.0)]
     assert per_type["open_ended"]["recall"] is None
+    (recall,) = measured([row("mcq", "polyp", "lump", answers=["lump"], id="0", image="a")])["per_type"]["mcq"]["recall"]
+    assert recall["found"] == 1, "another reference makes it right"
     assert all(item["interval"][0] <= item["recall"] <= item["interval"][1] for item in per_type["mcq"]["recall"])
 
 

@@ -168,7 +168,7 @@ def test_surgvu26_by_bert_score_on_a_tiny_random_model(pairs, tmp_path, monkeypa
     assert found["rouge_1"] == pytest.approx(statistics.fmean(rouge), abs=1e-6)
     assert scores("surgvu26", rows_of([("", ["no"])]))["bertscore_f1"] == pytest.approx(-0.3 / 0.7), "0 before it is rescaled"
     monkeypatch.setitem(RECIPES, "surgvu26", {**RECIPES["surgvu26"], "baseline": False})
-    assert scores("surgvu26", rows_of(pairs))["bertscore_f1"] == pytest.approx(statistics.fmean(best), abs=1e-6), "not rescaled"
+    assert scores("surgvu26", rows_of(pairs[:3]))["bertscore_f1"] == pytest.approx(statistics.fmean(best[:3]), abs=1e-6), "not rescaled"
     assert scores("surgvu26", rows_of([("", ["no"]), ("no", ["no"])]))["bertscore_f1"] == pytest.approx(1 / 2, abs=1e-6)
     check_recipe("surgvu26")
 
