@@ -118,6 +118,8 @@ def test_sizes_stand_in_their_order_and_numbers_are_read_in_the_data_s_languages
     assert (size.mm, count.number) == (10.0, (2, 3))
     (size,) = compared(row("size_numeric", "1.500-2.000 mm", "1500-2000 mm"), conventions=german)
     assert size.bins == (0, 0)
+    (size, _) = compared(row("size_numeric", "5-10mm", "5-10mm"), row("mcq", "1-2mm", "x") | {"question": "What size?"})
+    assert size.bins == (0, 0), "another type's truths are no bins"
 
 
 def test_macro_f1_cannot_be_fooled_by_answers_nobody_gave():
