@@ -10,7 +10,7 @@ import pytest
 from data_sets import rows_of
 from evaluating import PREDICTIONS, TABLE, VAL, accuracy, changed, loaded, metrics_of, write_data, write_sidecar
 
-from config import DataConfig, load_config
+from config import DataConfig, load_config, near
 from data import answer_space
 from data.preprocess import mine_space
 from evaluation.truth import (
@@ -242,6 +242,16 @@ def test_types_go_by_training_rows_else_by_an_adapter_else_by_the_rules(tmp_path
     config.write_text("output_dir: out\ndata: {train_jsonl: data.jsonl}\n")
     space, said = space_for(load_config(config, []), [facts])
     assert space["rows"] == 4 and said.startswith("the training rows ")
+    source.unlink()
+    space, said = space_for(load_config(config, []), [facts])
+    assert (
+        space["rows"] == 3
+        and said == f"the answer space of {near(tmp_path / 'out' / 'adapter')} (data.train_jsonl {near(source)} is not there)"
+    )
+    (tmp_path / "out").rename(tmp_path / "far")
+    config.write_text("output_dir: out\n")
+    for paths, rows in (([], 0), ([tmp_path / "far" / "p.jsonl"], 3)):
+        assert space_for(load_config(config, []), [{}, {"adapter": "adapter"}], paths)[0]["rows"] == rows, "beside the predictions"
 
 
 def test_rows_that_training_leaves_out_are_no_truths_of_training(tmp_path):
