@@ -15,14 +15,17 @@ from hypothesis import strategies as st
 from config import EvalConfig
 from data import matching
 from data.matching import (
+    conventions_of,
     is_correct,
     is_empty,
     is_junk,
     judge,
     labels_of,
+    languages_of,
     looks_like_list,
     normalize_answer,
     option_text,
+    references,
     split_labels,
     unsplit_lists,
     without_letters,
@@ -343,6 +346,42 @@ def test_separators_and_spellings_hold_for_their_question_alone():
     size = {"gt": ">20mm", "pred": ">20", "qtype": "size_numeric"}
     found = judge([{**size, "question": question} for question in ("What size?", "What score?")], EvalConfig(), conventions)
     assert [item["correct"] for item in found] == [True, False]
+
+
+def test_labels_keep_their_own_text_and_conventions_hold_for_their_question_or_for_all():
+    assert labels_of("10 MM; Gray") == {"10 mm": "10 mm", "grey": "grey"} and labels_of(None) == {} == labels_of(" ; ")
+    assert labels_of(">20; a", {"spellings": {">20": ">20mm"}}) == {">20mm": ">20mm", "a": "a"}
+    conventions = {"": {"languages": ("de",), "separators": [","]}, "which": {"separators": ["/"]}}
+    assert conventions_of({"question": "Which?"}, conventions) == {"languages": ("de",), "separators": ["/"]}
+    assert conventions_of({"question": "What?"}, conventions) == conventions_of({}, conventions) == conventions[""]
+    assert conventions_of({"question": "Which?"}, {"which": {"separators": ["/"]}}) == {"separators": ["/"]}
+    assert conventions_of({}, None) == {} and languages_of(None) == languages_of({}) == ("en",) and languages_of(conventions[""]) == ("de",)
+    assert references({"gt": "a", "answers": ["b", "a", "nan", "b"]}) == ["a", "b"] and references({"gt": "nan"}) == ["nan"]
+
+
+def test_words_of_the_data_s_languages_and_of_the_question_are_read():
+    german = {"languages": ("de", "en")}
+    assert is_correct("yes_no", "ja", "yes", convention=german) and not is_correct("yes_no", "ja", "yes")
+    assert not is_correct("yes_no", "ja; a", "yes", convention=german) and not is_correct("mcq", "ja", "yes", convention=german)
+    assert is_correct("count_numeric", "2", "zwei", convention=german) and not is_correct("count_numeric", "2", "zwei")
+    assert is_correct("size_numeric", "20 mm", "zwei Zentimeter", convention=german) and not is_correct(
+        "size_numeric", "20 mm", "zwei Zentimeter"
+    )
+    asked = "How many gizmos are there?"
+    assert is_correct("count_numeric", "2", "2 gizmos", question=asked) and not is_correct(
+        "count_numeric", "2", "2 widgets", question=asked
+    )
+    row = {"qtype": "count_numeric", "gt": "2", "pred": "2 gizmos"}
+    assert [row["correct"] for row in judge([{**row, "question": asked}, {**row, "question": "How many snares?"}])] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "listed"),
+    [("one two three four five, six", True), ("one two three four five six, seven", False), ("1, 2", False), ("1, polyp", True)]
+    + [("none, polyp", False), ("polyp, no", False)],
+)
+def test_what_looks_like_a_list(text, listed):
+    assert looks_like_list(text) is listed
 
 
 def test_lists_that_compare_as_text_are_counted():

@@ -14,7 +14,7 @@ from sklearn import metrics as sk
 
 from config import EvalConfig
 from data.matching import judge
-from evaluation.intervals import wilson
+from evaluation.intervals import macro_interval, wilson
 from evaluation.metrics import (
     INVALID,
     OTHER,
@@ -94,10 +94,32 @@ def test_numbers_bins_and_millimetres_by_hand():
     assert scores["counts"] == {"count": 4, "exact": 0.25, "within_one": 0.5}
     assert scores["size_bins"] == {"count": 4, "exact": 0.25, "within_one": 0.5}
     assert scores["millimetres"] == {"count": 2, "mean_abs_error": 1.75, "median_abs_error": 1.75}
+    assert group_scores(compared(row("size_numeric", "10mm", "1cm")))["millimetres"]["count"] == 1, "no distance is one, too"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Classes and lists
+
+
+def test_rows_that_differ_in_their_options_or_question_alone_have_labels_of_their_own():
+    items = compared(row("mcq", "b", "b", options=["x", "y"]), row("mcq", "b", "b", options=["b", "c"]), row("mcq", "b", "b"))
+    assert [(item.gt, item.pred) for item in items] == [({"y"}, {"y"}), ({"b"}, {"b"}), ({"b"}, {"b"})]
+    conventions = {"which": {"separators": [","]}, "where": {"spellings": {"a": "z"}}}
+    items = compared(row("mcq", "a, b", "a"), row("mcq", "a, b", "a") | {"question": "Where?"}, conventions=conventions)
+    assert [(item.gt, item.pred, item.listed) for item in items] == [({"a", "b"}, {"a"}, True), ({"a, b"}, {"z"}, False)]
+
+
+def test_sizes_stand_in_their_order_and_numbers_are_read_in_the_data_s_languages():
+    sizes = ["<5mm", "≤5mm", "5-10", "5-10mm", "5-20mm", "≥20mm", ">20mm"]
+    items = compared(*(row("size_numeric", size, size) for size in reversed(sizes)))
+    assert [item.bins for item in items] == [(place, place) for place in reversed(range(7))]
+    german = {"": {"languages": ("de",)}}
+    (size, count) = compared(row("size_numeric", "zwei Zentimeter", "eins cm"), row("count_numeric", "zwei", "drei"), conventions=german)
+    assert (size.mm, count.number) == (10.0, (2, 3))
+    (size,) = compared(row("size_numeric", "1.500-2.000 mm", "1500-2000 mm"), conventions=german)
+    assert size.bins == (0, 0)
+    (size, _) = compared(row("size_numeric", "5-10mm", "5-10mm"), row("mcq", "1-2mm", "x") | {"question": "What size?"})
+    assert size.bins == (0, 0), "another type's truths are no bins"
 
 
 def test_macro_f1_cannot_be_fooled_by_answers_nobody_gave():
@@ -182,6 +204,17 @@ def test_confusion_matrix_by_hand():
     }
 
 
+def test_the_commonest_labels_are_shown_numbers_in_their_order_and_before_words():
+    truths = ["none", "10", "10", "9", "5-20", "5-10", "a", "none"]
+    assert confusion(compared(*(row("mcq", text, text) for text in truths)))["rows"] == ["5-10", "5-20", "9", "10", "none", "a"]
+    items = compared(
+        *(row("mcq", text, text) for text in "nmlkjihgfedcba"), row("mcq", "n", "c"), row("mcq", "n", "d"), row("mcq", "d", "n")
+    )
+    found = confusion(items)
+    assert found["rows"] == [*"ndabcefghijk", OTHER] and found["columns"] == [*found["rows"], INVALID]
+    assert found["counts"][:2] == [[1, 1, 0, 0, 1, *[0] * 9], [1, 1, *[0] * 12]] and found["counts"][12] == [*[0] * 12, 2, 0]
+
+
 def test_an_answer_within_tolerance_stands_on_the_diagonal():
     items = compared(row("size_numeric", "10mm", "10.4 mm"), row("size_numeric", "20mm", "1 cm"), row("count_numeric", "2", "two"))
     assert confusion(items)["counts"] == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]  # 2, 10 mm, 20 mm: `1 cm` is no label of the truth
@@ -255,6 +288,11 @@ def test_exact_against_greedy_by_hand():
         item["greedy"] = greedy
     assert greedy_comparison(judge(rows), EvalConfig()) == {"count": 4, "disagree": 3, "only_exact_right": 1, "only_greedy_right": 1}
     assert greedy_comparison(judge([row("mcq", "a", "a")]), EvalConfig()) is None
+    sizes = [row("size_numeric", "10mm", "2mm", greedy="11mm"), row("mcq", ">20", None, greedy=">20mm")]
+    conventions = {"which": {"spellings": {">20": ">20mm"}}}
+    for known, hits in ((None, 1), (conventions, 2)):
+        found = greedy_comparison(judge(sizes, EvalConfig(), known), EvalConfig(numeric_abs_tol=1), known)
+        assert found == {"count": 2, "disagree": 2, "only_exact_right": 0, "only_greedy_right": hits}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -278,6 +316,32 @@ def test_measure_by_hand():
     assert yes_no["interval"] == wilson(2, 3) and details["per_type"]["color"]["interval"] == wilson(2, 2)
     assert details["macro"]["accuracy"] == pytest.approx((2 / 3 + 1) / 2) and details["macro"]["balanced_accuracy"] == pytest.approx(0.875)
     assert details["overall"]["clusters"] == 3 and details["questions_left_out"] == 0
+    assert details["macro"] == {
+        "count": 2, "accuracy": pytest.approx(5 / 6), "strict": pytest.approx(2 / 3), "balanced_accuracy": pytest.approx(0.875),
+        "macro_f1": pytest.approx(5 / 6),
+        "interval": macro_interval(np.array([[[1, 1], [1, 0], [1, 1]], [[1, 1], [1, 1], [0, 0]]])),
+    }  # fmt: skip
+
+
+def test_the_commonest_questions_and_labels_are_listed_and_the_rest_counted():
+    rows = [{"qtype": "mcq", "question": f"Which {n:03}?", "gt": f"l{n:03}", "pred": "x", "id": str(n), "image": "a"} for n in range(201)]
+    rows += [
+        {**rows[200], "id": "again", "question": "WHICH 200"},
+        {"qtype": "mcq", "gt": "l200", "pred": "x", "id": "asks nothing", "image": "a"},
+    ]
+    details = measured(rows)
+    assert [item["question"] for item in details["per_question"]] == ["WHICH 200", *(f"Which {n:03}?" for n in range(199))]
+    assert details["questions_left_out"] == 1 and details["per_question"][0]["count"] == 2
+    assert [(item["label"], item["count"]) for item in details["per_type"]["mcq"]["recall"]] == [
+        ("l200", 3),
+        *((f"l{n:03}", 1) for n in range(99)),
+    ]
+
+
+@pytest.mark.parametrize(("labels", "drawn"), [(1, False), (2, True), (12, True), (13, False)])
+def test_a_question_of_2_to_12_labels_has_a_matrix_of_its_own(labels, drawn):
+    rows = [row("mcq", "abcdefghijklm"[n % labels], "a", id=str(n), image="a") for n in range(26)]
+    assert ("confusion" in measured(rows)["per_question"][0]) is drawn
 
 
 @pytest.mark.parametrize("count, drawn", [(19, False), (20, True)])
@@ -360,6 +424,8 @@ def test_recall_by_label_by_hand():
     found = [(item["label"], item["count"], item["found"], item["recall"]) for item in per_type["mcq"]["recall"]]
     assert found == [("polyp", 3, 2, pytest.approx(2 / 3)), ("ulcer", 2, 1, 0.5), ("none", 1, 0, 0.0)]
     assert per_type["open_ended"]["recall"] is None
+    (recall,) = measured([row("mcq", "polyp", "lump", answers=["lump"], id="0", image="a")])["per_type"]["mcq"]["recall"]
+    assert recall["found"] == 1, "another reference makes it right"
     assert all(item["interval"][0] <= item["recall"] <= item["interval"][1] for item in per_type["mcq"]["recall"])
 
 

@@ -31,6 +31,41 @@ def test_rows_get_this_projects_names_and_lose_what_nothing_reads(tmp_path):
     ]
 
 
+def test_a_row_that_has_this_projects_names_keeps_what_it_has_beside_them(tmp_path):
+    turns = [{"role": "user", "content": "Is it?"}]
+    rows = [
+        {"pred": "yes", "gt": "no", "images": ["a.png"], "messages": turns, "predict": "2", "label": "3"},
+        {
+            "pred": "yes",
+            "predict": "2",
+            "label": "no",
+            "labels": "3",
+            "image": "a.png",
+            "images": ["a.png"],
+            "prompt": "Or not?",
+            "messages": turns,
+        },
+        {
+            "gt": "no",
+            "predict": "yes",
+            "response": "2",
+            "messages": ["?", {"content": ["?", {"text": 3}, {"text": "Is"}, {"text": "it?"}]}],
+        },
+        {"pred": "yes", "messages": [{"role": "system", "content": 3}, *turns, {"role": "user", "content": "Or not?"}]},
+    ]
+    assert loaded(tmp_path, rows) == [
+        {"pred": "yes", "gt": "no", "images": ["a.png"]},
+        {"pred": "yes", "gt": "no", "image": "a.png", "images": ["a.png"], "prompt": "Or not?"},
+        {"pred": "yes", "gt": "no", "prompt": "Is it?"},
+        {"pred": "yes", "prompt": "\nIs it?\nOr not?"},
+    ]
+
+
+def test_texts_that_come_again_and_again_are_kept_once(tmp_path):
+    first, second, *_ = loaded(tmp_path, PREDICTIONS)
+    assert first["question"] is second["question"] and first["qtype"] is second["qtype"]
+
+
 def test_a_row_without_an_answer_of_any_name_is_named(tmp_path):
     with pytest.raises(UserError, match=r"predictions.jsonl:2: has no pred; .*LLaMA-Factory.*ms-swift"):
         loaded(tmp_path, [{"pred": None, "id": 0}, {"output": "yes", "id": 1}])
@@ -87,12 +122,64 @@ def test_other_fields_of_the_wrong_kind_are_named(folder, evaluate, key, value):
     assert (code, out) == (1, "") and f"predictions.jsonl:2: {key} is " in err
 
 
-def test_a_box_that_is_none_is_refused(tmp_path):
-    write_jsonl(tmp_path / "p.jsonl", [{"id": "0", "pred": "a", "gt": "a", "pred_box": [1, 2, 3, 4.5]}])
-    assert load_predictions(tmp_path / "p.jsonl")[0]["pred_box"] == [1, 2, 3, 4.5]
-    write_jsonl(tmp_path / "p.jsonl", [{"id": "0", "pred": "a", "gt": "a", "pred_box": [3, 2, 1, 4]}])
-    with pytest.raises(UserError, match="p.jsonl:1: pred_box is .*; write left, top, right, bottom, as numbers"):
+@pytest.mark.parametrize(
+    "keys, wanted, right, wrong",
+    [
+        (("pred", "gt", "qtype", "question", "image", "greedy", "prompt", "shown"), "write it as text", ["a", ""], [2, True, ["a"], {}]),
+        (("id",), "write text or a whole number", ["a", 2], [1.5, True, ["a"]]),
+        (("group",), "write the patient's or video's name", ["a", 2], [1.5, True, ["a"]]),
+        (("abstained", "reachable", "answer_set_filled"), "write true or false", [True, False], [1, "true", []]),
+        (("confidence_calibrated",), "write a number from 0 to 1, or null", [0, 1, 0.5, 1.0000005], [2, "1", True, [1]]),
+        (
+            ("options", "answers", "images", "answer_set"),
+            "write a list of texts, or leave it out",
+            [["a"], ["a", ""]],
+            [[], "a", ["a", 1], {"a": 1}],
+        ),
+        (("answers_by",), "write {rater: answer}, the answers as text", [{"x": "a", "y": None}], [["a"], {"x": 1}]),
+        (
+            ("box", "pred_box"),
+            "write left, top, right, bottom, as numbers",
+            [[1, 2, 3, 4.5], [1, 2, 1, 2]],
+            [[1, 2, 3], [1, 2, 3, 4, 5], [3, 2, 1, 4], [1, 4, 3, 2], [0, 0, True, 1], [0, 0, "1", 1], [0, 0, None, 1], "0011", {"a": 1}],
+        ),
+        (
+            ("candidates_top",),
+            "write a list of [candidate, probability]",
+            [[], [["yes", 1], ["no", 0.0]]],
+            ["yes", {"yes": 1}, ["ab"], [["yes"]], [["yes", 0.5, 0.5]], [[1, 0.5]], [["yes", None]], [["yes", 1.5]], [["a", 1], "ab"]],
+        ),
+    ],
+)
+def test_each_field_has_its_kind(tmp_path, keys, wanted, right, wrong):
+    row = {"pred": "yes", "gt": "no"}
+    for key in keys:
+        for value in right:
+            assert loaded(tmp_path, [{**row, key: value}]) == [{**row, key: str(value) if key == "id" else value}]
+        assert loaded(tmp_path, [{**row, key: None}]) == [
+            {name: text for name, text in {**row, key: None}.items() if text or name == "pred"}
+        ]
+        for value in wrong:
+            with pytest.raises(UserError) as error:
+                loaded(tmp_path, [row, {**row, key: value}])
+            assert str(error.value) == f"{tmp_path / 'predictions.jsonl'}:2: {key} is {value!r}; {wanted}"
+
+
+def test_a_confidence_is_null_or_a_probability_and_rows_without_an_id_are_told_by_their_number(tmp_path):
+    row = {"pred": "yes"}
+    rows = [{**row, "confidence": share} for share in (0, 1, 0.5, 1.0000005)]
+    assert loaded(tmp_path, [*rows, {**row, "confidence": None}]) == [*rows, row]
+    broken = [{**row, "confidence": share} for share in (-1e-9, 1.00001, True, "1", [1])]
+    with pytest.raises(UserError) as error:
+        loaded(tmp_path, [row, {**broken[0], "id": "a"}, *broken[1:]])
+    said = "confidence is no number from 0 to 1 in 5 ids (a, 2, 3, 4, 5); write null, or predict again"
+    assert str(error.value) == f"{tmp_path / 'predictions.jsonl'}: {said}"
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError) as error:
         load_predictions(tmp_path / "p.jsonl")
+    assert str(error.value) == f"{tmp_path / 'p.jsonl'} does not exist; run predict_exp1.py first"
 
 
 def test_only_the_four_keys_are_needed(folder, evaluate):
@@ -178,8 +265,11 @@ def test_the_ids_asked_for(tmp_path):
     assert check_asked(tmp_path / "p.jsonl", rows, {}) is None
     assert check_asked(tmp_path / "p.jsonl", rows, {"ids": [0, "1"]}) is None
     assert check_asked(tmp_path / "p.jsonl", rows, {"ids": [0, "1"], "rows_in_split": 9}) == [2, 9]
-    with pytest.raises(UserError, match=r"misses 1 id \(7\) and has unasked-for 1 id \(1\)"):
+    assert check_asked(tmp_path / "p.jsonl", rows, {"ids": [0, "1"], "rows_in_split": 2}) is None
+    with pytest.raises(UserError) as error:
         check_asked(tmp_path / "p.jsonl", rows, {"ids": ["0", "7"]})
+    said = "misses 1 id (7) and has unasked-for 1 id (1) by the list in p.meta.json; run predict_exp1.py again"
+    assert str(error.value) == f"{tmp_path / 'p.jsonl'}: {said}"
 
 
 @pytest.mark.parametrize(
@@ -233,6 +323,11 @@ def test_seeds_must_be_of_one_configuration_and_about_the_same_rows(folder, eval
         ({"data": {"train_jsonl": "rows/t.jsonl"}}, {"data": {"train_jsonl": "/home/alice/exp1/rows/t.jsonl"}}, None),  # older sidecars
         ({"data": {"train_jsonl": "rows/t.jsonl"}}, {"data": {"train_jsonl": "/home/alice/exp1/other/t.jsonl"}}, "data.train_jsonl"),
         ({"data": {"train_jsonl": "rows/t.jsonl"}}, {"data": {"train_jsonl": "t.jsonl"}}, "data.train_jsonl"),
+        ({"data": {"train_jsonl": "/home/alice/rows/t.jsonl"}}, {"data": {"train_jsonl": "rows/t.jsonl"}}, None),
+        ({"data": {"train_jsonl": "/a/rows/t.jsonl"}}, {"data": {"train_jsonl": "/b/rows/t.jsonl"}}, "data.train_jsonl"),
+        ({"data": {"train_jsonl": None}}, {"data": {"train_jsonl": "/a/t.jsonl"}}, "data.train_jsonl"),
+        ({"model_name": "models/7B"}, {"model_name": "/home/alice/models/7B"}, None),
+        ({"lora": {"target": "7B"}}, {"lora": {"target": "/models/7B"}}, "lora.target"),  # which is no path
         ({"model_name": "/models/7B", "train": {"lr": 1}}, {"model_name": "/models/2B", "train": {"lr": 2}}, "model_name, train.lr"),
         ({"lora": {"r": 8}}, {"lora": {"r": 8, "alpha": 8}}, "lora.alpha"),
     ],
@@ -245,3 +340,10 @@ def test_seeds_may_differ_in_seed_and_folder_and_how_they_are_judged(first, seco
     else:
         with pytest.raises(UserError, match=f"these files differ in {differing}; use --compare"):
             check_same_configuration(runs)
+
+
+def test_predictions_of_two_splits_are_no_seeds_of_one_configuration():
+    runs = [{"sidecar": {"config": {"lora": {"r": 8}}, "split": split, "adapter": "a"}} for split in ("val", "test")]
+    with pytest.raises(UserError) as error:
+        check_same_configuration(runs)
+    assert str(error.value) == "seeds of one configuration are wanted, and these files differ in split; use --compare"

@@ -133,6 +133,32 @@ def test_each_question_by_itself_the_commonest_first():
     ]
 
 
+def test_an_answer_in_a_sentence_is_one_of_the_valid_answers_or_options():
+    rows = rows_of("What abnormality is there?", "mcq", [("polyp", "The image shows an ulcer."), ("none", "none"), ("ulcer", "ulcer")])
+    sensitivity = lambda **more: values(found([{**rows[0], **more}, *rows[1:]])["overall"])["sensitivity"]
+    assert sensitivity() == (0.5, 2) and sensitivity(candidates=["none", "polyp", "ulcer"]) == (1, 2)
+
+
+def test_questions_that_are_asked_as_often_stand_by_type_and_wording():
+    rows = rows_of("Is there text?", "yes_no", [("yes", "yes")]) + rows_of("IS THERE a polyp?", "yes_no", [("yes", "no"), ("no", "no")])
+    rows += rows_of("Is there a polyp?", "yes_no", [("yes", "no")]) + rows_of("Is there a clip?", "yes_no", [("no", "no")])
+    rows += rows_of("How many clips?", "count_numeric", [("0", "1")])
+    scores = found(rows)
+    questions = [(item["question"], item["template"], item["qtype"], item["there"], item["missed"]) for item in scores["per_question"]]
+    assert questions == [
+        ("IS THERE a polyp?", "is there a polyp", "yes_no", 2, 2),
+        ("How many clips?", "how many clips", "count_numeric", 0, 0),
+        ("Is there a clip?", "is there a clip", "yes_no", 0, 0),
+        ("Is there text?", "is there text", "yes_no", 1, 0),
+    ]
+    assert (scores["overall"]["there"], scores["overall"]["absent"], scores["overall"]["missed"], scores["overall"]["false_alarms"]) == (
+        3,
+        3,
+        2,
+        1,
+    )
+
+
 def test_nothing_is_said_where_no_question_asks():
     assert found(rows_of("What color is it?", "color", [("red", "pink")])) is None
     assert found([{"qtype": "yes_no", "gt": "yes", "pred": "no"}]) is None, "without its question a row may ask anything"

@@ -3,6 +3,7 @@
 python -m pytest tests/evaluation/test_recipes.py -v
 """
 
+import contextlib
 import json
 import math
 import os
@@ -16,6 +17,7 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import precision_recall_fscore_support
 
+from config import EvalConfig
 from data.matching import judge
 from evaluation import recipes
 from evaluation.recipes import RECIPES, check_recipe, recipe_scores, recipe_table
@@ -99,6 +101,56 @@ def test_meteor_of_evaluate_s_own_example(pairs):
     assert scores("medico", rows_of(pairs))["meteor"] == pytest.approx(mean, abs=1e-6)
 
 
+def wordnet_in(folder):
+    """Files as those of Debian's wordnet-base, by which a growth is a polyp."""
+    for part in ("noun", "verb", "adj", "adv"):
+        for name in (f"index.{part}", f"data.{part}", f"{part}.exc"):
+            (folder / name).touch()
+    (folder / "data.noun").write_text("00000000 04 n 02 growth 0 polyp 0 000 | a lump\n")
+    (folder / "index.noun").write_text("growth n 1 0 1 0 00000000\npolyp n 1 0 1 0 00000000\n")
+    return str(folder)
+
+
+@pytest.fixture
+def no_wordnet(monkeypatch):
+    """No WordNet where one may be installed, so that a test says which there is."""
+    import nltk
+
+    monkeypatch.setattr(nltk.data, "path", [])
+    monkeypatch.setattr(recipes, "WORDNET", ())
+    monkeypatch.delenv("WNSEARCHDIR", raising=False)
+    recipes.open_wordnet.cache_clear()
+    with contextlib.suppress(LookupError):
+        nltk.corpus.wordnet.ensure_loaded()
+        pytest.skip("NLTK's own WordNet is loaded")
+    yield
+    recipes.open_wordnet.cache_clear()
+
+
+@pytest.mark.parametrize("place", ["$WNSEARCHDIR", "Debian"])
+def test_meteor_knows_the_synonyms_of_a_wordnet_that_lies_in_a_folder(no_wordnet, tmp_path, monkeypatch, place):
+    """Of two words in one piece, both found, 1 - 0.5 * (1 / 2)³; of two with one found, F 1 / 2, less half for one piece a word."""
+    if place == "Debian":
+        (tmp_path / "empty").mkdir()
+        monkeypatch.setattr(recipes, "WORDNET", (str(tmp_path / "empty"), wordnet_in(tmp_path)))
+    else:
+        monkeypatch.setenv("WNSEARCHDIR", wordnet_in(tmp_path))
+    found = recipe_scores("medico", rows_of([("a growth", ["a polyp"]), ("a snare", ["a polyp"])]))
+    assert found["scores"]["these answers"]["meteor"] == pytest.approx((0.9375 + 0.25) / 2)
+    assert found["notes"] == [
+        *["METEOR takes each answer as one sentence: NLTK's punkt_tab isn't there (python -m nltk.downloader punkt_tab)"],
+        "the commonest answer is that of these rows: there is no blind prior",
+    ]
+    assert scores("medico", rows_of([("a polyp. a snare", ["a polyp a snare"])]))["meteor"] < 0.8, "`polyp.` is a word within a sentence"
+
+
+def test_without_wordnet_meteor_is_no_score(no_wordnet):
+    found = recipe_scores("medico", rows_of([("a growth", ["a polyp"])]))
+    assert found["scores"]["these answers"]["meteor"] is None
+    assert found["notes"] == [recipes.NO_WORDNET, "the commonest answer is that of these rows: there is no blind prior"]
+    assert recipe_table("medico", found).splitlines()[4].split() == ["these", "answers", "0.0000", "0.5000", "0.0000", "0.5000", "-"]
+
+
 def test_surgvu26_by_bert_score_on_a_tiny_random_model(pairs, tmp_path, monkeypatch):
     bert_score = pytest.importorskip("bert_score")
     folder = tiny_roberta(tmp_path)
@@ -115,6 +167,10 @@ def test_surgvu26_by_bert_score_on_a_tiny_random_model(pairs, tmp_path, monkeypa
     rouge = [max(scorer.score(plain(true), plain(said))["rouge1"].fmeasure for true in own) for said, own in pairs]
     assert found["rouge_1"] == pytest.approx(statistics.fmean(rouge), abs=1e-6)
     assert scores("surgvu26", rows_of([("", ["no"])]))["bertscore_f1"] == pytest.approx(-0.3 / 0.7), "0 before it is rescaled"
+    monkeypatch.setitem(RECIPES, "surgvu26", {**RECIPES["surgvu26"], "baseline": False})
+    assert scores("surgvu26", rows_of(pairs[:3]))["bertscore_f1"] == pytest.approx(statistics.fmean(best[:3]), abs=1e-6), "not rescaled"
+    assert scores("surgvu26", rows_of([("", ["no"]), ("no", ["no"])]))["bertscore_f1"] == pytest.approx(1 / 2, abs=1e-6)
+    check_recipe("surgvu26")
 
 
 def tiny_roberta(folder):
@@ -134,12 +190,48 @@ def tiny_roberta(folder):
     return str(folder)
 
 
-def test_a_model_that_cannot_be_had_is_refused_with_the_way_to_it(pairs, monkeypatch):
+def test_a_model_that_cannot_be_had_is_refused_with_the_way_to_it(pairs, tmp_path, monkeypatch):
     pytest.importorskip("bert_score")
-    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setitem(RECIPES, "surgvu26", {**RECIPES["surgvu26"], "model": "nobody/roberta-none", "layers": 2})
     with pytest.raises(UserError, match="hf download nobody/roberta-none"):
         recipe_scores("surgvu26", rows_of(pairs[:2]))
+    assert os.environ["HF_HUB_OFFLINE"] == "1", "no minutes of retries"
+    monkeypatch.setitem(RECIPES, "surgvu26", {**RECIPES["surgvu26"], "model": str(tmp_path)})
+    with pytest.raises(UserError, match=rf"^--recipe surgvu26: the model {tmp_path} can't be loaded \(.+\)$") as error:
+        recipe_scores("surgvu26", rows_of(pairs[:2]))
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_in_the_hub_s_cache_is_there(tmp_path, monkeypatch):
+    (tmp_path / "models--nobody--roberta" / "refs").mkdir(parents=True)
+    (tmp_path / "models--nobody--roberta" / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match="isn't in the hub's cache"):
+        recipes.check_model("nobody/roberta")
+    (tmp_path / "models--nobody--roberta" / "snapshots" / "abc").mkdir(parents=True)
+    (tmp_path / "models--nobody--roberta" / "snapshots" / "abc" / "config.json").touch()
+    recipes.check_model("nobody/roberta")
+
+
+PACKAGES = {
+    "surgvu25": ["nltk"],
+    "surgvu26": ["nltk", "rouge-score", "bert-score"],
+    "medico": ["nltk", "rouge-score", "sacrebleu"],
+    "vqla": [],
+}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_each_recipe_says_which_package_it_lacks(monkeypatch, name):
+    monkeypatch.setitem(RECIPES, "surgvu26", {**RECIPES["surgvu26"], "model": "."})
+    for package in ["nltk", "rouge-score", "bert-score", "sacrebleu"]:
+        monkeypatch.setattr(recipes, "find_spec", lambda module, package=package: None if module == package.replace("-", "_") else module)
+        if package in PACKAGES[name]:
+            with pytest.raises(UserError, match=f"^--recipe {name} needs {package}; run: pip install {package}$"):
+                check_recipe(name)
+        else:
+            check_recipe(name)
 
 
 def test_missing_packages_and_unknown_recipes_are_one_line(monkeypatch):
@@ -210,6 +302,16 @@ def test_a_box_that_was_not_predicted_is_iou_0():
     found = recipe_scores("vqla", rows)
     assert found["scores"]["these answers"]["miou_defined"] == found["scores"]["these answers"]["miou_published"] == 0.1
     assert "mean IoU is over the 10 rows with a box; 9 of them have no pred_box, which is IoU 0" in recipe_table("vqla", found)
+    none = dict.fromkeys(("miou_published", "miou_defined"))
+    assert {key: found["scores"]["always yes"][key] for key in none} == none, "an answer that knows nothing has no box"
+    rows = [{**row, "pred_box": [0, 0, 9, 9]} for row in rows]
+    assert list(recipes.about_boxes(rows)) == ["mean IoU is over the 10 rows with a box"], "a box that is only predicted is none of them"
+    assert recipe_scores("surgvu25", rows)["notes"] == ["the commonest answer is that of these rows: there is no blind prior"]
+
+
+def test_boxes_without_a_size_overlap_nothing():
+    point = np.array([[1.0, 1, 1, 1], [0, 0, 2, 2]])
+    assert recipes.iou(point, point).tolist() == [0, 1]
 
 
 def test_answers_that_know_nothing_stand_beside_it(pairs):
@@ -220,6 +322,33 @@ def test_answers_that_know_nothing_stand_beside_it(pairs):
         "these answers": pytest.approx(2 / 3), "always yes": pytest.approx(2 / 3), "the question": 0, "nothing": 0,
         "the commonest answer": pytest.approx(2 / 3),
     }  # fmt: skip
-    table = recipe_table("vqla", found)
-    assert "EndoVis-VQLA" in table and "How it is gamed:" in table and "0.6667" in table
-    assert recipe_scores("surgvu25", rows)["notes"] == ["the commonest answer is that of these rows: there is no blind prior"]
+    whose, how, gamed = (RECIPES["vqla"][key] for key in ("whose", "how", "gamed"))
+    assert recipe_table("vqla", found).splitlines() == [
+        f"Recipe vqla: {whose}",
+        "",
+        "                       accuracy f1_published f1_defined miou_published miou_defined",
+        "-" * 83,
+        "these answers            0.6667       0.6667     0.6667              -            -",
+        "always yes               0.6667       0.4000     0.4000              -            -",
+        "the question             0.0000       0.0000     0.0000              -            -",
+        "nothing                  0.0000       0.0000     0.0000              -            -",
+        "the commonest answer     0.6667       0.4000     0.4000              -            -",
+        f"How: {how}.",
+        f"How it is gamed: {gamed}",
+    ]
+    found = recipe_scores("surgvu25", rows)
+    assert (found["count"], found["whose"]) == (3, RECIPES["surgvu25"]["whose"])
+    assert found["notes"] == ["the commonest answer is that of these rows: there is no blind prior"]
+
+
+def test_the_commonest_answer_is_judged_as_the_others_are():
+    truths = ["10mm", "10.4mm", "10.4 mm", "10.4mm", "9mm"]
+    rows = judge([{"id": str(n), "qtype": "size_numeric", "gt": text, "pred": None} for n, text in enumerate(truths)])
+    accuracy = lambda **settings: {who: found["accuracy"] for who, found in recipe_scores("vqla", rows, **settings)["scores"].items()}
+    none = dict.fromkeys(["these answers", "always yes", "the question", "nothing"], 0)
+    assert accuracy() == none | {"the commonest answer": 0.8}, "5 % of 10 mm are allowed"
+    assert accuracy(tolerances=EvalConfig(numeric_rel_tol=0)) == none | {"the commonest answer": 0.6}
+    spelled = {"tolerances": EvalConfig(numeric_rel_tol=0), "conventions": {"": {"spellings": {"10mm": "10.4mm"}}}}
+    assert accuracy(**spelled)["the commonest answer"] == 0.8
+    blind = [{**row, "pred": text} for row, text in zip(rows, ["10mm", "", None, "9mm", "9mm"])]
+    assert accuracy(blind=blind)["the commonest answer"] == 0.4

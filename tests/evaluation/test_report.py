@@ -325,9 +325,141 @@ def test_without_images_nothing_shows_whose_they_are(tmp_path):
     assert " row 0 " not in text and " row 58 " in text, "numbered as in the file, rows that were left out included"
 
 
-def cards_of(rows):
+def cards_of(rows, images=True):
     run = {"judged": rows, "conventions": None, "details": {"presence": None}}
-    return report.Cards(run, PublicNames(CFG, {}), report.Thumbnails(None)).examples()
+    return report.Cards(run, PublicNames(CFG, {}), report.Thumbnails(None), images).examples()
+
+
+def ids_of(cards):
+    return " ".join(card["name"].removeprefix("id ") for card in cards)
+
+
+def test_what_a_card_holds(tmp_path):
+    top = [["red", 1.0000005], *([name, 0.1] for name in "abcde")]
+    row = {"id": f"{ALICE}/7", "qtype": "own\n", "question": "[Stage-1] WHICH  one?", "pred": None, "gt": "g" * 401, "correct": False}
+    row |= {"lenient": True, "confidence": 0.5, "abstained": True, "image": "a.png", "images": [f"{ALICE}/a.png", "b.png", "c.png"]}
+    row |= {"candidates_top": top, "place": 9}
+    (card,) = cards_of([row])
+    assert card == {
+        "correct": False, "lenient": True, "confidence": 0.5, "abstained": True, "qtype": "own\\n", "question": "[Stage-1] WHICH  one?",
+        "pred": None, "gt": "g" * 400 + "…", "name": "id 7", "image": "a.png and 2 more", "question_key": "which one", "thumbnail": None,
+        "top": [("red", 1.0), *((name, 0.1) for name in "abcd")], "before": None,
+    }  # fmt: skip
+    (card,) = cards_of([row], images=False)
+    assert (card["name"], card["image"]) == ("row 9", None)
+    (card,) = cards_of([{key: row[key] for key in ("id", "qtype", "pred", "correct")} | {"gt": "g" * 400}])
+    known = {"name": "id 7", "qtype": "own\\n", "correct": False, "gt": "g" * 400, "question_key": "", "top": []}
+    assert card == dict.fromkeys(card) | known
+
+
+def test_mistakes_are_told_by_how_sure_and_how_far_they_are():
+    row = {"qtype": "count_numeric", "question": "How many?", "gt": "2", "correct": False}
+    said = {"a": "3", "b": "9", "c": "many", "d": ""}
+    rows = [{**row, "id": name, "pred": pred} for name, pred in said.items()]
+    rows += [{**row, "id": "sure", "pred": "3", "confidence": 0.9}, {**row, "id": "unsure", "pred": "9", "confidence": 0.2}]
+    rows += [{**row, "id": "half", "pred": "3", "confidence": 0.5}]
+    lists = {**row, "qtype": "color", "question": "Which?", "gt": "pink; red"}
+    rows += [{**lists, "id": "x", "pred": "red"}, {**lists, "id": "y", "pred": "red; blue; pink"}, {**lists, "id": "w", "pred": "blue"}]
+    assert ids_of(cards_of(rows)) == "sure b a half c d w x y unsure"
+
+
+def test_every_type_has_its_share_of_the_gallery():
+    """Mistakes of each type by turns, the worst of each; right answers evenly from the whole file, in its order."""
+    make = lambda qtype, count, correct: [
+        {"id": f"{qtype}{correct:d}{n}", "qtype": qtype, "pred": "a", "gt": "b", "correct": correct, "confidence": n / 1000}
+        for n in range(count)
+    ]
+    rows = [*make("color", 200, False), *make("mcq", 5, False), *make("color", 300, True), *make("mcq", 10, True)]
+    names = ids_of(cards_of(rows)).split()
+    assert len(names) == 240
+    assert names[:160] == [*(f"color0{n}" for n in range(199, 44, -1)), *(f"mcq0{n}" for n in range(4, -1, -1))]
+    assert names[160:] == [*(f"color1{300 * n // 240}" for n in range(70)), *(f"mcq1{n}" for n in range(10))]
+    few = [*make("color", 10, False), *make("color", 500, True)]
+    assert ids_of(cards_of(few)).split()[10:] == [f"color1{500 * n // 240}" for n in range(230)]
+
+
+def test_questions_that_changed_are_shown_evenly_with_what_was_said_before():
+    rows = [{"id": str(n), "qtype": "color", "pred": "a", "gt": "a", "correct": True} for n in range(100)]
+    other = [{**row, "pred": "b", "correct": False} for row in rows]
+    other[0]["pred"] = None
+    run = {"judged": rows, "conventions": None, "comparison": {}, "other": {"judged": other}}
+    shown = lambda run: report.Cards(run, PublicNames(CFG, {}), report.Thumbnails(None)).changed()
+    found = shown(run)
+    gained = [(card["name"], card["before"]) for card in found.pop("gained")]
+    assert gained == [(f"id {5 * n // 2}", "b" if n else "") for n in range(40)]
+    assert found == {"lost": [], "lost_total": 0, "gained_total": 100}
+    found = shown({**run, "judged": other[:3] + rows[3:5], "other": {"judged": rows[:5]}})
+    assert [(card["name"], card["pred"], card["before"]) for card in found.pop("lost")] == [
+        ("id 0", None, "a"),
+        ("id 1", "b", "a"),
+        ("id 2", "b", "a"),
+    ]
+    assert found == {"gained": [], "lost_total": 3, "gained_total": 0}
+
+
+def test_pictures_are_where_the_configuration_says_else_where_they_were(tmp_path):
+    (tmp_path / "config.yaml").write_text("output_dir: out\n")
+    for name in ("now", "then"):
+        (tmp_path / name).mkdir()
+    sidecar = {"config": {"data": {"image_root": str(tmp_path / "then")}}}
+    root = lambda sidecar, *overrides: report.image_root(load_config(tmp_path / "config.yaml", overrides), sidecar)
+    assert root(sidecar, f"data.image_root={tmp_path / 'now'}") == tmp_path / "now"
+    assert root(sidecar, f"data.image_root={tmp_path / 'gone'}") == root(sidecar) == tmp_path / "then"
+    assert root({}) == root({"config": None}) == root({"config": {"data": None}}) == tmp_path
+
+
+def test_the_adapter_of_predictions_is_looked_for_beside_them(tmp_path):
+    (tmp_path / "config.yaml").write_text("output_dir: out\n")
+    for name in ("far/adapter", "none"):
+        (tmp_path / name).mkdir(parents=True)
+    cfg, path = load_config(tmp_path / "config.yaml"), tmp_path / "far" / "predictions.jsonl"
+    adapter = lambda **sidecar: report.adapter_of(cfg, {"sidecar": sidecar, "path": path})
+    assert [adapter(adapter=name) for name in ("adapter", "none", "gone")] == [
+        tmp_path / "far" / "adapter",
+        None,
+        None,
+    ] and adapter() is None
+
+
+def test_scores_without_a_column_are_told_to_the_letter():
+    overall = {
+        "labels": 1234,
+        "macro_f1": 0.125,
+        "count": 2000,
+        "label_lists": {"count": 1400, "exact_set": 0.5, "jaccard": 0.6, "example_f1": 0.7, "micro_f1": 0.8, "macro_f1": 0.9},
+        "counts": {"count": 1300, "exact": 1 / 3, "within_one": 2 / 3},
+        "size_bins": {"count": 1200, "exact": 0.25, "within_one": 1},
+        "millimetres": {"count": 1500, "mean_abs_error": 1.255, "median_abs_error": 0.5},
+        "abstention": {"abstained": 1000, "coverage": 0.5, "accuracy_of_the_rest": None},
+    }
+    greedy = {"count": 1800, "disagree": 1300, "only_exact_right": 1200, "only_greedy_right": 1001}
+    assert list(report.further_scores({"overall": overall}, greedy)) == [
+        ("macro-F1", "12.50%", "1,234 labels", "mean F1 over the different true answers of all types; some papers report it"),
+        ("label lists: exact set", "50.00%", "1,400 rows", "the same labels"),
+        ("label lists: jaccard", "60.00%", "1,400 rows", "labels in both over labels in either, mean over rows"),
+        ("label lists: example f1", "70.00%", "1,400 rows", "twice the labels in both over all labels of both, mean over rows"),
+        ("label lists: micro f1", "80.00%", "1,400 rows", "F1 over all labels given: follows the frequent ones"),
+        ("label lists: macro f1", "90.00%", "1,400 rows", "mean F1 over the true labels: follows the rare ones"),
+        ("counts within one", "66.67%", "1,300 rows", "a count at most one from the truth; exactly right: 33.33%"),
+        ("size bins within one", "100.00%", "1,200 rows", "the same bin or a neighbour; exactly right: 25.00%"),
+        ("measurements", "1.25 mm, 0.50 mm", "1,500 rows", "mean and median distance from the truth, where both are one length"),
+        ("abstention", "– of 50.00%", "2,000 rows", "accuracy of the rows answered; 1,000 were too unsure"),
+        (
+            "exact and greedy differ",
+            "1,300 answers",
+            "1,800 rows",
+            "exact alone is right in 1,200, greedy decoding alone in 1,001",
+        ),
+    ]
+    assert len(list(report.further_scores({"overall": {"labels": 1, "macro_f1": 1}}, None))) == 1
+    assert [report.percent(share, 1) for share in (None, 0.125, 0)] == ["–", "12.5%", "0.0%"]
+
+
+def test_two_sides_are_called_without_the_folders_that_they_lie_in():
+    run = {"comparison": {}, "names": ["a", f"{ALICE}/b.jsonl"], "other": {"path": Path("x/p.jsonl")}, "path": Path("y/q.jsonl")}
+    run["conclusion"] = f"{ALICE}/b.jsonl answered better than a"
+    said = {"a": "a (p.jsonl)", "b": "b.jsonl (q.jsonl)", "conclusion": "b.jsonl answered better than a"}
+    assert report.sides(run, PublicNames(CFG)) == said and report.sides({}, PublicNames(CFG)) is None
 
 
 def test_the_gallery_does_not_grow_with_the_rows():

@@ -200,6 +200,17 @@ def test_text_metrics_know_all_references(folder, evaluate):
     assert "open_ended                  1  100.00%  100.00%  100.00%  100.00%  100.00%\n" in evaluate("--text-metrics")[1]
 
 
+def test_each_recipe_is_printed_and_written_once_by_its_name(folder, evaluate):
+    code, out, _ = evaluate("--recipe", "vqla", "surgvu25", "vqla")
+    assert code == 0 and re.findall(r"^Recipe (\w+): ", out, re.MULTILINE) == ["vqla", "surgvu25"]
+    recipes = metrics_of(folder)["recipes"]
+    assert list(recipes) == ["vqla", "surgvu25"] and recipes["vqla"]["notes"] == []
+    accuracies = {who: scores["accuracy"] for who, scores in recipes["vqla"]["scores"].items()}
+    assert accuracies == {"these answers": 0.75, "always yes": 0.5, "the question": 0, "nothing": 0, "the commonest answer": 0.5}
+    code, out, err = evaluate("--recipe", "vqla", "surgvu")
+    assert (code, out) == (1, "") and "--recipe 'surgvu': there is no such recipe" in err
+
+
 def test_each_question_has_its_own_floor_and_ceiling():
     rows = [{"qtype": "color", "question": question, "reachable": n != 1} for n, question in enumerate(["A?", "A?", "A?", "B?"])]
     details = {"per_question": [{"qtype": "color", "template": template_of(row)} for row in (rows[0], rows[3])]}

@@ -107,6 +107,98 @@ def test_columns_of_the_data_are_joined_by_id(tmp_path):
         with_fields(known, tmp_path / "data.jsonl", ["where"])
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "groups"),
+    [
+        ("x", range(12), 12),  # so many numbers are each a group
+        ("x", range(13), 4),
+        ("x", [*range(12), None, "", " "], 13),
+        *((name, range(15), 15) for name in ("group", "patient", "video", "case", "x_id")),  # numbers that are names
+        ("x", map(str, range(15)), 15),  # written as text
+        ("x", [*range(12), True], 13),
+        ("x", [*range(12), float("inf")], 13),
+        ("x", [*range(12), [99]], 13),
+        ("x", [f"v{n}" for n in range(30)], 30),
+        ("x", [f"v{n}" for n in range(31)], 31),  # the last of them "all others"
+    ],
+)
+def test_how_many_groups_a_field_has(name, values, groups):
+    rows = [{**row, "fields": {name: row["fields"]["x"]}} for row in judged(list(values))]
+    found = subgroups(rows, compare_rows(rows), name)
+    assert len(found["groups"]) == groups and found["quarters"] is (groups == 4)
+    assert (found["groups"][-1]["value"] == OTHERS) is (found["values"] == 31)
+
+
+def test_values_of_any_form_are_told_in_one_line():
+    values = [" a \n b", 0.25, 2.0, True, "2", ["p", "p", None, " "], [], None, " "]
+    assert shares(groups_of(values, [True] * 9)) == {
+        "2": (2, 2),
+        "0.25": (1, 1),
+        "a b": (1, 1),
+        "p": (1, 1),
+        "true": (1, 1),
+        NOT_GIVEN: (3, 3),
+    }
+    found = groups_of([str(n) for n in range(32, 0, -1)] + ["1"])
+    assert list(shares(found)) == [*map(str, [*range(1, 8), *range(10, 33)]), OTHERS] and shares(found)[OTHERS][1] == 2
+
+
+def test_the_table_of_a_field_is_told_to_the_letter():
+    item = {
+        "count": 12,
+        "clusters": 3,
+        "accuracy": 0.5,
+        "interval": (0.25, 0.75, "x"),
+        "balanced_accuracy": 0.625,
+        "blind": 0.125,
+        "few": True,
+    }
+    groups = [{"value": "a\n", **item}, {"value": "b", **item, "blind": None}, {"value": "c", **item, "few": False}]
+    found = {"groups": groups, "values": 31, "lists": 1200, "quarters": False}
+    assert subgroup_table("x\n", found, "groups and images").splitlines() == [
+        "By x\\n",
+        "",
+        "Group                       Rows Clusters  Accuracy     95 % interval  Balanced     Blind",
+        "-" * 89,
+        "a\\n                           12        3    50.00%   25.00% - 75.00%    62.50%    12.50%  few",
+        "b                             12        3    50.00%   25.00% - 75.00%    62.50%         -  few",
+        "c                             12        3    50.00%   25.00% - 75.00%    62.50%    12.50%",
+        "few: 2 groups weigh as fewer than 20 groups and images: little can be said of such an accuracy.",
+        "1,200 rows with several values of x\\n count in each of them.",
+        "x\\n has 31 different values: the 30 commonest are listed.",
+    ]
+    quarters = {"groups": [{"value": "a", **item}], "values": 1200, "lists": 0, "quarters": True}
+    assert (
+        subgroup_table("x", quarters, "groups").splitlines()[2].split() == "Group Rows Groups Accuracy 95 % interval Balanced Blind".split()
+    )
+    assert subgroup_table("x", quarters, "groups").splitlines()[5:] == [
+        "few: 1 group weighs as fewer than 20 groups: little can be said of such an accuracy.",
+        "x has 1,200 different numbers: its groups are quarters of the rows.",
+    ]
+    silent = {"groups": groups[2:], "values": 30, "lists": 0, "quarters": False}
+    assert len(subgroup_table("x", silent, "images").splitlines()) == 5
+
+
+def test_a_column_of_the_file_goes_before_what_is_known_of_every_row(tmp_path):
+    row = {"question": "[Stage-3] Is it?", "answer": "yes", "image": "a.png"}
+    rows = [{**row, "id": "0", "stage": 1, "answer_type": "own", "tags": ["a", 1]}, {**row, "id": "1", "question_type": "mine"}]
+    write_jsonl(tmp_path / "data.jsonl", rows)
+    known = [{"id": str(n), "qtype": "yes_no", "question": row["question"]} for n in range(2)]
+    found = with_fields(known, tmp_path / "data.jsonl", ["stage", "answer_type", "question_type", "tags"])
+    assert [list(row["fields"].values()) for row in found] == [[1, "own", "yes_no", ["a", 1]], [None, "open", "mine", None]]
+    with pytest.raises(UserError) as error:
+        with_fields(known, tmp_path / "data.jsonl", ["xyz"])
+    said = (
+        f"--by 'xyz': {tmp_path / 'data.jsonl'} has no such field; its fields are question, image, stage, answer_type, tags, question_type"
+    )
+    assert str(error.value) == said
+    write_jsonl(tmp_path / "data.jsonl", [{**row, "id": "0", "tags": ["a", {"b": 1}]}, {**row, "id": "1", "tags": [["a"]]}])
+    with pytest.raises(UserError) as error:
+        with_fields(known, tmp_path / "data.jsonl", ["tags"])
+    said = "has ['a', {'b': 1}] there; groups are made of texts and numbers, or lists of them"
+    assert str(error.value) == f"--by 'tags': {tmp_path / 'data.jsonl'} {said}"
+
+
 def test_a_stage_is_known_of_rows_whose_file_has_no_such_column(tmp_path):
     asked = ["Is there text?", "[Stage-3] Is it?", "Is it?"]
     write_jsonl(tmp_path / "data.jsonl", [{"id": n, "question": text, "answer": "yes", "image": "a.png"} for n, text in enumerate(asked)])

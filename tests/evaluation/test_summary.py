@@ -170,3 +170,23 @@ def test_a_summary_names_the_file_that_is_none(folder, evaluate, content, said):
         (folder / "other.json").write_text(content)
     code, out, err = evaluate("--summary", "other.json")
     assert (code, out) == (1, "") and f"other.json: {said}" in err
+
+
+def test_what_a_run_does_not_know_is_a_gap_in_its_line(tmp_path):
+    (tmp_path / "a").mkdir()
+    other = {"n": 1000, "correct": 500, "micro": 0.5, "per_type": {"color": {"accuracy": 0.25}}, "sidecar": {}, "blind_prior": None}
+    (tmp_path / "a" / "metrics_~^\\.json").write_text(json.dumps(other | {"reachable": {**other, "micro": 0.75}}))
+    paths = [metrics(tmp_path / "b"), tmp_path / "a" / "metrics_~^\\.json"]
+    assert list(csv.reader(io.StringIO(summary_table(paths, "csv"))))[1:] == [
+        ["b", "1440", "84.2", "81.6", "86.6", "84.2", ""],
+        ["~^\\", "1000", "50.0", "", "", "", "25.0"],
+        ["commonest training answer", "1440", "33.6", "", "", "33.6", ""],
+        ["reachable answers", "1000", "75.0", "", "", "", "25.0"],
+    ]
+    assert summary_table(paths, "latex").splitlines()[4:-2] == [
+        r"b & 1{,}440 & 84.2 & 81.6--86.6 & 84.2 & -- \\",
+        r"\textasciitilde{}\^{}\textbackslash{} & 1{,}000 & 50.0 & -- & -- & 25.0 \\",
+        r"\midrule",
+        r"commonest training answer & 1{,}440 & 33.6 & -- & 33.6 & -- \\",
+        r"reachable answers & 1{,}000 & 75.0 & -- & -- & 25.0 \\",
+    ]

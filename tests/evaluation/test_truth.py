@@ -10,10 +10,20 @@ import pytest
 from data_sets import rows_of
 from evaluating import PREDICTIONS, TABLE, VAL, accuracy, changed, loaded, metrics_of, write_data, write_sidecar
 
-from config import DataConfig, load_config
+from config import DataConfig, load_config, near
 from data import answer_space
 from data.preprocess import mine_space
-from evaluation.truth import RULES_ALONE, completed, read_truths, space_for, unit_of, with_clusters, with_data, without_junk
+from evaluation.truth import (
+    RULES_ALONE,
+    check_same_rows,
+    completed,
+    read_truths,
+    space_for,
+    unit_of,
+    with_clusters,
+    with_data,
+    without_junk,
+)
 from files import UserError, write_jsonl
 
 DATA = [
@@ -123,6 +133,51 @@ def test_a_row_that_says_otherwise_is_refused_with_counts(tmp_path, source, clai
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+def test_runs_about_other_rows_are_told_what_differs():
+    row = {"gt": "a; b", "question": "Which?", "image": "a.png", "qtype": "mcq", "cluster": "image a.png", "options": ["a; b", "c"]}
+    rows = [{**row, "id": str(n)} for n in range(3)]
+    run = lambda rows, name="q": {"judged": rows, "conventions": None, "path": name}
+    check_same_rows([run(rows), run([{**rows[0], "options": ["a; b", "c"], "pred": "c"}, *rows[:0:-1]])])
+
+    def said(*rows_of_other, **options):
+        with pytest.raises(UserError) as error:
+            check_same_rows([run(rows, "p"), run(rows), run(rows_of_other)], **options)
+        return str(error.value).removeprefix("q is not about the rows of p: ")
+
+    same = "; predict the same rows with both"
+    assert said(*rows[:2], {**rows[2], "id": "9"}) == "missing: 1 id (2); extra: 1 id (9)" + same
+    other = {"gt": "c", "qtype": "color", "question": "What?", "cluster": "image b", "options": ["c"], "answers": ["c"]}
+    assert said(*rows[:2], {**rows[2], **other}) == (
+        "another ground truth: 1 id (2); another type: 1 id (2); another question or image: 1 id (2); another group: 1 id (2); "
+        f"other options: 1 id (2); other answers: 1 id (2){same}, or pair two wordings of the questions with --pair wording"
+    )
+    worded = [{**row, "question": "What?", "qtype": "color"} for row in rows]
+    check_same_rows([run(rows), run(worded)], any_wording=True)
+    assert said(*worded[:2], {**worded[2], "image": "b"}, any_wording=True) == "another image: 1 id (2)" + same
+    assert said(*rows[:2], {**rows[2], "images": ["b"]}, any_wording=True) == "another image: 1 id (2)" + same
+    assert said(*rows[:2], {**rows[2], "image": "b"}) == "another question or image: 1 id (2)" + same
+
+
+def test_what_does_not_fit_is_told_with_what_to_do_and_what_is_said_is_kept(tmp_path, source):
+    said = {"greedy": "no", "confidence": 0.5, "candidates_top": [["yes", 0.5]], "abstained": True, "pred_box": [0, 0, 1, 1]}
+    said |= {"answer_set": ["yes"], "answer_set_filled": True, "confidence_calibrated": 0.25}
+    rows = [{"id": str(place), **row} for place, row in enumerate(SAID)]
+    assert joined(tmp_path, source, [{**rows[0], **said}, *rows[1:]])[0].items() >= said.items()
+
+    def refused(*rows):
+        with pytest.raises(UserError) as error:
+            joined(tmp_path, source, rows)
+        return str(error.value).removeprefix(f"{tmp_path / 'predictions.jsonl'} does not fit {source}: ")
+
+    types = "its types are not those of the training rows; predict again, or leave qtype and reachable out of the file"
+    assert (
+        refused({**rows[0], "qtype": "mcq", "reachable": False}, *rows[1:]) == f"another type: 1 id (0); another ceiling: 1 id (0); {types}"
+    )
+    again = "predict this split again, or give its own data file with --against"
+    assert refused({**rows[0], "qtype": "mcq", "gt": "no"}, *rows[1:]) == f"another answer: 1 id (0); another type: 1 id (0); {again}"
+    assert refused(*rows[:3]) == f"missing: 1 id (3); {again}"
+
+
 def test_by_the_rules_types_the_files_own_ones_are_not_compared(tmp_path, source):
     rows = [{"id": str(place), **row, "qtype": "mine"} for place, row in enumerate(SAID)]
     assert [row["qtype"] for row in joined(tmp_path, source, rows, by_rules=True)] == ["yes_no", "color", "mcq", "open_ended"]
@@ -187,6 +242,16 @@ def test_types_go_by_training_rows_else_by_an_adapter_else_by_the_rules(tmp_path
     config.write_text("output_dir: out\ndata: {train_jsonl: data.jsonl}\n")
     space, said = space_for(load_config(config, []), [facts])
     assert space["rows"] == 4 and said.startswith("the training rows ")
+    source.unlink()
+    space, said = space_for(load_config(config, []), [facts])
+    assert (
+        space["rows"] == 3
+        and said == f"the answer space of {near(tmp_path / 'out' / 'adapter')} (data.train_jsonl {near(source)} is not there)"
+    )
+    (tmp_path / "out").rename(tmp_path / "far")
+    config.write_text("output_dir: out\n")
+    for paths, rows in (([], 0), ([tmp_path / "far" / "p.jsonl"], 3)):
+        assert space_for(load_config(config, []), [{}, {"adapter": "adapter"}], paths)[0]["rows"] == rows, "beside the predictions"
 
 
 def test_rows_that_training_leaves_out_are_no_truths_of_training(tmp_path):
