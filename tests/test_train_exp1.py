@@ -8,12 +8,15 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import make_experiment, token_counts
+from safetensors.torch import save_file
 
 import train_exp1
-from config import load_config
+from config import load_config, save_run_info
 from dataset import load_dataset
-from files import UserError
+from files import UserError, write_json
+from model.load import load_processor
 from train_exp1 import describe_adapter, describe_step, long_answers_note, parse_arguments, splits_to_read
 
 
@@ -120,3 +123,32 @@ def test_the_adapter_is_told_with_its_step_and_its_score_where_it_has_one(tmp_pa
     scored = "the adapter of step 20 (validation exact match 81.2%, teacher-forced) is in adapter"
     assert describe_adapter(tmp_path / "adapter", {"step": 20, "exact_match": 0.8123, "loss": 1.0}) == scored
     assert describe_adapter(tmp_path / "adapter", {"step": 20}) == "the adapter of step 20 is in adapter"
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_finished_run_is_told_whole_and_what_comes_next(tmp_path, monkeypatch, capsys, validated):
+    """With all that is said before training: notes, sizes, types. Nothing is trained, and no model loaded."""
+    settings = {"train.max_steps": 4, "predict.max_new_tokens": 2, **({} if validated else {"data.val_jsonl": "null"})}
+    cfg, rows = make_experiment(tmp_path, (1, 3), **settings)
+    save_run_info(cfg.output_dir / "train_run.json", cfg, world_size=1, finished={"step": 4})
+    adapter = cfg.output_dir / "adapter"
+    adapter.mkdir()
+    write_json(adapter / "experiment.json", {"best": {"step": 4, "exact_match": 0.75}})
+    write_json(adapter / "adapter_config.json", {})
+    save_file({"weights": torch.zeros(3)}, adapter / "adapter_model.safetensors")
+    (cfg.output_dir / "checkpoint-4").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train_exp1.py", "--resume_from_checkpoint", *cfg.overrides])
+    capsys.readouterr()
+    train_exp1.main()
+    data = load_dataset(rows, load_processor(cfg), cfg, training=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "note: checkpoint-4 is not whole (it has no trainer_state.json), so it does not count"
+    assert lines[-6:] == [
+        describe_step(data, cfg, 1),
+        train_exp1.describe_types(data),
+        long_answers_note(data, cfg),
+        "finished: all 4 steps are trained; nothing to do",
+        "the adapter of step 4 (validation exact match 75.0%, teacher-forced) is in outputs/adapter",
+        f"next: {cfg.command('predict_exp1.py', *([] if validated else ['--split', 'train']))}",
+    ]
