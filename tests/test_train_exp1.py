@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import make_experiment, token_counts
+from conftest import as_clips, make_experiment, token_counts
 from safetensors.torch import save_file
 
 import train_exp1
@@ -63,12 +63,18 @@ def test_validation_rows_are_read_where_they_are_set_and_needed_by_what_goes_by_
         splits_to_read(cfg("data.val_jsonl=gone.jsonl"))
 
 
-@pytest.mark.parametrize("argument, value", [("--gpu", "V100"), ("--utilisation", "40"), ("--utilisation", "0")])
+@pytest.mark.parametrize("argument, value", [("--gpu", "V100"), ("--utilisation", "40"), ("--utilisation", "0"), ("--utilisation", "1.5")])
 def test_dry_run_refuses_what_it_cannot_know(capsys, monkeypatch, argument, value):
     monkeypatch.setattr(sys, "argv", ["train_exp1.py", argument, value])
     with pytest.raises(SystemExit):
         parse_arguments()
     assert re.search(f"argument {argument}: invalid .*'{value}'", capsys.readouterr().err)
+
+
+def test_what_is_told_before_training_and_what_is_not_asked_for(monkeypatch):
+    told = lambda *given: [getattr(arguments(monkeypatch, *given), name) for name in ("dry_run", "gpu", "utilisation", "overwrite")]
+    assert told() == [False, "A100", 0.35, False]
+    assert told("--dry-run", "--gpu", "H100 PCIe", "--utilisation", "1", "--overwrite") == [True, "H100 PCIe", 1.0, True]
 
 
 def test_a_dry_run_beside_a_finished_run_is_not_refused_and_changes_nothing(tmp_path, monkeypatch, capsys):
@@ -104,6 +110,18 @@ def test_a_steps_size_by_hand(tmp_path, processor):
         "one optimizer step: 3 images (3 x 1 accumulated x 1 processes), "
         f"~{18 * 3 / 4:.0f} questions, ~{answers * 3 / 4:.0f} answer tokens, ~{(separate - again) * 3 / 4:,.0f} tokens in all; "
         f"one question a row would be ~{separate * 3 / 4:,.0f} ({separate / (separate - again):.1f}x)"
+    )
+
+
+def test_lists_of_images_and_stages_are_called_so(experiment, processor):
+    """Of the experiment's four lists the longest has four images; in stages each is an item a stage."""
+    cfg, rows = experiment
+    rows = [{**row, "stage": 1 + int(row["id"]) % 3} for row in as_clips(rows)]
+    assert "8 lists of up to 4 images (4 x 2 acc" in describe_step(load_dataset(rows, processor, cfg, training=True), cfg, 1)
+    staged = load_config(cfg.config_path, [*cfg.overrides, "data.stage_prefix=add", "train.order=stages"])
+    line = describe_step(load_dataset(rows, processor, staged, training=True), staged, 1)
+    assert line.startswith(
+        "one optimizer step: 8 lists of up to 4 images, each with one stage's questions (4 x 2 accumulated x 1 processes), "
     )
 
 
