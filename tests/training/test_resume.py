@@ -132,11 +132,14 @@ def test_a_path_is_a_whole_checkpoint_of_this_run(cfg, tmp_path):
     )
 
 
-def test_a_run_that_a_signal_ended_says_where_it_stands_and_what_goes_on(cfg):
+def test_a_run_that_a_signal_ended_says_where_it_stands_and_what_goes_on(cfg, monkeypatch):
     command = f"go on with: {cfg.command('train_exp1.py', '--resume_from_checkpoint', start=launcher())}"
     assert how_it_goes_on(cfg) == f"before the first checkpoint; {command}"
     _, newest = begin(cfg, steps=(2, 4))
     assert how_it_goes_on(cfg) == f"{near(newest)} is kept; {command}"
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    assert " -m torch.distributed.run --nproc_per_node=2 " in how_it_goes_on(cfg), "as it was started"
 
 
 def test_settings_that_decide_are_named_where_a_record_has_others(cfg):
