@@ -476,8 +476,12 @@ def test_a_row_over_max_seq_len_is_an_error_with_id_and_length(experiment, proce
     with_limit = lambda tokens: load_config(experiment[0].config_path, [*experiment[0].overrides, f"train.max_seq_len={tokens}"])
     load_dataset(experiment[1], processor, with_limit(lengths[longest]))  # one that fills it is none
     over = lengths[longest] - 1
-    with pytest.raises(UserError, match=rf"row '{longest}': is {over + 1} tokens long, over train.max_seq_len={over}; "):
+    with pytest.raises(UserError) as error:
         load_dataset(experiment[1], processor, with_limit(over))
+    assert str(error.value) == (
+        f"row '{longest}': is {over + 1} tokens long, over train.max_seq_len={over}; raise it, lower image.max_pixels or shorten the row "
+        "(rows are never cut)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -535,3 +539,28 @@ def test_the_users_debug_prints_work_where_the_document_puts_them(tmp_path, expe
     assert not stopped.value.code, output.err
     assert re.search(r"Input IDs: \[\d+(, \d+){19}\]", output.out)
     assert f"Labels:    {[-100] * 20}" in output.out
+
+
+def test_the_viewer_shows_the_first_rows_of_a_split_as_they_are_trained(experiment, processor, monkeypatch, capsys):
+    """With a training image's other questions left out; in brackets, because nobody looks at a terminal."""
+    cfg, rows = experiment
+
+    def view(*options):
+        monkeypatch.setattr("sys.argv", ["dataset.py", *options, *cfg.overrides])
+        capsys.readouterr()
+        dataset_module.main()
+        return capsys.readouterr().out.splitlines()
+
+    def shown(count):
+        data = load_dataset(rows[:count], processor, cfg)
+        return "".join(show_item(data[index], processor, color=False) + "\n" for index in range(len(data))).splitlines()
+
+    for options, count in (((), 3), (("--show", "1"), 1), (("--split", "val", "--show", "6"), 6)):
+        assert view(*options)[-len(shown(count)) :] == shown(count)
+    for wrong, said in (
+        (("--show", "0"), "--show must be at least 1"),
+        (("--split", "tests"), "argument --split: invalid choice: 'tests'"),
+    ):
+        with pytest.raises(SystemExit):
+            view(*wrong)
+        assert said in capsys.readouterr().err

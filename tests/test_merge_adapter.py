@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor
 
 import merge_adapter
-from config import load_config
+from config import load_config, near
 from data.contents import weights_hash
 from data.preprocess import answer_rules, training_space
 from dataset import load_dataset
@@ -35,13 +35,18 @@ def merge_script(monkeypatch, *arguments):
 
 
 def test_the_script_takes_model_and_pixels_from_the_adapter_and_leaves_nothing_half_written(
-    trained_adapter, merged_model, monkeypatch, tmp_path
+    trained_adapter, merged_model, monkeypatch, tmp_path, capsys
 ):
     """No --config: the one beside the script names Qwen2-VL-7B and 200,704 pixels."""
     cfg, _, adapter = trained_adapter
     with pytest.raises(UserError, match="exists already; give a new folder"):
         merge_script(monkeypatch, "--adapter", adapter, "--out", merged_model)
+    capsys.readouterr()
     merge_script(monkeypatch, "--adapter", adapter, "--out", tmp_path / "new", "--dtype", "float32")
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"wrote {near(adapter)} merged into {cfg.model_name} to {near(tmp_path / 'new')}" and len(said) == 2, (
+        "and how bases are compared"
+    )
     found, expected = (load_file(folder / "model.safetensors") for folder in (tmp_path / "new", merged_model))
     assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
     facts = json.loads((tmp_path / "new" / "merged_from.json").read_text())
@@ -49,6 +54,15 @@ def test_the_script_takes_model_and_pixels_from_the_adapter_and_leaves_nothing_h
     assert facts["base_weights"] == weights_hash(cfg.model_name) and facts["date"] and facts["model_name"][0] != "/"
     assert AutoProcessor.from_pretrained(tmp_path / "new").image_processor.size["longest_edge"] == cfg.image.max_pixels == 12544
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16", "float16"])
+def test_a_precision_is_one_of_four(monkeypatch, capsys, dtype):
+    with pytest.raises(UserError, match="^--adapter none: there is nothing to merge; give an adapter folder$"):
+        merge_script(monkeypatch, "--adapter", "none", "--out", "never", "--dtype", dtype)
+    with pytest.raises(SystemExit):
+        merge_script(monkeypatch, "--adapter", "none", "--out", "never", "--dtype", f"{dtype}s")
+    assert re.search(f"argument --dtype: invalid choice: '{dtype}s' .*auto.*float32.*bfloat16.*float16", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("key", ["model_name", "image"])
@@ -75,6 +89,55 @@ def test_a_base_that_was_moved_is_told_by_the_command_or_the_configuration(train
     assert merge_adapter.as_trained(given, moved).model_name == cfg.model_name
     assert merge_adapter.as_trained(load_config(None, [f"model_name={cfg.model_name}"]), moved).model_name == cfg.model_name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "c.yaml"]
+
+
+def told_of(adapter, base):
+    """The adapter, whose config says that it was trained on this base."""
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": base}))
+    return adapter
+
+
+def test_the_base_is_the_commands_or_the_adapters_or_where_that_is_gone_the_configurations(trained_adapter, tmp_path, capsys):
+    """One of the hub is taken as it is; of a path or a bare name, which PublicNames wrote for one, there has to be a folder."""
+    cfg, _, adapter = trained_adapter
+    moved = shutil.copytree(adapter, tmp_path / "adapter")
+    other = shutil.copytree(cfg.model_name, tmp_path / "other" / "base")
+    (tmp_path / "c.yaml").write_text(f"model_name: {other}\n")
+    configured, given = load_config(tmp_path / "c.yaml"), load_config(None, [f"model_name={other}"])
+    model = lambda cfg, base: merge_adapter.as_trained(cfg, told_of(moved, base)).model_name
+    assert model(configured, cfg.model_name) == cfg.model_name and model(given, cfg.model_name) == str(other)
+    assert model(configured, "/gone/base") == str(other)
+    capsys.readouterr()
+    assert model(load_config(None), "owner/base") == "owner/base"
+    note = f"note: adapter {moved} and model are compared by name (base), not by weights: the adapter does not say which, as older code "
+    assert capsys.readouterr().out == f"{note}wrote it\n"
+    shutil.copytree(cfg.model_name, tmp_path / "base")
+    assert model(load_config(None), "base") == str(tmp_path / "base"), "beside the adapter"
+    shutil.rmtree(tmp_path / "base")
+    for gone in ("/gone/base", "base"):
+        with pytest.raises(UserError) as error:
+            model(load_config(None), gone)
+        assert str(error.value) == (
+            f"adapter {near(moved)} was trained on {gone}, which is not there; say where it is now: model_name=PATH"
+        )
+    (other / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=f"^model_name: {other} has no tokenizer.json; download the whole model"):
+        model(given, cfg.model_name)
+
+
+def test_the_folder_to_write_is_asked_for_and_one_beside_the_configuration_where_its_parent_is_not_here(monkeypatch, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        merge_script(monkeypatch, "--adapter", "none")
+    assert "the following arguments are required: --out" in capsys.readouterr().err
+    (tmp_path / "here").mkdir()
+    for folder in ("adapter", "merged", "sub/merged"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "c.yaml").write_text("{}")
+    monkeypatch.chdir(tmp_path / "here")
+    for out, found in (("sub/merged", "exists already; give a new folder"), ("merged", "has no adapter_config.json")):
+        with pytest.raises(UserError, match=found):
+            merge_script(monkeypatch, "--config", tmp_path / "c.yaml", "--adapter", tmp_path / "adapter", "--out", out)
 
 
 def test_what_is_merged_is_asked_as_the_adapter_was_trained(trained_adapter, tmp_path):

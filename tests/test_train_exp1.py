@@ -8,12 +8,15 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from conftest import make_experiment, token_counts
+import torch
+from conftest import as_clips, make_experiment, token_counts
+from safetensors.torch import save_file
 
 import train_exp1
-from config import load_config
+from config import load_config, save_run_info
 from dataset import load_dataset
-from files import UserError
+from files import UserError, write_json
+from model.load import load_processor
 from train_exp1 import describe_adapter, describe_step, long_answers_note, parse_arguments, splits_to_read
 
 
@@ -60,12 +63,18 @@ def test_validation_rows_are_read_where_they_are_set_and_needed_by_what_goes_by_
         splits_to_read(cfg("data.val_jsonl=gone.jsonl"))
 
 
-@pytest.mark.parametrize("argument, value", [("--gpu", "V100"), ("--utilisation", "40"), ("--utilisation", "0")])
+@pytest.mark.parametrize("argument, value", [("--gpu", "V100"), ("--utilisation", "40"), ("--utilisation", "0"), ("--utilisation", "1.5")])
 def test_dry_run_refuses_what_it_cannot_know(capsys, monkeypatch, argument, value):
     monkeypatch.setattr(sys, "argv", ["train_exp1.py", argument, value])
     with pytest.raises(SystemExit):
         parse_arguments()
     assert re.search(f"argument {argument}: invalid .*'{value}'", capsys.readouterr().err)
+
+
+def test_what_is_told_before_training_and_what_is_not_asked_for(monkeypatch):
+    told = lambda *given: [getattr(arguments(monkeypatch, *given), name) for name in ("dry_run", "gpu", "utilisation", "overwrite")]
+    assert told() == [False, "A100", 0.35, False]
+    assert told("--dry-run", "--gpu", "H100 PCIe", "--utilisation", "1", "--overwrite") == [True, "H100 PCIe", 1.0, True]
 
 
 def test_a_dry_run_beside_a_finished_run_is_not_refused_and_changes_nothing(tmp_path, monkeypatch, capsys):
@@ -104,6 +113,18 @@ def test_a_steps_size_by_hand(tmp_path, processor):
     )
 
 
+def test_lists_of_images_and_stages_are_called_so(experiment, processor):
+    """Of the experiment's four lists the longest has four images; in stages each is an item a stage."""
+    cfg, rows = experiment
+    rows = [{**row, "stage": 1 + int(row["id"]) % 3} for row in as_clips(rows)]
+    assert "8 lists of up to 4 images (4 x 2 acc" in describe_step(load_dataset(rows, processor, cfg, training=True), cfg, 1)
+    staged = load_config(cfg.config_path, [*cfg.overrides, "data.stage_prefix=add", "train.order=stages"])
+    line = describe_step(load_dataset(rows, processor, staged, training=True), staged, 1)
+    assert line.startswith(
+        "one optimizer step: 8 lists of up to 4 images, each with one stage's questions (4 x 2 accumulated x 1 processes), "
+    )
+
+
 def test_training_answers_that_free_predictions_would_cut_are_counted():
     """A limit is kept by an answer that needs just so many tokens."""
     dataset = SimpleNamespace(encoded={str(length): ([], [0] * length) for length in (2, 4, 5, 9)})
@@ -120,3 +141,32 @@ def test_the_adapter_is_told_with_its_step_and_its_score_where_it_has_one(tmp_pa
     scored = "the adapter of step 20 (validation exact match 81.2%, teacher-forced) is in adapter"
     assert describe_adapter(tmp_path / "adapter", {"step": 20, "exact_match": 0.8123, "loss": 1.0}) == scored
     assert describe_adapter(tmp_path / "adapter", {"step": 20}) == "the adapter of step 20 is in adapter"
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_finished_run_is_told_whole_and_what_comes_next(tmp_path, monkeypatch, capsys, validated):
+    """With all that is said before training: notes, sizes, types. Nothing is trained, and no model loaded."""
+    settings = {"train.max_steps": 4, "predict.max_new_tokens": 2, **({} if validated else {"data.val_jsonl": "null"})}
+    cfg, rows = make_experiment(tmp_path, (1, 3), **settings)
+    save_run_info(cfg.output_dir / "train_run.json", cfg, world_size=1, finished={"step": 4})
+    adapter = cfg.output_dir / "adapter"
+    adapter.mkdir()
+    write_json(adapter / "experiment.json", {"best": {"step": 4, "exact_match": 0.75}})
+    write_json(adapter / "adapter_config.json", {})
+    save_file({"weights": torch.zeros(3)}, adapter / "adapter_model.safetensors")
+    (cfg.output_dir / "checkpoint-4").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train_exp1.py", "--resume_from_checkpoint", *cfg.overrides])
+    capsys.readouterr()
+    train_exp1.main()
+    data = load_dataset(rows, load_processor(cfg), cfg, training=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "note: checkpoint-4 is not whole (it has no trainer_state.json), so it does not count"
+    assert lines[-6:] == [
+        describe_step(data, cfg, 1),
+        train_exp1.describe_types(data),
+        long_answers_note(data, cfg),
+        "finished: all 4 steps are trained; nothing to do",
+        "the adapter of step 4 (validation exact match 75.0%, teacher-forced) is in outputs/adapter",
+        f"next: {cfg.command('predict_exp1.py', *([] if validated else ['--split', 'train']))}",
+    ]

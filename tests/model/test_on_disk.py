@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from config import PromptConfig
 from files import UserError
-from model.on_disk import adapter_facts, check_adapter_folder, check_model_folder, safetensors_header
+from model.on_disk import adapter_facts, check_adapter_folder, check_model_folder, refuse_other_base, safetensors_header, shards
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 123456789\n".format(64 * "0")
 
@@ -133,3 +134,59 @@ def test_a_fact_of_an_adapter_that_is_of_another_kind_is_refused_by_its_name(tmp
     (tmp_path / "experiment.json").write_text(json.dumps({key: [1.5]}))
     with pytest.raises(UserError, match=f"experiment.json: {key} is .*1.5.*, which no training wrote; copy the adapter again"):
         adapter_facts(tmp_path)
+
+
+def test_what_an_older_adapter_does_not_say_it_was_trained_with(tmp_path):
+    older = {"prompt": PromptConfig().model_dump(), "max_frames": None, "quantization": "none", "cascade": "none", "stage_prefix": "keep"}
+    for facts in ({"model_name": "m"}, {"quantization": "nf4", "max_frames": 8, "longest_answer": 3}):
+        (tmp_path / "experiment.json").write_text(json.dumps(facts))
+        assert adapter_facts(tmp_path) == {**older, **facts}
+    (tmp_path / "experiment.json").unlink()
+    assert said(adapter_facts, tmp_path) == f"adapter {tmp_path} has no experiment.json; train it with train_exp1.py"
+
+
+def test_a_base_is_known_by_its_weights_or_by_its_name(tmp_path):
+    def compare(facts, model_name, weights):
+        (tmp_path / "experiment.json").write_text(json.dumps(facts))
+        return refuse_other_base(tmp_path, model_name, weights)
+
+    by_name = f"note: adapter {tmp_path} and model are compared by name (base), not by weights: "
+    older = "the adapter does not say which, as older code wrote it"
+    assert compare({"model_name": "base", "base_weights": "a"}, "/x/renamed", "a") == []
+    assert compare({"model_name": "base"}, "/x/base", "a") == compare({"model_name": "base"}, "x/base", None) == [by_name + older]
+    assert compare({"model_name": "base", "base_weights": "a"}, "x/base", None) == [by_name + "the model's are not on this machine yet"]
+    assert said(compare, {"model_name": "base", "base_weights": "a"}, "/x/base", "b") == (
+        f"adapter {tmp_path} was trained on other weights (base) than those of /x/base; give the model that it was trained on, "
+        "model_name=PATH, or train anew"
+    )
+    for facts, weights in (({"model_name": "base"}, "b"), ({"model_name": "base", "base_weights": "a"}, None)):
+        assert said(compare, facts, "/x/other", weights) == (
+            f'adapter {tmp_path} was trained with model_name="base", this run has "other"; use the model it was trained with, or train anew'
+        )
+
+
+@pytest.mark.parametrize(
+    "index", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": {"a": 3}}', '{"weight_map": {"a": "../b"}}']
+)
+def test_an_index_that_names_no_weights_is_refused(folder, index):
+    path = folder / "model.safetensors.index.json"
+    path.write_text(index)
+    holds = "holds a list, not the object that was written" if index == "[]" else "has no weight_map, which names the files of the weights"
+    assert said(check_model_folder, folder) == f"{path}: {holds}; download it again"
+    path.write_text('{"weight_map": {"a": "2.safetensors", "b": "1.safetensors", "c": "2.safetensors"}}')
+    assert shards(path) == ["1.safetensors", "2.safetensors"]
+
+
+def test_weights_and_settings_of_older_forms_are_whole_too(folder):
+    """What a config.json of another kind lacks, transformers says."""
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+    (folder / "processor_config.json").rename(folder / "preprocessor_config.json")
+    check_model_folder(folder)
+    for text in ("{", "[1]"):
+        (folder / "config.json").write_text(text)
+        check_model_folder(folder)
+    (folder / "preprocessor_config.json").unlink()
+    assert said(check_model_folder, folder) == (
+        f"model_name: {folder} has no preprocessor_config.json; download the whole model, or copy that file from its base"
+    )

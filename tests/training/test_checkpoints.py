@@ -231,8 +231,21 @@ def test_where_the_best_has_no_checkpoint_that_is_said_and_the_next_best_is_kept
     (line,) = mend(tmp_path, 6)
     assert "does not count (adapter_model.safetensors is damaged); the best one, of step 4, has no checkpoint any more" in line
     assert not adapter.exists() and (tmp_path / "abandoned" / "adapter").exists()
-    make_adapter(tmp_path, 6)
-    assert mend(tmp_path, 6) == [] and adapter.exists(), "the best of those that are left"
+    for step in (6, 2):
+        make_adapter(tmp_path, step)
+        assert mend(tmp_path, 6) == [] and adapter.exists(), "the best of those that are left"
+        shutil.rmtree(adapter)
+    assert "does not count (it is gone); the best one, of step 4, has no checkpoint any more; it is chosen from" in mend(tmp_path, 6)[0]
+    assert mend(tmp_path, 6, wanted=False) == [] and not adapter.exists(), "nothing was validated yet"
+
+
+def test_an_adapter_of_the_checkpoints_own_step_is_the_best_only_where_validation_says_so(tmp_path):
+    for step in (4, 6):
+        make(tmp_path, step, sums=True)
+    adapter = make_adapter(tmp_path, 6)
+    (line,) = mend(tmp_path, 6)
+    assert line.endswith("adapter is written anew from checkpoint-4, the best one on validation so far (it is of step 6)")
+    assert read_json(adapter / "experiment.json")["best"]["step"] == 4
 
 
 def test_an_adapter_of_a_later_step_counts_where_training_comes_to_it_again_and_nowhere_else(tmp_path):
@@ -283,3 +296,20 @@ def test_checkpoints_that_a_signal_has_made_leave_those_that_there_would_be_with
         (tmp_path / f"checkpoint-{step}").mkdir()
     remove_old(tmp_path, SimpleNamespace(save_total_limit=limit, save_steps=4), 22)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"checkpoint-{step}" for step in kept)
+
+
+@pytest.mark.parametrize("facts", [{"prompt_style": "plain"}, {"prompt_style": "plain", "best": None}])
+def test_an_adapter_that_does_not_say_its_step_is_older_than_all(tmp_path, facts):
+    for step in (4, 6):
+        make(tmp_path, step, sums=True)
+    adapter = make_adapter(tmp_path, 4)
+    (adapter / SUMS_FILE).unlink()
+    (adapter / "experiment.json").write_text(json.dumps(facts))
+    assert mend(tmp_path, 6)[0].endswith("adapter is written anew from checkpoint-4, the best one on validation so far (it is of step 0)")
+
+
+def test_a_checkpoint_that_nothing_was_validated_before_has_no_best(tmp_path):
+    path = make(tmp_path, 1)
+    assert best_score(path, "micro") is None
+    (path / "trainer_state.json").write_text('{"global_step": 1}')
+    assert best_score(path, "micro") is None

@@ -3,24 +3,28 @@
 python -m pytest tests/training/test_dry_run.py -v
 """
 
+import math
 import re
 import subprocess
 import time
+from datetime import timedelta
 
 import pytest
-from conftest import ROOT, token_counts
+from conftest import ROOT, make_experiment, token_counts
 from quick_python import quick_python
 from transformers import AutoTokenizer
 
 from config import LoraConfig, load_config
 from dataset import load_dataset
+from model.forward import attention_par
+from model.load import load_model_config
 from templates import prompt_parts
-from training.cost import MicroBatch, Precision, model_on_meta, model_shape, step_memory
-from training.dry_run import PARTS, describe_epoch, describe_memory
+from training.cost import MicroBatch, Precision, epoch_micro_batches, model_on_meta, model_shape, step_flops, step_memory
+from training.dry_run import PARTS, describe_epoch, describe_memory, dry_run
 from training.fits import size_config
 
 
-def dry_run(folder, *arguments):
+def dry_run_script(folder, *arguments):
     scenes = ROOT / "data" / "demo" / "scenes"
     for split, count in (("train", 20), ("val", 1)):
         lines = (scenes / f"{split}.jsonl").read_text().splitlines()[: 9 * count]
@@ -36,7 +40,7 @@ def test_dry_run_of_the_real_experiment_needs_seconds_and_no_weights(tmp_path, s
     folder = shared / "qwen2-vl-processor"
     assert not list(folder.glob("*.safetensors"))
     start = time.perf_counter()
-    done = dry_run(tmp_path, f"model_name={folder}", "--gpu", "H100 PCIe", "--utilisation", "0.5", "train.epochs=3")
+    done = dry_run_script(tmp_path, f"model_name={folder}", "--gpu", "H100 PCIe", "--utilisation", "0.5", "train.epochs=3")
     assert done.returncode == 0, done.stderr
     assert time.perf_counter() - start < 60
     text = " ".join(done.stdout.split())
@@ -79,3 +83,41 @@ def test_memory_is_that_of_the_heaviest_micro_batch_by_part():
     assert table == {PARTS[part]: [pytest.approx(memory[part] / 1e9, abs=0.006) for memory in columns] for part in shown}
     assert table["peak"][0] < table["peak"][1], "which is why one checkpoints"
     assert f"  {PARTS['unpacked']}" in describe_memory(shape, [light], load_config(None, ["quantization=nf4"]))
+
+
+def test_the_whole_description_by_its_parts(tmp_path, processor, monkeypatch):
+    """18 questions, each an item: 9 micro-batches of 2, and 2 x 2 of them a step, so 3 steps an epoch; their cost is cost.py's."""
+    table = lambda data, lora, family: f"what fits: {len(data)} items, rank {lora.r}, {family}"
+    monkeypatch.setattr("training.dry_run.what_fits", table)
+    settings = {"train.questions_per_image": 1, "train.train_bs": 2, "train.grad_accum": 2, "train.epochs": 2.5}
+    cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9), **settings, **{"train.gradient_checkpointing": "true"})
+    data, config = load_dataset(rows, processor, cfg, training=True, world_size=2), load_model_config(cfg)
+    data.attention_par = attention_par(config, gpu=True)
+    model = model_on_meta(config, cfg.lora)
+    shape, batches = model_shape(model), epoch_micro_batches(data, all_pairs=True)
+    parts = [step_flops(shape, batch, True) for batch in batches]
+    flops = {name: sum(part[name] for part in parts) for name in parts[0]}
+    done = sum(flops.values())
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    numel = sum(weight.numel() for weight in model.parameters())
+    data.attention_par = attention_par(config)
+
+    def expected(steps, seconds):
+        return [
+            "dry run: from data and config.json; no weights loaded, nothing trained",
+            describe_epoch(data, batches),
+            f"optimizer steps: {steps} in all, 3 an epoch",
+            f"parameters: trainable {trained:,} of {numel:,} parameters ({trained / numel:.2%})",
+            f"FLOPs an epoch: {done:.3g} = language {flops['language']:.3g} + attention {flops['attention']:.3g} + lora "
+            f"{flops['lora']:.3g} + lm_head {flops['lm_head']:.3g} + vision {flops['vision']:.3g} + recomputation "
+            f"{flops['recomputation']:.3g}",
+            *describe_memory(shape, batches, cfg).splitlines(),
+            "what fits: 18 items, rank 16, qwen2_vl",
+            f"time: {timedelta(seconds=seconds)} for {steps} steps on 2 x H100 PCIe at 50% of its 756.5 TFLOP/s (dense bf16); without "
+            f"recomputation, as `mfu` in the log, that is {(done - flops['recomputation']) / done / 2:.0%}",
+        ]
+
+    assert len(batches) == 9 and dry_run(data, cfg, 2, "H100 PCIe", 0.5).splitlines() == expected("8", 1)
+    longer = cfg.model_copy(update={"train": cfg.train.model_copy(update={"max_steps": 3 * 10**9})})
+    seconds = math.ceil(done * 10**9 / 756.5e12)  # two cards at half of that
+    assert seconds > 1000 and dry_run(data, longer, 2, "H100 PCIe", 0.5).splitlines() == expected("3,000,000,000", seconds)

@@ -13,6 +13,7 @@ from test_resume import configured, with_changes
 
 from data.contents import weights_hash
 from files import UserError, read_json
+from model.adapter import LANGUAGE_LAYERS, VISION
 from training.origin import check_init_adapter
 
 
@@ -92,3 +93,45 @@ def test_an_adapter_to_start_from_is_one_and_is_not_replaced(cfg, trained):
     (trained / "experiment.json").unlink()
     with pytest.raises(UserError, match="has no experiment.json; train it with train_exp1.py"):
         check_init_adapter(with_changes(cfg, f"train.init_adapter={trained}"))
+
+
+def test_what_of_the_tower_an_adapter_trained_is_read_of_its_pattern(cfg, trained):
+    """As `attach_lora` writes it: the mergers alone, the mergers with the blocks' attention, or neither."""
+    path, kinds = trained / "adapter_config.json", {None: "", **{kind: f"{pattern}|" for kind, pattern in VISION.items()}}
+    for was, tower in kinds.items():
+        targets = rf"{tower}{LANGUAGE_LAYERS}\.(q_proj|v_proj)"
+        path.write_text(json.dumps({"r": 16, "lora_alpha": 32, "target_modules": targets}))
+        for now in kinds:
+            same = [
+                f"train.init_adapter={trained}",
+                "lora.target_modules=[v_proj,q_proj]",
+                f"lora.vision={now or 'null'}",
+                f"vision_frozen={str(now is None).lower()}",
+            ]
+            if now == was:
+                assert len(check_init_adapter(with_changes(cfg, *same))) == 1
+                continue
+            with pytest.raises(UserError) as error:
+                check_init_adapter(with_changes(cfg, *same))
+            both = f"lora.vision={json.dumps(was)}, this run has {json.dumps(now)}; use the same lora.vision"
+            assert str(error.value) == f"train.init_adapter: {trained} was trained with {both}"
+
+
+HARMLESS = ("lora_dropout", "base_model_name_or_path", "revision", "task_type", "peft_version", "inference_mode", "auto_mapping")
+HARMLESS += ("init_lora_weights", "megatron_core", "qalora_group_size", "loftq_config")
+
+
+def test_settings_that_decide_nothing_here_are_let_pass(cfg, trained):
+    """What peft writes of them in some version or other; and a list of targets in the place of our pattern."""
+    path = trained / "adapter_config.json"
+    targets = ["v_proj", "q_proj"]
+    settings = {"r": 16, "lora_alpha": 32, "target_modules": targets, "bias": "none", "peft_type": "LORA", "use_dora": False}
+    same = with_changes(cfg, f"train.init_adapter={trained}", "lora.target_modules=[q_proj,v_proj]")
+    path.write_text(json.dumps({**settings, **dict.fromkeys(HARMLESS, "some")}))
+    assert len(check_init_adapter(same)) == 1
+    for odd in ({"peft_type": "LOHA"}, {"bias": "lora_only"}, {"use_dora": True}, {"modules_to_save": ["lm_head"]}):
+        path.write_text(json.dumps({**settings, **odd}))
+        ((key, value),) = odd.items()
+        with pytest.raises(UserError) as error:
+            check_init_adapter(same)
+        assert str(error.value) == f"{path}: has {key}={json.dumps(value)}, which is not trained here; give an adapter of train_exp1.py"

@@ -6,8 +6,11 @@ python -m pytest tests/training/test_prepare.py -v
 import json
 from types import SimpleNamespace
 
-from data.preprocess import training_space
-from files import sha256, write_json
+from data.asked import asked_questions
+from data.preprocess import answer_rules, training_space
+from data.stages import prompts_say
+from files import json_text, sha256, write_json
+from model.adapter import experiment_facts
 from training.prepare import drawn_before, longest_answer, prepare, trained_on
 from training.resume import Start
 from training.trainer import training_arguments
@@ -24,8 +27,14 @@ def test_a_training_starts_from_its_rows_and_says_beside_its_adapter_what_they_w
     longest = max(len(processor.tokenizer(row["answer"])["input_ids"]) + 1 for row in ready.rows["train"])
     assert ready.facts["longest_answer"] == longest and ready.facts["trained_on"] == [sha256(cfg.data.train_jsonl)]
     assert json.loads(ready.beside["answer_space.json"]) == training_space(cfg, say=lambda line: None)
-    assert sorted(ready.beside) == ["answer_space.json", "questions.json"]
-    assert prepare(cfg, ["train"], args, Start(), lambda line: None).val_set is None
+    asked = asked_questions(ready.rows["train"], cfg.data.min_groups)
+    assert ready.beside == {"answer_space.json": json_text(training_space(cfg)), "questions.json": json_text(asked)}
+    assert ready.facts == {
+        **experiment_facts(cfg, answer_rules(training_space(cfg), asked), prompts_say(cfg.data)),
+        **{"longest_answer": longest, "trained_on": [sha256(cfg.data.train_jsonl)], "min_groups": cfg.data.min_groups},
+    }
+    later = prepare(cfg, ["train"], args, Start(tmp_path, {"config": {"train": {}}, "first_draw": 5, "drawn_bs": 3}), lambda line: None)
+    assert later.val_set is None and (later.train_set.first_draw, later.train_set.drawn_bs) == (5, 3)
 
 
 def test_a_run_that_goes_on_draws_its_pictures_as_it_began(tmp_path):

@@ -9,16 +9,18 @@ import shutil
 import pytest
 from test_checkpoints import cut, make, make_adapter
 
-from config import load_config, save_run_info
-from files import UserError, read_json, write_jsonl
+from config import launcher, load_config, near, save_run_info
+from files import UserError, read_json, sha256, write_jsonl
 from training.prepare import drawn_before
 from training.resume import (
     Start,
     contents,
     finished_lines,
+    how_it_goes_on,
     how_to_start,
     is_finished,
     note_finished,
+    other_settings,
     put_in_order,
     refuse_other_contents,
     remove_leftovers,
@@ -27,6 +29,7 @@ from training.resume import (
     steps_before,
 )
 
+SECTIONS = ("image", "lora", "train", "data")
 ROW = {"question": "Is there text?", "answer": "yes", "image": "a.png"}
 
 
@@ -117,7 +120,49 @@ def test_a_path_is_a_whole_checkpoint_of_this_run(cfg, tmp_path):
     assert "checkpoint-9 is not a checkpoint" in refusal(cfg, str(cfg.output_dir / "checkpoint-9"))
     assert "data is not a checkpoint; give a checkpoint-N folder" in refusal(cfg, str(cfg.output_dir / "data"))
     (tmp_path / "other").mkdir()
-    assert "is not of the run in" in refusal(cfg, str(make(tmp_path / "other", 3)))
+    other = make(tmp_path / "other", 3)
+    assert refusal(cfg, str(other)) == (
+        f"--resume_from_checkpoint: {near(other)} is not of the run in {near(cfg.output_dir)}; set its output_dir, or start from its "
+        f"weights: train.init_adapter={other}"
+    )
+    cut(newest / "optimizer.pt")
+    assert refusal(cfg, str(newest)) == (
+        f"--resume_from_checkpoint: {near(newest)} is not whole (optimizer.pt is damaged); start again with --overwrite, or set another "
+        "output_dir"
+    )
+
+
+def test_a_run_that_a_signal_ended_says_where_it_stands_and_what_goes_on(cfg, monkeypatch):
+    command = f"go on with: {cfg.command('train_exp1.py', '--resume_from_checkpoint', start=launcher())}"
+    assert how_it_goes_on(cfg) == f"before the first checkpoint; {command}"
+    _, newest = begin(cfg, steps=(2, 4))
+    assert how_it_goes_on(cfg) == f"{near(newest)} is kept; {command}"
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    assert " -m torch.distributed.run --nproc_per_node=2 " in how_it_goes_on(cfg), "as it was started"
+
+
+def test_settings_that_decide_are_named_where_a_record_has_others(cfg):
+    """Its length among them; what only tells, and keys that older code did not know, are none."""
+    begin(cfg)
+    record = read_json(cfg.output_dir / "train_run.json")
+    others = lambda *overrides: other_settings(record, with_changes(cfg, *overrides))
+    assert others() == others("train.logging_steps=1", "predict.beams=2") == []
+    assert others("train.lr=1e-3", "prompt_style=chat") == ["prompt_style", "train.lr"]
+    assert others("train.epochs=9", "train.max_steps=5") == ["train.epochs", "train.max_steps"]
+    del record["config"]["prompt_style"], record["config"]["train"]["select_by"]
+    assert others() == others("train.select_by=macro") == [] and others("prompt_style=chat") == ["prompt_style"]
+
+
+def test_without_validation_the_last_adapter_is_the_one_that_is_written_anew(cfg):
+    cfg = with_changes(cfg, "data.val_jsonl=null")
+    begin(cfg, steps=(2, 4))
+    adapter = make_adapter(cfg.output_dir, 4)
+    note_finished(cfg.output_dir, 4)
+    cut(adapter / "adapter_model.safetensors")
+    mended, finished = finished_lines(how_to_start(cfg, "newest", False, 1), cfg, before=4)
+    assert "is written anew from checkpoint-4" in mended and finished == "finished: all 4 steps are trained; nothing to do"
+    assert read_json(adapter / "experiment.json")["best"] == {"step": 4}
 
 
 def test_finished_is_finished_and_more_steps_may_follow(cfg):
@@ -316,7 +361,18 @@ def test_smaller_micro_batches_go_on_where_the_step_keeps_its_images(cfg):
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", "[]", '{"config": {}}', '{"config": null}', '{"config": {"image": {}, "lora": {}, "train": {}, "data": {}}}', "3"]
+    "text",
+    [
+        "{}",
+        "[]",
+        "3",
+        '{"config": {}}',
+        '{"config": null}',
+        '{"config": {"image": {}, "lora": {}, "train": {}, "data": {}}}',
+        '{"config": {"image": {}, "lora": {}, "train": {}, "data": {}}, "world_size": "1"}',
+        '{"config": {"image": {}, "lora": {}, "train": {}, "data": {}}, "world_size": 1, "finished": 4}',
+        *(json.dumps({"config": {**dict.fromkeys(SECTIONS, {}), name: []}, "world_size": 1}) for name in SECTIONS),
+    ],
 )
 def test_a_record_that_says_nothing_is_one_line(cfg, text):
     begin(cfg, steps=(2,))
@@ -345,7 +401,13 @@ def test_rows_pictures_and_model_are_compared_by_what_they_hold(cfg, tmp_path):
     (tmp_path / "tiny" / "config.json").write_text("{ }")
     write_jsonl(cfg.output_dir / "data" / "val.jsonl", [ROW, ROW])
     assert "other contents of data.val_jsonl, model_name;" in refused()
-    assert contents(cfg, {"train": [ROW]})["data.val_jsonl"] is None
+    alone = contents(cfg, {"train": [ROW]})
+    assert alone["data.val_jsonl"] is None and alone["train.init_adapter"] is None
+    assert alone["data.train_jsonl"] == sha256(cfg.output_dir / "data" / "train.jsonl")
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "adapter_model.safetensors").write_bytes(b"weights")
+    from_adapter = contents(with_changes(cfg, f"train.init_adapter={tmp_path / 'trained'}"), {"train": [ROW]})
+    assert from_adapter == {**alone, "train.init_adapter": sha256(tmp_path / "trained" / "adapter_model.safetensors")}
 
 
 # ---- the folder

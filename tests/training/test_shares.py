@@ -15,7 +15,7 @@ from conftest import make_experiment, random_model, with_random_lora
 from dataset import Part, load_dataset
 from model.forward import answer_loss, training_inputs
 from model.token_tree import IGNORE_INDEX
-from training.shares import Shares, _cuts, unevenness
+from training.shares import Shares, _cuts, shared_loader, unevenness
 
 
 class Lengths(SimpleNamespace):
@@ -149,3 +149,39 @@ def test_the_processes_of_a_last_step_have_the_gradient_of_one(tmp_path, process
         assert counts[0] == expected[2][0] == sum(map(len, groups)), "questions are counted once"
     nothing = data[Part(groups[0][:1], counts=False)]
     assert set(nothing["labels"]) == set(nothing["tree"].labels) == {IGNORE_INDEX} and nothing["rows"] == []
+
+
+def test_how_evenly_steps_are_shared_is_told_of_whole_ones_after_the_first(monkeypatch):
+    """Of an epoch of five whole steps and a rest: four of the first epoch, five of a later one, and three where no more are looked at."""
+    data, told = Lengths(5, 4, 4, rest=3), Shares(Lengths(5, 4, 4, rest=3), 4)
+
+    def expected(steps):
+        found = [unevenness(totals(data, told.of_step(step))) for step in steps]
+        return (
+            f"the 4 processes share a step by tokens: the idlest has {sum(found) / len(found):.1%} fewer than the busiest on average, "
+            f"{max(found):.1%} at most (of {len(found)} whole steps after the first, which tries the memory)"
+        )
+
+    assert told.describe() == expected(range(5))
+    told.dataset.epoch = 0
+    assert told.describe() == expected(range(1, 5))
+    monkeypatch.setattr("training.shares.LOOKED_AT", 3)
+    assert told.describe() == expected(range(1, 3))
+    assert Shares(Lengths(2, 4, 4), 4).describe().count("(of 2 whole") == 1, "no rest"
+    first = Lengths(1, 4, 4, rest=3)
+    first.epoch = 0
+    assert Shares(first, 4).describe() == "", "there is none after the first"
+
+
+def test_each_process_loads_its_own_share():
+    class Loaded(Lengths):
+        def __getitem__(self, part):
+            return part
+
+        def collate(self, items):
+            return items
+
+    data = Loaded(3, 2, 2, rest=1)
+    for process in (0, 1):
+        args = SimpleNamespace(world_size=2, process_index=process, dataloader_num_workers=0, dataloader_pin_memory=False)
+        assert list(shared_loader(data, args)) == list(Shares(data, 2, process))
