@@ -88,6 +88,25 @@ def test_a_list_in_another_order_and_another_reference_contradict_nothing():
     assert find_suspects(rows, EvalConfig(), {}) == []
 
 
+def test_lists_by_a_questions_own_separator_are_the_same_in_any_order():
+    """By hand: pink and red have (0.9 + 0.5 + 0.25) / 3 = 0.55 where both are annotated, white has 0.2, and blue 0.95."""
+    said = lambda row_id, gt, pred, *ranking: {
+        "id": row_id, "gt": gt, "pred": pred, "question": "Which ones?", "qtype": "mcq",
+        "confidence": ranking[0][1], "candidates_top": list(map(list, ranking)),
+    }  # fmt: skip
+    rows = [
+        said("a", "red, pink", "red, pink", ("red, pink", 0.9)),
+        said("b", "pink, red", "pink, red", ("pink, red", 0.5)),
+        said("c", "white", "pink, red", ("pink, red", 0.75), ("white", 0.2)),
+        said("d", "blue", "blue", ("blue", 0.95)),
+        said("e", "red, pink", "white", ("white", 0.3), ("pink, red", 0.25)),
+        said("f", "pink, red", "blue", ("blue", 0.94), ("pink, red", 0.55)),
+    ]
+    found = find_suspects(rows[:5], EvalConfig(), {"which ones": {"separators": [","]}})
+    assert [(row["id"], row["annotation_probability"]) for row in found] == [("c", 0.2), ("e", 0.25)]
+    assert [row["id"] for row in find_suspects(rows, EvalConfig(), {"which ones": {"separators": [","]}})] == ["c", "e"]
+
+
 def test_of_a_run_on_other_rows(folder):
     ids, said = suspected(folder)
     assert (
