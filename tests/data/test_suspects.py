@@ -88,6 +88,14 @@ def test_a_list_in_another_order_and_another_reference_contradict_nothing():
     assert find_suspects(rows, EvalConfig(), {}) == []
 
 
+def test_a_number_contradicts_beyond_the_tolerance_and_an_annotation_that_no_candidate_is_has_no_probability():
+    row = {"id": "a", "gt": "10 mm", "pred": "10.4 mm", "question": "What size?", "qtype": "size_numeric", "confidence": 0.9}
+    row["candidates_top"] = [["10.4 mm", 0.9], ["12 mm", 0.1]]
+    assert find_suspects([row], EvalConfig(numeric_rel_tol=0.05), {}) == []
+    (found,) = find_suspects([row], EvalConfig(numeric_rel_tol=0.01), {})
+    assert found["annotation_probability"] == 0.0
+
+
 def test_lists_by_a_questions_own_separator_are_the_same_in_any_order():
     """By hand: pink and red have (0.9 + 0.5 + 0.25 + 0.9) / 4 = 0.6375 where both are annotated, white has 0.2, and blue 0.95."""
     said = lambda row_id, gt, pred, *ranking: {
