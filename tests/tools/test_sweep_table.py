@@ -11,7 +11,7 @@ from config import PublicNames, load_config, near
 from evaluation.compare import compare
 from files import UserError, read_json, read_jsonl, sha256, write_json, write_jsonl
 from tools import sweep
-from tools.sweep_table import about, as_csv, choice, chosen_yaml, conclude, pool, setting_scores, table, what_is_next, write_pooled_rows
+from tools.sweep_table import about, as_csv, choice, chosen_yaml, conclude, setting_scores, table, what_is_next, write_pooled_rows
 
 
 @pytest.fixture
@@ -133,12 +133,18 @@ def test_what_a_sweep_concludes_lies_beside_its_runs(experiment, capsys):
     assert (folder / "table.csv").read_text().startswith("setting,question_type,count,mean,sd,low,high\nlora.r=4,")
 
 
-def test_the_folds_of_a_seed_are_one_file_of_predictions(experiment):
-    """Without what their own answer spaces say."""
+def test_the_folds_of_a_seed_are_one_file_of_predictions(experiment, capsys):
+    """Without what their own answer spaces say. Right are (8 + 9 + 7 + 6) / 48; one patient's commonest answer is the other's in 4 + 3."""
     folds = hand_made_folds(experiment / "folds")
-    _, folder, runs = sweep.plan(arguments(experiment, seeds=2, folds=folds))
+    base, folder, runs = sweep.plan(arguments(experiment, seeds=2, folds=folds))
     said = [answer(run, right, qtype="yes_no", reachable=True) for run, right in zip(runs, (8, 9, 7, 6))]
-    pool(runs, folder / "out_of_fold.jsonl")
+    conclude(base, folder, runs)
+    out, report = capsys.readouterr().out.splitlines(), read_json(folder / "sweep.json")
+    assert (
+        "24 held-out rows of all folds, 2 seeds; intervals by groups (2); blind prior 29.17%" in out and "one setting: as configured" in out
+    )
+    assert out[-1] == f"next: {load_config(folder / 'chosen.yaml').command('train_exp1.py')}"
+    assert report["folds"] is True and report["settings"][0]["overall"]["mean"] == 30 / 48 and report["against_next"] is None
     data = [row for fold in (0, 1) for _, row in read_jsonl(folds / f"fold_{fold}" / "val.jsonl")]
     assert [row for _, row in read_jsonl(folder / "out_of_fold.jsonl")] == data
     for seed, answers in ((42, said[:2]), (43, said[2:])):
