@@ -447,6 +447,10 @@ def test_spaces_of_before_still_say_what_they_said():
     assert ask(space, COLOR, "red; pink")["answer"] == "pink; red" and ask(space, COLOR, "red, pink")["answer"] == "red, pink"
     old = {"mode": "mined", "rows": 0, "questions": {}, "given": {}, "as_the_rules_say": {"questions": 0, "rows": 0}}
     assert conventions(old) == {} == conventions({"mode": "rules", "unconstrained": {}, "multi_label": []})
+    counted = mine(rows_of("How many polyps?", ["1", "2"] * 20))
+    assert ask(counted, "How many polyps?", "two")["answer"] == "2"
+    del counted["languages"]
+    assert ask(counted, "How many polyps?", "two")["answer"] == "two", "as it was in the answers that its adapter learnt"
 
 
 # --- spellings ---
@@ -572,6 +576,45 @@ def test_a_space_survives_its_file_and_names_the_training_file_and_settings(cfg,
         path.write_text(text)
         with pytest.raises(UserError, match="not an answer space"):
             answer_space.load(path)
+
+
+ENTRY = {"type": "color", "candidates": ["red"], "multi_label": False, "spellings": {}, "separators": [","]}
+BARE = {name: ENTRY[name] for name in ("type", "multi_label", "spellings")}
+
+
+@pytest.mark.parametrize(
+    ("space", "is_one"),
+    [
+        ({"mode": "mined", "questions": {}, "given": {}}, True),
+        ({"mode": "mined", "questions": {"a": ENTRY, "b": BARE}, "given": {"c": {"label_lists": 0}}}, True),
+        *[({"mode": "mined", "questions": {"b": BARE, "a": {**ENTRY, name: 1.5}}, "given": {}}, False) for name in ENTRY],
+        *[({"mode": "mined", "questions": {"b": BARE, "a": {**ENTRY, name: None}}, "given": {}}, False) for name in BARE],
+        ({"mode": "mined", "questions": {"a": []}, "given": {}}, False),
+        ({"mode": "mined", "questions": {}, "given": {"c": {"label_lists": 1}, "d": {}}}, False),
+        ({"mode": "mined", "questions": {}, "given": {"c": None}}, False),
+        ({"mode": "mined", "questions": {}}, False),
+        ({"mode": "mined", "given": {}}, False),
+        ({"questions": {}, "given": {}}, False),
+        ({"mode": "rules", "questions": {}, "given": {}}, False),
+        ({"mode": "rules", "unconstrained": ["a"], "multi_label": []}, True),
+        ({"mode": "rules", "unconstrained": {"a": 1}, "multi_label": []}, True),
+        ({"mode": "rules", "unconstrained": "a", "multi_label": []}, False),
+        ({"mode": "rules", "unconstrained": ["a"], "multi_label": {}}, False),
+        ({"mode": "rules", "multi_label": []}, False),
+        ({"mode": "rules", "unconstrained": []}, False),
+        (None, False),
+        (["mode"], False),
+    ],
+)
+def test_a_file_is_a_space_if_it_has_every_part_that_is_read(tmp_path, space, is_one):
+    path = tmp_path / "answer_space.json"
+    path.write_text(json.dumps(space))
+    if is_one:
+        assert answer_space.load(path) == space
+        return
+    with pytest.raises(UserError) as error:
+        answer_space.load(path)
+    assert str(error.value) == f"{path}: not an answer space; train anew, or delete it to have it mined again"
 
 
 @pytest.mark.parametrize("change", ["answer_space=rules", "max_unseen=0.5", "count_margin=1", "min_groups=3", "language=[en, de]"])

@@ -12,7 +12,8 @@ from conftest import ROOT
 from data import asked, preprocess, schema
 from data.asked import MOST, asked_questions, load, rules_verdict
 from data.preprocess import answer_rules
-from files import UserError
+from data.rules import Reading
+from files import UserError, hash_of
 
 ROWS = [
     {"question": "Is there a polyp?"},
@@ -93,6 +94,13 @@ def test_what_the_rules_say_of_a_training_question_counts(edited, old, new):
     before = rules_verdict(asked_questions(ROWS, 1))
     edited(old, new)
     assert rules_verdict(asked_questions(ROWS, 1)) != before
+
+
+def test_the_words_verdict_is_of_each_question_without_options():
+    said = [["Does it bleed?", "yes_no", ["ja", "nein"]], ["What color is it?", "color", schema.COLOR_VOCAB]]
+    reading = Reading(yes_no_forms={"does": ("ja", "nein")})
+    questions = [["Does it bleed?", False], ["Which one?", True], ["What color is it?", False]]
+    assert asked.words_verdict(questions, reading) == hash_of(said)
 
 
 def test_a_users_type_sees_the_question_as_it_is_and_built_in_ones_without_its_prefix(edited):

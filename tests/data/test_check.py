@@ -20,6 +20,7 @@ from quick_python import quick_python
 from user_copy import SCENES, first_scenes
 
 from config import Config, load_config
+from data import check as check_module
 from data import personal
 from data.check import (
     answer_lengths,
@@ -35,7 +36,7 @@ from data.check import (
     shared_between,
     warnings_before_training,
 )  # fmt: skip
-from data.image_copies import look_at, look_at_images, near_pairs, same_pictures
+from data.image_copies import Picture, look_at, look_at_images, near_pairs, same_pictures
 from data.readers import convert
 from data.rows import read_rows
 from data.split import split_jsonl
@@ -353,7 +354,7 @@ def test_reachability_and_blind_prior_per_type(tmp_path):
     assert answers["reachable"]["share"] == 5 / 7
     assert answers["reachable"]["commonest_miss"] == [(("What color is it?", "green"), 2)]
     blind = answers["blind_prior"]["per_type"]  # yes 50 of 99; pink, red, white 33 each, the alphabetically first
-    assert (blind["yes_no"]["accuracy"], blind["color"]["accuracy"]) == (1.0, 0.5)
+    assert blind == {"yes_no": {"count": 3, "correct": 3, "accuracy": 1.0}, "color": {"count": 4, "correct": 2, "accuracy": 0.5}}
     assert [f["text"] for f in report["findings"] if "reach" in f["text"]] == [
         "val: the constraints reach 2 of 4 answers (50.0%) of type color; no model can score more"
     ]
@@ -392,6 +393,65 @@ def test_over_one_percent_of_junk_is_a_warning(tmp_path, bad, severity):
     rows = [{**item, "image": f"{n} {item['image']}"} for n, item in enumerate(rows)]  # no duplicates
     found = check({"train": raw(tmp_path, rows)}, Config(), tokens=False)["findings"]
     assert [f["severity"] for f in found if "junk" in f["text"]] == [severity]
+
+
+@pytest.mark.parametrize(("copies", "severity"), [(5, "note"), (6, "WARNING")])
+def test_over_five_percent_of_duplicates_is_a_warning(tmp_path, copies, severity):
+    rows = plain_rows(50, patients=True)
+    rows = [*rows[copies:], *[rows[copies]] * copies]
+    found = check({"train": raw(tmp_path, rows)}, Config(), tokens=False)["findings"]
+    text = f"train: {copies} of 100 rows ({copies}.0%) are duplicates, which weight their questions; remove them with --fix"
+    assert found == [{"severity": severity, "text": text}]
+
+
+def test_repeated_ids_and_questions_with_one_answer_are_said(tmp_path):
+    rows = [row(f"{n}.jpg", ("Any finding?", "Is it?")[n % 2], ("no", "yes")[n % 4 == 1], group=n, id=str(n)) for n in range(60)]
+    rows += [row("a.jpg", group="a", id="3"), row("b.jpg", group="b", id="4")]
+    assert texts(report_on(tmp_path, rows)) == [
+        "WARNING: train: 2 rows repeat an id, which training refuses; give every row its own",
+        "note: train: 32 of 62 rows (51.6%) ask questions that have one answer only, so accuracy on them says nothing, "
+        "such as 'any finding'",
+    ]
+
+
+def test_pictures_are_counted_by_what_is_seen_on_them():
+    """By hand; two hashes differ in one bit, the others in 64 or more."""
+    left = (1 << 64) - 1
+    pictures = {
+        "a": Picture((100, 50), "1", 0, turned=True), "b": Picture((100, 50), "2", None), "c": Picture((60, 60), "3", left),
+        "d": Picture((140, 140), "4", left ^ 1), "e": Picture((300, 200), "5", (1 << 128) - 1),
+        "x": Picture(problem="unreadable (not an image)"), "gone": Picture(problem="missing", there="Gone"),
+        "b2": Picture(problem="unreadable (cut)"),
+    }  # fmt: skip
+    facts = check_module.check_pictures(pictures, Config())
+    assert facts == {
+        "read": 5, "missing": 1, "unreadable": 2,
+        "problems": {"b2": "unreadable (cut)", "gone": "missing", "x": "unreadable (not an image)"},
+        "misspelled": 1, "misspelled_first": [["gone", "Gone"]], "turned": 1, "without_contrast": 1, "without_contrast_first": ["b"],
+        "sizes": {"100x50": 2, "60x60": 1, "140x140": 1, "300x200": 1}, "kinds_of_size": 4,
+        "megapixels": {"min": 0.004, "median": 0.005, "max": 0.06, "mean": 0.02},
+        "image_tokens": {"min": 4, "median": 8, "max": 77, "mean": 24.4}, "near_duplicates": 2, "max_distance": 8,
+    }  # fmt: skip
+    assert list(facts["problems"]) == ["b2", "gone", "x"], "one of each kind first"
+    assert list(check_module._describe_pictures(facts)) == [
+        "images: 5 read, 1 missing, 2 unreadable",
+        "  sizes of 4 kinds: 100x50 (2), 60x60 (1), 140x140 (1), …",
+        "  image tokens 4-77 (mean 24.4)",
+        "  near-duplicates 2 (dHash, at most 8 of 128 bits differ)",
+        "  turned by their EXIF orientation 1, without contrast 1",
+    ]
+    assert list(check_module._picture_findings({"images": facts})) == [
+        (
+            "WARNING",
+            "1 images missing, 2 unreadable or unusable, such as b2: unreadable (cut); gone: missing; x: unreadable (not an image); "
+            "training refuses them",
+        ),
+        (
+            "WARNING",
+            "1 of the missing images are there under another spelling, such as gone, which is Gone; correct the rows, or rename the files",
+        ),
+        ("note", "1 images have no contrast (black, white or one colour), such as b; nothing can be seen on them"),
+    ]
 
 
 def test_clean_data_has_no_findings(tmp_path):
@@ -437,6 +497,8 @@ def test_fix_removes_what_it_says(tmp_path):
     kept = [json.loads(line) for line in (tmp_path / "clean" / "train.jsonl").read_text().splitlines()]
     assert kept == [{**row(note="kept"), "id": "0"}, row("c.jpg", id="c", box=[1, 2.5])]
     assert sha256(path) == before
+    said = "2 of 9 rows; removed 2 junk, 2 duplicates, 1 outvoted and 2 tied answers"
+    assert list(check_module.describe_fix(tmp_path / "clean", changes)) == [f"{tmp_path / 'clean' / 'train'}.jsonl: {said}"]
 
 
 def test_fix_never_writes_in_place(tmp_path):

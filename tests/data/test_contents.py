@@ -4,14 +4,15 @@ python -m pytest tests/data/test_contents.py -v
 """
 
 import hashlib
+import json
 import os
 import shutil
 
 import pytest
 
 from data import contents
-from data.contents import base_facts, file_hashes, model_hashes, picture_hashes
-from files import read_json
+from data.contents import base_facts, file_hashes, model_hashes, picture_hashes, weights_hash
+from files import hash_of, read_json
 
 
 def sha(text):
@@ -82,3 +83,28 @@ def test_a_base_model_is_known_by_the_hubs_commit_where_one_is_known(tmp_path, m
     monkeypatch.setattr(contents, "_snapshot", lambda name: cached if name == "Qwen/Qwen2-VL-2B-Instruct" else None)
     assert base_facts("Qwen/Qwen2-VL-2B-Instruct", None) == {**found[0], "base_source": "hub"}
     assert base_facts("other/model", None) == {"base_source": "hub", "base_revision": None, "base_weights": None}
+
+
+def test_weights_are_told_by_their_bytes_and_those_of_an_index_alone(tmp_path, reads):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    assert weights_hash(str(folder)) is None
+    for name in ("pytorch_model.bin", "model.safetensors", "2.safetensors", "1.safetensors"):
+        (folder / name).write_bytes(name.encode())
+        listed = sorted(path.name for path in folder.glob("*.safetensors")) or ["pytorch_model.bin"]
+        assert weights_hash(str(folder)) == hash_of([sha(text.encode()) for text in listed])
+    index = {"weight_map": {"a": "2.safetensors", "b": "1.safetensors", "c": "2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert weights_hash(str(folder)) == hash_of([sha(b"1.safetensors"), sha(b"2.safetensors")])
+    (folder / "1.safetensors").unlink()
+    assert weights_hash(str(folder)) is None, "not all of them"
+    blob, cached = tmp_path / ("e" * 64), tmp_path / "cached"
+    blob.write_bytes(b"large")
+    cached.mkdir()
+    (cached / "model.safetensors").symlink_to(blob)  # as the hub's cache has it
+    reads.clear()
+    assert weights_hash(str(cached)) == hash_of(["e" * 64]) and reads == []
+    blob.rename(tmp_path / "another")
+    (cached / "model.safetensors").unlink()
+    (cached / "model.safetensors").symlink_to(tmp_path / "another")
+    assert weights_hash(str(cached)) == hash_of([sha(b"large")])

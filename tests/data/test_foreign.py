@@ -65,6 +65,43 @@ def test_rows_and_what_nobody_knows_fit_no_reader(tmp_path, line):
     assert fitting_reader(lay(tmp_path, of={"r.jsonl": [line]}) / "r.jsonl") is None and fitting_reader(tmp_path / "none") is None
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "reader"),
+    [
+        *[(f"a{suffix}", b"no matter", "table") for suffix in (".csv", ".TSV", ".xlsx", ".xlsm", ".xls", ".ods")],
+        ("a.bin", b"PK\x03\x04", "table"),
+        ("a.jsonl", b"\xd0\xcf\x11\xe0", "table"),
+        ("a.csv", b'"Figure_path";"Choice A"\n', "pmc-vqa"),
+        ("a.csv", b"Figure_path,Choice B\n", "table"),
+        ("a.jsonl", b'\xef\xbb\xbf {"conversation": []}', "conversations"),
+        ("a.json", b'[ {"messages": [], "conversations": 1}]', "conversations"),
+        ("a.json", b'[{"id": "1", "messages": [{"role": "user", "content": "cut', "conversations"),
+        ("a.json", b'\xef\xbb\xbf\n[{"image_filename": "a"}]', "kvasir-vqa-json"),
+        ("a.jsonl", b'{"image_filename": "a"}\n', None),
+        ("a.json", b'[{"image": "a"}]', None),
+        ("a.jsonl", b"", None),
+    ],
+)
+def test_a_file_is_known_by_its_first_bytes_or_its_suffix_also_where_it_is_all_that_a_folder_holds(tmp_path, name, content, reader):
+    path = tmp_path / "one" / name
+    path.parent.mkdir()
+    path.write_bytes(content)
+    said = {
+        "table": "a table",
+        "pmc-vqa": "PMC-VQA",
+        "conversations": "conversations",
+        "kvasir-vqa-json": "rows in one JSON array",
+        None: "",
+    }
+    suggest = " --suggest" if reader == "table" else ""
+    wanted = f"this looks like {said[reader]}: python -m data.readers {reader} {path} DST{suggest}" if reader else None
+    assert fitting_reader(path) == wanted
+    if name not in ("a.bin", "a.TSV"):
+        assert fitting_reader(path.parent) == wanted
+        (path.parent / "another.csv").write_text("a,b")
+        assert fitting_reader(path.parent) is None, "of two files nobody knows which"
+
+
 def test_the_command_says_it_in_one_line(tmp_path):
     path = lay(tmp_path, of={"my chats.jsonl": [json.dumps(FOREIGN["llava.json"][0][0])]}) / "my chats.jsonl"
     done = run("-m", "data.check", "--train", path)

@@ -9,6 +9,7 @@ import sys
 import pytest
 from conftest import ROOT
 
+from config import near
 from data import reword
 from data.aliases import question_template
 from data.reword import added, replaced, rewordings, wordings_of
@@ -59,6 +60,27 @@ def test_rows_are_added_or_replaced():
     assert list(replaced(rows, 2)) == [{**rows[0], "question": two}, rows[1]]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Is it?: Was it?\n", "'Is it?' has 'Was it?'"),
+        ("Is it?: ['Was it?', '']\n", "'Is it?' has ['Was it?', '']"),
+        ("1: [Was it?]\n", "1 has ['Was it?']"),
+        ("- Is it?\n", "'' has None"),
+    ],
+)
+def test_a_table_that_is_none_is_said(tmp_path, monkeypatch, text, said):
+    table = tmp_path / "rewordings.yaml"
+    monkeypatch.setattr(reword, "REWORDINGS_FILE", table)
+    assert rewordings.__wrapped__() == {}, "without the file"
+    table.write_text("Is it?: [Was it?]\n")
+    assert rewordings.__wrapped__() == {"is it": ["Was it?"]}
+    table.write_text(text)
+    with pytest.raises(UserError) as error:
+        rewordings.__wrapped__()
+    assert str(error.value) == f"{table}: {said}; write `question: [other wording, …]`"
+
+
 def run(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["reword.py", *map(str, arguments)])
     reword.main()
@@ -70,9 +92,24 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     run(monkeypatch, tmp_path / "in.jsonl", tmp_path / "out.jsonl", "--only", 1)
     written = [row for _, row in read_jsonl(tmp_path / "out.jsonl")]
     assert [(row["id"], row["question"]) for row in written] == [("0", "Does the image contain text?"), ("1", "Which?")]
-    assert "wrote 2 rows to " in (out := capsys.readouterr().out) and out.endswith("; 1 rows have no such wording and stay as they are\n")
+    written_to, rest = near(tmp_path / "out.jsonl"), "made from 2; 1 rows have no such wording and stay as they are"
+    assert capsys.readouterr().out == f"wrote 2 rows to {written_to}, {rest}\n"
+    for arguments, count in (((), 4), (("--add", 1), 3)):
+        run(monkeypatch, tmp_path / "in.jsonl", tmp_path / "out.jsonl", *arguments)
+        written = [row["id"] for _, row in read_jsonl(tmp_path / "out.jsonl")]
+        assert written == ["0", *(f"0 (wording {number})" for number in range(1, count - 1)), "1"]
+        assert capsys.readouterr().out == f"wrote {count} rows to {written_to}, {rest}\n"
+    for arguments in (("--add", 0), ("--only", 0)):
+        with pytest.raises(SystemExit) as ended:
+            run(monkeypatch, tmp_path / "in.jsonl", tmp_path / "out.jsonl", *arguments)
+        assert ended.value.code == 2 and capsys.readouterr().err.endswith("error: --add and --only take a number from 1\n")
+    write_jsonl(tmp_path / "known.jsonl", rows[:1])
+    run(monkeypatch, tmp_path / "known.jsonl", tmp_path / "out.jsonl", "--only", 2)
+    assert capsys.readouterr().out == f"wrote 1 rows to {written_to}, made from 1\n"
+    write_jsonl(tmp_path / "unknown.jsonl", rows[1:])
     for arguments, message in (
         (("in.jsonl", "in.jsonl"), "is the input itself"),
+        (("unknown.jsonl", "other.jsonl"), "unknown.jsonl: no question has any other wordings; add them to .*rewordings.yaml"),
         (("in.jsonl", "other.jsonl", "--only", 9), "no question has so many other wordings; add them to .*rewordings.yaml"),
     ):
         with pytest.raises(UserError, match=message):

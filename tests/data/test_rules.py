@@ -293,3 +293,8 @@ def test_the_verdict_is_of_questions_that_enough_groups_were_asked():
     assert classify(with_options) == ("mcq", ["yes", "no"], "no")
     rows = [{"question": question, "answer": "no"} for question in ("Is it?", "Is it FLAT? ")]
     assert [enrich_row(row, kept)["answer_candidates"] for row in rows] == [["yes", "no"], None]
+    unsorted = {"question": "Where is it?", "answer": "b;a"}  # training answered it with no list
+    assert (
+        enrich_row(unsorted, kept)["answer"] == "b; a"
+        and enrich_row(unsorted, {**kept, "multi_label": ["where is it?"]})["answer"] == "a; b"
+    )

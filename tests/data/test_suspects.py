@@ -88,6 +88,32 @@ def test_a_list_in_another_order_and_another_reference_contradict_nothing():
     assert find_suspects(rows, EvalConfig(), {}) == []
 
 
+def test_a_number_contradicts_beyond_the_tolerance_and_an_annotation_that_no_candidate_is_has_no_probability():
+    row = {"id": "a", "gt": "10 mm", "pred": "10.4 mm", "question": "What size?", "qtype": "size_numeric", "confidence": 0.9}
+    row["candidates_top"] = [["10.4 mm", 0.9], ["12 mm", 0.1]]
+    assert find_suspects([row], EvalConfig(numeric_rel_tol=0.05), {}) == []
+    (found,) = find_suspects([row], EvalConfig(numeric_rel_tol=0.01), {})
+    assert found["annotation_probability"] == 0.0
+
+
+def test_lists_by_a_questions_own_separator_are_the_same_in_any_order():
+    """By hand: pink and red have (0.9 + 0.5 + 0.25 + 0.9) / 4 = 0.6375 where both are annotated, white has 0.2, and blue 0.95."""
+    said = lambda row_id, gt, pred, *ranking: {
+        "id": row_id, "gt": gt, "pred": pred, "question": "Which ones?", "qtype": "mcq",
+        "confidence": ranking[0][1], "candidates_top": list(map(list, ranking)),
+    }  # fmt: skip
+    rows = [
+        said("a", "red, pink", "red, pink", ("red, pink", 0.9)),
+        said("b", "pink, red", "pink, red", ("pink, red", 0.5)),
+        said("c", "white", "pink, red", ("pink, red", 0.75), ("white", 0.2)),
+        said("d", "blue", "blue", ("blue", 0.95)),
+        said("e", "red, pink", "white", ("white", 0.3), ("pink, red", 0.25)),
+        said("f", "red, pink", "pink, red", ("pink, red", 0.9)),
+    ]
+    found = find_suspects(rows, EvalConfig(), {"which ones": {"separators": [","]}})
+    assert [(row["id"], row["annotation_probability"]) for row in found] == [("c", 0.2), ("e", 0.25)]
+
+
 def test_of_a_run_on_other_rows(folder):
     ids, said = suspected(folder)
     assert (
@@ -198,7 +224,8 @@ def test_the_table_of_rows_without_ids_corrects_them(folder, monkeypatch, capsys
     rows[2]["images"] = ["c.png", "d.png"]
     write_jsonl(folder / "val.jsonl", [{"answer": row["gt"], **{key: row[key] for key in ("question", "image")}} for row in ANSWERED])
     write_jsonl(folder / "out" / "predictions.jsonl", rows)
-    sidecar(folder, split="val", adapter="x", trained_on=[sha256(folder / "train.jsonl")], source_sha256=sha256(folder / "val.jsonl"))
+    facts = {"trained_on": [sha256(folder / "train.jsonl")], "source_sha256": sha256(folder / "val.jsonl")}
+    sidecar(folder, split="mine", adapter="x", **facts)  # which split it is, its file tells
     arguments = ["check.py", "--config", str(folder / "my.yaml"), "--suspects", str(folder / "out" / "predictions.jsonl")]
     monkeypatch.setattr(sys, "argv", arguments)
     check.main()

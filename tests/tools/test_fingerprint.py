@@ -5,6 +5,7 @@ python -m pytest tests/tools/test_fingerprint.py -v
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -172,3 +173,7 @@ def test_the_shell_gets_variables(cfg, tmp_path):
     script = f'{printed}\necho "$out|$split_val|$train_inputs"'
     out, val, train = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.strip().split("|")
     assert (out, val) == (str(strange), str(tmp_path / "val.jsonl")) and len(train) == 64
+    hashes = fingerprint.stage_hashes(load_config(cfg.config_path, [f"output_dir={strange}"]))
+    values = {"out": strange, **{f"split_{split}": tmp_path / f"{split}.jsonl" for split in ("train", "val", "test")}}
+    values |= {f"{stage}_inputs": hashes[stage] for stage in ("train", "predict", "eval")}
+    assert printed.splitlines() == [f"{name}={shlex.quote(str(value))}" for name, value in values.items()]

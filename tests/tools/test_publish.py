@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import OfflineModeIsEnabled
 from test_release import HOME, PATIENT, run  # noqa: F401  a finished run, with a patient in it and a machine of Meier's
 
+from config import near
 from evaluation.methods import ASKED
 from files import UserError, read_json, sha256, write_json
 from tools import publish
@@ -60,8 +61,23 @@ def test_a_card_says_what_the_files_say_and_names_nobody(told, tmp_path):
     assert re.search(
         r"^\| 6a \| 22 \| .* \| The base model is models/Qwen2-VL \(its revision was not recorded\)\. ", reporting, re.MULTILINE
     )
-    data = ModelCard(card).data
-    assert data.library_name == "peft" and data.pipeline_tag == "visual-question-answering" and data.base_model is None
+    assert yaml.safe_load(card.split("---\n")[1]) == {
+        "language": ["en"],
+        "library_name": "peft",
+        "metrics": ["accuracy"],
+        "pipeline_tag": "visual-question-answering",
+        "tags": ["lora", "medical", "endoscopy", "surgery", "visual-question-answering"],
+    }
+    head, *sections = reporting.split("\n## ")
+    assert head == (
+        "# Reporting\n\nWhat [TRIPOD-LLM](https://doi.org/10.1038/s41591-024-03425-5) and "
+        "[CLAIM 2024](https://doi.org/10.1148/ryai.240300) ask, in other words, and what the run's files answer.\n"
+        "What these don't say is marked **For the authors:** The prompt, all scores "
+        "and the configuration are in [README.md](README.md).\n"
+    )
+    left_out = yaml.safe_load(publish.ITEMS.read_text(encoding="utf-8"))["left_out"]
+    assert sections[-1] == "\n".join(["Left out", "", *(f"- TRIPOD-LLM {number}: {why}." for number, why in left_out.items()), ""])
+    assert all(section.split("\n")[1:4:2] == ["", "|---|---|---|---|"] for section in sections[:-1])
 
 
 REPEAT = """
@@ -232,6 +248,15 @@ def test_the_scores_that_head_a_card_are_the_whole_tests_exactly_decoded_with_ro
     assert publish.rank(scored(split=None, decoding="free", partial=None, robustness={})) == (False, 2, True, True)
 
 
+def test_metrics_of_another_version_are_not_told():
+    whole = {**scored(), "details": {"overall": {}, "macro": {}, "per_type": {}}}
+    assert publish.whole(whole)
+    for lost in ("n", "micro", "sidecar"):
+        assert not publish.whole({key: value for key, value in whole.items() if key != lost})
+    for lost in whole["details"]:
+        assert not publish.whole({**whole, "details": {key: {} for key in whole["details"] if key != lost}})
+
+
 def test_the_main_metrics_are_the_best_of_the_adapters_own(told, tmp_path):
     metrics = read_json(told / "metrics_tuned_constrained.json")
     changes = {"metrics.json": ("exact", "val"), "metrics_test.json": ("exact", "test"), "metrics_free.json": ("free", "test")}
@@ -332,23 +357,57 @@ def main(monkeypatch, *arguments):
 def test_nothing_is_sent_unless_told(told, tmp_path, hub, monkeypatch, capsys):
     main(monkeypatch, told, tmp_path / "out")
     places = sum(text.count("**For the authors:**") for text in text_of(tmp_path / "out"))
-    assert not hub and f"{places} places of README.md and REPORTING.md are marked **For the authors:**" in capsys.readouterr().out
+    *left, wrote, named, marked, last = capsys.readouterr().out.splitlines()
+    assert not hub and marked == f"{places} places of README.md and REPORTING.md are marked **For the authors:**"
+    assert all(line.startswith("left ") for line in left) and "left data/: rows of the data, and paths of this machine" in left
+    begin = f"wrote to {near(tmp_path / 'out')}: adapter/adapter_config.json, "
+    assert wrote.startswith(begin) and wrote.endswith(", trainer_state.json, README.md, REPORTING.md")
+    assert named.startswith("its files name 2 questions (questions.json) and 2 answers (answer_space.json), each of 2 patients")
+    assert last == "look through it, and fill in what is marked, before it goes out"
+    with pytest.raises(UserError, match="gone: is no folder; give the output_dir of a run$"):
+        main(monkeypatch, tmp_path / "gone", tmp_path / "other")
 
 
-def test_a_folder_is_pushed_with_the_authors_words(told, tmp_path, hub, monkeypatch):
+def test_a_folder_is_pushed_with_the_authors_words(told, tmp_path, hub, monkeypatch, capsys):
     out = tmp_path / "out"
     main(monkeypatch, told, out)
     (out / "README.md").write_text("the authors' words")
+    (out / "REPORTING.md").write_text("theirs, too")
+    capsys.readouterr()
     main(monkeypatch, told, out, "--push", "clinic/adapter")
     assert hub[0] == ("clinic/adapter", {"private": True, "exist_ok": True})
-    assert hub[1]["repo_id"] == "clinic/adapter" and hub[1]["folder_path"] == str(out)
+    assert hub[1] == {"repo_id": "clinic/adapter", "folder_path": str(out), "commit_message": "Adapter, model card and reporting items"}
+    assert capsys.readouterr().out == "nothing is left for the authors to fill in\npushed to https://hub/clinic/adapter\n"
     assert (out / "README.md").read_text() == "the authors' words"
     (told / "adapter" / "adapter_model.safetensors").write_bytes(b"another")
     with pytest.raises(UserError, match="holds another adapter than"):
         main(monkeypatch, told, out, "--push", "clinic/adapter")
     with pytest.raises(UserError, match="is there already, and not a published folder"):
         main(monkeypatch, told, told / "data", "--push", "clinic/adapter")
+    for name in ("README.md", "REPORTING.md", "adapter/experiment.json", "adapter/adapter_model.safetensors"):
+        (out / name).rename(tmp_path / "moved")
+        with pytest.raises(UserError, match="out: is there already, and not a published folder; give a new one$"):
+            publish.check_same(told, out)
+        (tmp_path / "moved").rename(out / name)
+    (told / "adapter" / "adapter_model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"out: holds another adapter than .*outputs; give a new folder$"):
+        publish.check_same(told, out)
     assert len(hub) == 2
+
+
+def test_a_failure_that_says_nothing_is_told_by_its_kind_and_a_long_one_short(tmp_path, hub, monkeypatch):
+    for error, said in ((ValueError(), "ValueError"), (ValueError("a " * 300), "…")):
+
+        def fail(self, repo, error=error, **kwargs):
+            raise error
+
+        monkeypatch.setattr(publish.HfApi, "create_repo", fail)
+        with pytest.raises(UserError) as told:
+            publish.push(tmp_path / "out", "clinic/x")
+        begin, end = "--push clinic/x: ", f"; {near(tmp_path / 'out')} is whole: push it again with the same command"
+        assert str(told.value).startswith(begin) and str(told.value).endswith(end)
+        found = str(told.value).removeprefix(begin).removesuffix(end)
+        assert found == said if said == "ValueError" else len(found) == 200 and "…" in found
 
 
 def test_without_token_or_network_it_is_one_line(told, tmp_path, hub, monkeypatch):

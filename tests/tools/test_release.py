@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from config import near
 from data import answer_space
 from data.asked import load
 from data.preprocess import answer_rules
@@ -203,6 +204,87 @@ def test_questions_of_an_older_adapter_stay(run, tmp_path, monkeypatch, capsys):
     for least, said in ((5, "each of 5 patients (images, where rows name no group) or more"), (1, "of any number of patients")):
         write_json(run / "adapter" / "experiment.json", {**facts, "min_groups": least})
         assert said in release.named_by(run / "adapter")
+
+
+@pytest.mark.parametrize(
+    ("space", "known", "why"),
+    [
+        ({"questions": {"is it": {"candidates": ["a", "b"], "groups": 2}}}, {}, None),
+        ({"questions": {"is it": {"candidates": ["a", "b"], "groups": 1}}}, {"min_groups": 1}, None),
+        ({"given": {"is it": {"label_lists": 1}}}, {}, None),
+        ({"questions": {"is it": {"candidates": None, "counts": {}, "groups": 2}}}, {}, None),
+        ({"questions": {"is it": {"candidates": ["a", "b"], "counts": {"a": 1}, "groups": 2}}}, {}, None),
+        ({"unconstrained": ["one", "two"], "multi_label": ["three"]}, {"min_groups": 2}, None),
+        ({"unconstrained": ["one", "two"], "multi_label": ["three"]}, {},
+         "names 3 questions that perhaps one patient alone was asked, 'one' "),
+        ({"multi_label": ["three"]}, {}, "names 1 question that perhaps one patient alone was asked, 'three' for one: made by older code"),
+        ({"given": {"which": {"candidates": None, "example_outside": "x"}}}, {},
+         "holds answers to open questions, to 'which' for one: made"),
+        ({"given": {"which": {"example_outside": "x"}}}, {"min_groups": 2}, "holds answers to open questions, to 'which' for one: made"),
+    ],
+)  # fmt: skip
+def test_a_space_of_older_code_goes_where_it_names_no_question_of_few_and_no_answer_to_an_open_one(space, known, why):
+    found = release.asked_of_few({"adapter/answer_space.json": space, "adapter/experiment.json": known})
+    assert (found == {}) if why is None else (found.keys() == {"adapter/answer_space.json"})
+    assert why is None or found["adapter/answer_space.json"].startswith(why)
+
+
+def test_facts_go_without_people_wherever_they_are_nested():
+    """Names of files are those keys', at any depth, or whole paths; hashes and `none` name nobody."""
+    asked = {"Is it?": "is it"}
+    facts = {
+        "recall": [1], "command": ["x"], "by": {"ward": 1}, "source": "rows.jsonl", "adapter": "none", "note": "/home/a/b.jsonl",
+        "nested": [{"by": "black", "confusion": 1, "data.train_jsonl": "a.jsonl"}, {"template": "other"}, {"n": 1}],
+        "conventions": {"": 1, "is it": 2, "other": 3}, "source_sha256": "a" * 64, "train_jsonl": "a" * 64, "n": 3,
+        "one": {"question": "Is IT?", "template": "is it"}, "two": {"question": "Is it?", "template": "is it"},
+    }  # fmt: skip
+    assert release.without_people(facts, asked) == {
+        "by": {}, "source": "…", "adapter": "none", "note": "…", "nested": [{"by": "black", "data.train_jsonl": "…"}, {"n": 1}],
+        "conventions": {"": 1, "is it": 2}, "source_sha256": "a" * 64, "train_jsonl": "a" * 64, "n": 3,
+        "one": {"question": "is it", "template": "is it"}, "two": {"question": "Is it?", "template": "is it"},
+    }  # fmt: skip
+
+
+def test_texts_are_looked_at_with_their_places_but_for_those_of_the_machine():
+    facts = {"a": [{"b": "one"}, "two"], "date": {"c": "2026"}, "commit": "0f", "versions": {"x": "1.2"}, "n": 3}
+    assert list(release.texts_of(facts)) == [("", "a"), ("a", "b"), ("a.b", "one"), ("a", "two"), ("", "n")]
+    assert release.why_not({"Dr. Huber": 1}) == "'Dr. Huber' looks like a name; if it is none, change data/personal.yaml"
+    assert release.why_not({"a": {"b": ["fine", "Dr. Huber"]}}) == (
+        "'Dr. Huber' looks like a name (a.b); if it is none, change data/personal.yaml"
+    )
+    assert release.why_not(facts) is None
+
+
+def test_files_of_a_folder_that_stay_for_one_reason_are_one_line():
+    """Those of an adapter stand one by one."""
+    left = {"a/b": "x", "a/c/d": "x", "adapter/e": "z", "f": "x", "g/h": "x", "g/i": "y"}
+    assert list(release.folded(left)) == [("a/", "x"), ("adapter/e", "z"), ("f", "x"), ("g/h", "x"), ("g/i", "y")]
+
+
+def test_a_folder_that_is_none_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["release.py", str(tmp_path / "gone"), str(tmp_path / "out")])
+    with pytest.raises(UserError) as error:
+        release.main()
+    assert str(error.value) == f"{tmp_path / 'gone'}: is no folder; give the output_dir of a run"
+
+
+def test_the_whole_of_what_is_said_of_a_release(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["release.py", str(run), str(tmp_path / "release")])
+    assert release.main() == 0
+    first, second, *lines = capsys.readouterr().out.splitlines()
+    names = [name for name in sorted(everything_in(run)) if (tmp_path / "release" / name).is_file()]
+    assert first == f"copied to {near(tmp_path / 'release')}: {', '.join(names)}" and len(names) == 9
+    assert second == (
+        "left of metrics.json, train_run.json, trainer_state.json: names of files and folders, commands, tables of answers, "
+        "questions that the adapter doesn't name, scores by a column (--by)"
+    )
+    stay = [".lock", "adapter/README.md", "checkpoint-2/", "data/", "metrics_meier.json", "notes_of_meier.txt", "predictions.jsonl"]
+    assert [line.partition(":")[0] for line in lines[:-2]] == [f"left {name}" for name in [*stay, "report.html"]]
+    assert lines[-2] == (
+        "its files name 2 questions (questions.json) and 2 answers (answer_space.json), "
+        "each of 2 patients (images, where rows name no group) or more"
+    )
+    assert lines[-1] == "look through it before it goes out"
 
 
 def test_scores_by_a_column_stay_and_those_of_the_one_command_go(run, tmp_path):

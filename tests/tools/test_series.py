@@ -15,9 +15,9 @@ from conftest import ROOT
 from planning import ask, by_name, plan_series
 from user_copy import first_scenes, write_rows
 
-from config import flat, load_config
+from config import flat, load_config, near
 from data.stages import stage_of
-from files import UserError, write_json
+from files import UserError, read_jsonl, write_json
 from tools import series, sweep
 
 FILES = [path for path in sorted((ROOT / "configs").glob("exp*.yaml")) if path.stem in series.EXPERIMENTS]
@@ -118,32 +118,58 @@ def test_a_curriculum_starts_from_the_stage_before_and_its_last_adapter_answers_
     assert [run.trained.train.init_adapter for run in runs] == [None, runs[0].folder / "adapter", runs[1].folder / "adapter"]
     assert [run.split for run in runs] == [None, None, "val"] and runs[2].predicted.data.stages is None
     assert by_name(planned()[2])["exp4"].predictions == runs[2].folder / "predictions.jsonl"
+    staged = [f"exp3/seed_42/stage_{stage}" for stage in (1, 2, 3)]
+    assert [[run.name for run in runs] for runs in series.waves(planned()[2])] == [
+        ["exp1/seed_42", "exp2/seed_42", *staged, "exp4/seed_42/stage_1", "exp5/seed_42"],
+        ["exp4/seed_42/stage_2"], ["exp4/seed_42/stage_3"],
+    ]  # fmt: skip
     waves = series.waves(planned("--seeds", "2")[2])
     assert [[run.name for run in runs if "exp4" in run.name] for runs in waves] == [
         [f"exp4/seed_{seed}/stage_{stage}" for seed in (42, 43)] for stage in (1, 2, 3)
     ]
 
 
-def test_stages_without_rows_are_skipped(planned):
+def test_stages_without_rows_are_skipped(planned, tmp_path):
     found = by_name(planned(train=(1, 3), val=(1, 3))[2])
     assert [run.trained.data.stages for run in found["exp3"].runs] == [run.trained.data.stages for run in found["exp4"].runs] == [[1], [3]]
     found = by_name(planned(val=(1, 2))[2])
     assert [run.trained.data.stages for run in found["exp3"].runs] == [[1], [2]], "nobody asks a model of stage 3"
+    found = by_name(planned("train.early_stopping_patience=2", val=(1, 2))[2])
+    assert [run.trained.train.early_stopping_patience for run in found["exp4"].runs] == [2, 2, None]
+    assert [run.trained.data.val_jsonl for run in found["exp3"].runs] == [tmp_path / "val.jsonl"] * 2
     last = found["exp4"].runs[-1]
     assert last.trained.data.stages == [3] and last.trained.data.val_jsonl is None and last.predicted.data.val_jsonl
 
 
-def test_rows_without_a_model_are_refused_by_name(planned):
-    with pytest.raises(UserError, match=r"val.jsonl: \d+ rows of stage 2 would have no model, since .*train.jsonl has none of that stage"):
+def test_rows_without_a_model_are_refused_by_name(planned, tmp_path):
+    with pytest.raises(UserError) as error:
         planned(train=(1, 3))
+    count = sum(stage_of(row) == 2 for _, row in read_jsonl(tmp_path / "val.jsonl"))
+    val, train = (near(tmp_path / f"{split}.jsonl") for split in ("val", "train"))
+    assert count > 1 and str(error.value) == (
+        f"{val}: {count} rows of stage 2 would have no model, since {train} has none of that stage; "
+        "add such rows there, or leave these out: data.stages=[1, 3]"
+    )
     runs = by_name(planned("data.stages=[1,3]", train=(1, 3))[2])["exp4"].runs  # the remedy
     assert runs[-1].predicted.data.stages == [1, 3], "and nobody answers what is left out"
 
 
-@pytest.mark.parametrize("own", ["train.order=stages", "predict.cascade=true", "train.max_steps=50"])
-def test_a_base_that_is_no_experiment_1_is_refused(planned, own):
-    with pytest.raises(UserError, match=f"my.yaml: has {own}, .* set .*{own.split('=')[0]}="):
-        planned(own)
+@pytest.mark.parametrize(
+    ("own", "remedy"),
+    [
+        ("train.order=stages", "train.order=random"),
+        ("predict.cascade=true", "predict.cascade=false"),
+        ("train.cascade=gold predict.cascade=true", "train.cascade=none"),
+        ("train.max_steps=50", "train.max_steps=null"),
+    ],
+)
+def test_a_base_that_is_no_experiment_1_is_refused(planned, tmp_path, own, remedy):
+    with pytest.raises(UserError) as error:
+        planned(*own.split())
+    assert str(error.value) == (
+        f"{near(tmp_path / 'my.yaml')}: has {own.split()[0]}, but Experiment 1 asks all questions at once, in random order, and its epochs "
+        f"are what the others' stages share; set {remedy}"
+    )
 
 
 def test_a_row_without_a_stage_is_named_before_anything_runs(planned, tmp_path, monkeypatch):
@@ -198,12 +224,52 @@ def test_an_experiment_with_a_failed_seed_has_no_score(planned, tmp_path, monkey
     monkeypatch.setattr("sys.argv", ["series.py", str(tmp_path / "my.yaml"), "configs/exp2.yaml", "--seeds", "2"])
     monkeypatch.setattr(series, "make_all", lambda *_: {"exp2/seed_43": "why"})
     monkeypatch.setattr(series, "heed_signals", lambda *_: None)
-    concluded, splits = [], []
-    conclude = lambda base, folder, experiments, split, titles: (concluded.extend(experiments), splits.append(split))
+    concluded, splits, named = [], [], {}
+    conclude = lambda base, folder, experiments, split, titles: (concluded.extend(experiments), splits.append(split), named.update(titles))
     monkeypatch.setattr(series, "conclude", conclude)
-    with pytest.raises(UserError, match="1 of 4 runs failed, and their experiments have no score; .exp2/seed_43.: why"):
+    with pytest.raises(UserError, match="^1 of 4 runs failed, and their experiments have no score; 'exp2/seed_43': why$"):
         series.main()
     assert [(one.name, one.seed) for one in concluded] == [("exp1", 42), ("exp1", 43)] and splits == ["val"]
+    assert named == {
+        "exp1": "random order", "exp2": "order of stages", "exp3": "a model per stage", "exp4": "curriculum", "exp5": "cascade",
+    }  # fmt: skip
+    monkeypatch.setattr(series, "make_all", lambda *_: {"exp1/seed_42": "no room", "exp2/seed_42": "why"})
+    with pytest.raises(UserError, match="^2 of 4 runs failed, and their experiments have no score; 'exp1/seed_42': no room$"):
+        series.main()
+    assert len(concluded) == 2, "nothing stands against an Experiment 1 that failed"
+    monkeypatch.setattr(series, "make_all", lambda *_: {})
+    assert series.main() is None and [(one.name, one.seed) for one in concluded[2:]] == [
+        (name, seed) for name in ("exp1", "exp2") for seed in (42, 43)
+    ]
+
+
+def test_a_command_line_is_one_base_and_experiments_of_the_series(tmp_path, monkeypatch, capsys):
+    for name in ("my.yaml", "a=b.yaml"):
+        (tmp_path / name).write_text("")
+    given = [
+        str(tmp_path / "my.yaml"),
+        "configs/exp3.yaml",
+        "train.epochs=2",
+        "--seeds",
+        "3",
+        "--test",
+        str(ROOT / "configs" / "exp2.yaml"),
+    ]
+    monkeypatch.setattr("sys.argv", ["series.py", *given])
+    args = series.parse_arguments()
+    assert (args.config, args.names, args.overrides) == (tmp_path / "my.yaml", ["exp1", "exp3", "exp2"], ["train.epochs=2"])
+    assert (args.seeds, args.test, args.dry_run, args.overwrite) == (3, True, False, False)
+    monkeypatch.setattr("sys.argv", ["series.py", str(tmp_path / "a=b.yaml")])  # a file, whatever its name
+    args = series.parse_arguments()
+    assert (args.config, args.names, args.overrides, args.seeds, args.test) == (tmp_path / "a=b.yaml", ["exp1"], [], 1, False)
+    for given in (["configs/exp2.yaml"], [str(tmp_path / "my.yaml"), str(tmp_path / "a=b.yaml")]):
+        monkeypatch.setattr("sys.argv", ["series.py", *given])
+        with pytest.raises(SystemExit) as ended:
+            series.parse_arguments()
+        assert ended.value.code == 2
+        assert capsys.readouterr().err.endswith(
+            "give one configuration of your own, such as my.yaml, and experiments as configs/exp2.yaml\n"
+        )
 
 
 def test_no_seed_is_no_number_of_seeds(tmp_path, monkeypatch, capsys):

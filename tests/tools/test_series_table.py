@@ -4,13 +4,13 @@ python -m pytest tests/tools/test_series_table.py -v
 """
 
 import json
-import shutil
 from collections import Counter
 from functools import partial
 
 import pytest
 from planning import by_name, plan_series
 
+from config import near
 from data.stages import stage_of
 from evaluation.compare import compare
 from evaluation.intervals import holm
@@ -56,16 +56,30 @@ def test_the_joined_file_is_the_models_own_lines_in_the_datas_order(answered):
     assert sorted(joined) == sorted(lines) and joined != lines
     assert [json.loads(line)["id"] for line in joined] == [row["id"] for _, row in read_jsonl(base.data.val_jsonl)]
     sidecar = read_json(three.predictions.with_suffix(".meta.json"))
+    first = read_json(three.runs[0].predictions.with_suffix(".meta.json"))
+    kept = ("split", "limit", "source", "source_sha256", "decoding", "max_new_tokens", "conventions")
+    assert {key: sidecar[key] for key in kept} == {key: first[key] for key in kept} | {"source": "val.jsonl"}
     assert sidecar["ids"] == [json.loads(line)["id"] for line in joined] and sidecar["adapter"] == "3, one a stage"
+    assert sidecar["rows_in_split"] == len(joined) == len(lines) and sidecar["predictions_sha256"] == sha256(three.predictions)
+    assert sidecar["joined"] == [near(run.predictions) for run in three.runs] and sidecar["config"]["data"]["stages"] == [1]
     right = Counter(row["correct"] for row in load_sides(base, experiments, base.data.val_jsonl)["exp3"][0])
     assert right[True] == sum(row["pred"] == row["gt"] for rows in said["exp3"] for row in rows) == 15
 
 
 def test_a_row_that_two_models_answer_is_refused(answered):
     three = by_name(answered[1])["exp3"]
-    shutil.copy(three.runs[0].predictions, three.runs[1].predictions)
-    with pytest.raises(UserError, match=r"row .val \d+. of .*val.jsonl is not answered by one model"):
+    said = answered[2]["exp3"]
+    write_jsonl(three.runs[1].predictions, [*said[1], said[0][-1]])
+    text = (
+        f"{near(three.predictions.parent)}: row '{{}}' of {near(answered[0].data.val_jsonl)} is not answered by one model; add --overwrite"
+    )
+    with pytest.raises(UserError) as error:
         write_joined(three)
+    assert str(error.value) == text.format(said[0][-1]["id"])
+    write_jsonl(three.runs[1].predictions, [*said[1], {**said[1][0], "id": "val 999"}])
+    with pytest.raises(UserError) as error:
+        write_joined(three)
+    assert str(error.value) == text.format("val 999"), "which the data don't have"
 
 
 def test_each_experiment_stands_against_the_first_by_stage_and_corrected(answered):
@@ -95,11 +109,26 @@ def test_the_conclusion_is_printed_and_lies_beside_the_numbers(answered, tmp_pat
     titles = {experiment.name: f"title {number}" for number, experiment in enumerate(experiments)}
     conclude(base, tmp_path / "series", experiments, "val", titles)
     text = (tmp_path / "series" / "series_val.txt").read_text()
-    assert capsys.readouterr().out.startswith(f"\n{text}\nwrote ")
+    assert capsys.readouterr().out == f"\n{text}\nwrote {near(tmp_path / 'series' / 'series_val.json')} and series_val.txt\n"
     assert text.splitlines()[2].startswith("exp1 title 0 ") and "title 0 (exp1) answered " in text.splitlines()[-1]
     saved = read_json(tmp_path / "series" / "series_val.json")
-    assert saved["split"] == "val" and saved["predictions"]["exp3"] == ["out/series/exp3/seed_42/predictions.jsonl"]
+    places = {"exp1": "seed_42", "exp2": "seed_42", "exp3": "seed_42", "exp4": "seed_42/stage_3", "exp5": "seed_42"}
+    assert saved["split"] == "val"
+    assert saved["predictions"] == {name: [f"out/series/{name}/{place}/predictions.jsonl"] for name, place in places.items()}
+    assert [one.name for one in experiments] == list(places), "in their order"
     assert saved["experiments"]["exp3"]["overall"]["b"] == 15 / saved["experiments"]["exp3"]["overall"]["count"]
+
+
+def test_a_later_seed_is_another_file_of_its_experiment(planned, tmp_path):
+    """Of two seeds the mean is compared."""
+    base, _, experiments = planned("configs/exp2.yaml", "--seeds", "2")
+    rows = [answer(run, right) for one, right in zip(experiments, (12, 10, 20, 24)) for run in one.runs]
+    conclude(base, tmp_path / "series", experiments, "val", {"exp1": "one", "exp2": "two"})
+    saved = read_json(tmp_path / "series" / "series_val.json")
+    files = {name: [f"out/series/{name}/seed_{seed}/predictions.jsonl" for seed in (42, 43)] for name in ("exp1", "exp2")}
+    assert saved["predictions"] == files
+    means = [saved["experiments"][name]["overall"]["b"] for name in files]
+    assert means == pytest.approx([11 / len(rows[0]), 22 / len(rows[0])])
 
 
 def test_the_whole_table():
@@ -128,6 +157,34 @@ def item(difference, p):
         "interval": [difference - 0.01, difference + 0.01],
         "p_holm": p,
     }
+
+
+NAMES = {"exp1": "random order (exp1)", "exp2": "reordered (exp2)", "exp3": "sequential (exp3)", "exp4": "curriculum (exp4)"}
+
+
+def found_of(seeds, unit="images", **others):
+    return {name: {"overall": item(*values), "unit": unit, "seeds": [seeds, seeds]} for name, values in ({"exp1": (0, 1)} | others).items()}
+
+
+def test_the_whole_sentence():
+    found = found_of(1, "rows")
+    found["exp1"]["overall"]["count"] = 12345
+    assert sentence(found, NAMES, "val") == "On 12,345 questions of the validation split, random order (exp1) answered 80.00% correctly."
+    first = "On 900 questions of the test split about 100 images, random order (exp1) answered 80.00% correctly"
+    assert sentence(found_of(1, exp2=(0.004, 0.05)), NAMES, "test") == (
+        f"{first}. The paired difference from it was +0.40 percentage points with reordered (exp2) (-0.60 to +1.40; p = 0.050) "
+        "(95% confidence interval). It can be told from it at alpha = 0.05."
+    )
+    found = found_of(3, exp2=(0.04, 0.0009), exp3=(-0.004, 0.001), exp4=(0.0, 0.0501))
+    found["exp1"]["overall"]["clusters"] = 1234
+    assert sentence(found, NAMES, "test") == (
+        f"{first.replace('100', '1,234')} (mean of 3 seeds). The paired differences from it were "
+        "+4.00 percentage points with reordered (exp2) (+3.00 to +5.00; p < 0.001), "
+        "-0.40 percentage points with sequential (exp3) (-1.40 to +0.60; p = 0.001) and "
+        "+0.00 percentage points with curriculum (exp4) (-1.00 to +1.00; p = 0.050) "
+        "(95% confidence intervals over questions and seeds; p Holm-adjusted over 3 comparisons). "
+        "Only reordered (exp2) and sequential (exp3) can be told from it at alpha = 0.05."
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ import pytest
 from conftest import ROOT, TINY_MODEL
 from planning import ANSWERS, arguments, hand_made_folds, write_experiment
 from quick_python import quick_python
-from user_copy import SCENES
+from user_copy import SCENES, write_rows
 
-from config import load_config
+from config import load_config, near
+from data.corrections import read_corrections
 from files import UserError, read_json
 from tools import sweep
 
@@ -107,6 +108,60 @@ def test_held_out_rows_choose_no_checkpoint(experiment):
         assert run.trained.data.val_jsonl is None and run.trained.train.early_stopping_patience is None
         assert run.trained.data.train_jsonl == run.predicted.data.train_jsonl == rows / "train.jsonl"
         assert run.predicted.data.val_jsonl == rows / "val.jsonl" and run.predicted.image_folder() == SCENES
+
+
+def test_a_run_has_the_corrections_of_its_own_rows(experiment):
+    """Those of the test split are not read, and one that names a row by its number is none of a fold's, which numbers its own."""
+    folds = hand_made_folds(experiment / "folds")
+    for split, ids in (("train", ["t 1", "patient 0 3", None]), ("val", ["v 1", "patient 1 2"]), ("test", ["x 1"])):
+        rows = [{"question": "Is there text?", "answer": "yes", "image": "train/0000.jpg"} | ({"id": own} if own else {}) for own in ids]
+        write_rows(experiment / "rows" / f"{split}.jsonl", rows)
+    lines = [
+        "t 1,no,a,,train",
+        "2,no,a,,train",
+        "v 1,no,a,,val",
+        "x 1,no,a,,test",
+        "patient 0 3,no,a,,train",
+        "patient 1 2,no,a,,",
+        "y,no,a,,",
+    ]
+    (experiment / "c.csv").write_text("\n".join(["id,answer,who,why,split", *lines, "0,no,a,,train", ""]))
+    corrected = lambda run: [(row["id"], row["split"]) for row in read_corrections(run.data.corrections)]
+    grid = f"data.corrections={experiment / 'c.csv'}"
+    _, folder, (run,) = sweep.plan(arguments(experiment, grid))
+    of_splits = [("t 1", "train"), ("2", "train"), ("v 1", "val"), ("patient 0 3", "train"), ("patient 1 2", "")]
+    assert (
+        run.trained == run.predicted and run.trained.data.corrections == folder / "corrections.csv" and corrected(run.trained) == of_splits
+    )
+    _, folder, runs = sweep.plan(arguments(experiment, grid, folds=folds))
+    assert [run.trained.data.corrections.name for run in runs] == ["corrections_fold_0.csv", "corrections_fold_1.csv"]
+    assert [corrected(run.trained) for run in runs] == [[("patient 1 2", "")], [("patient 0 3", "")]], "of what it is trained on"
+    both = [("patient 0 3", ""), ("patient 1 2", "")]
+    assert [run.predicted.data.corrections for run in runs] == [folder / "corrections.csv"] * 2
+    assert corrected(runs[0].predicted) == corrected(runs[1].predicted) == both
+
+
+def test_why_a_script_failed_is_the_last_line_of_its_log(tmp_path):
+    log = tmp_path / "sweep.log"
+    for text, last in (("first\nerror: no \x1b[1mroom\n\n  \n", "no \\x1b[1mroom"), ("", "")):
+        log.write_text(text)
+        assert sweep.failure("train_exp1.py", 3, log) == f"train_exp1.py ended with exit code 3: {last} (all of it: {near(log)})"
+
+
+def test_what_is_there_of_a_run_is_described():
+    assert sweep.described(sweep.State()) == "to do" and sweep.described(sweep.State(done=True)) == "done"
+    assert sweep.described(sweep.State(training=["train.lr"], prediction=["predict.beams"])) == "made with other train.lr, predict.beams"
+
+
+def test_no_seed_is_no_number_of_seeds(experiment, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["sweep.py", "my.yaml", "--seeds", "0"])
+    with pytest.raises(SystemExit) as ended:
+        sweep.parse_arguments()
+    assert ended.value.code == 2 and capsys.readouterr().err.endswith("error: --seeds must be at least 1\n")
+    monkeypatch.setattr("sys.argv", ["sweep.py", "my.yaml"])
+    assert vars(sweep.parse_arguments()) == {
+        "config": "my.yaml", "grid": [], "seeds": 1, "folds": None, "dry_run": False, "overwrite": False,
+    }  # fmt: skip
 
 
 def test_a_missing_fold_is_named(experiment):

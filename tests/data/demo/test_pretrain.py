@@ -3,14 +3,18 @@
 python -m pytest tests/data/demo/test_pretrain.py -v
 """
 
+import hashlib
 import io
 import json
+import os
+import platform
 import re
 import shlex
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from conftest import TINY_MODEL
 from PIL import Image
 from user_copy import SCENES, first_scenes
@@ -61,10 +65,13 @@ def test_pretrain_command_makes_a_folder_that_loads(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(pretrain, "render", lambda seed: used.append(seed) or render(seed))
     argv = f"--out {tmp_path / 'tiny'} --scenes 6 --dense-steps 2 --dense-batch 2 --steps 3 --batch 2 --threads 1"
     monkeypatch.setattr("sys.argv", ["pretrain", *argv.split()])
+    for left in ("tiny", "tiny.new", "tiny.old"):  # an earlier model, and what killed runs left
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "earlier").write_text("")
     pretrain.main()
-    assert sorted(used) == list(SEEDS["pretrain"][:6])
+    assert sorted(used) == list(SEEDS["pretrain"][:6]) and not (tmp_path / "tiny" / "earlier").exists()
     AutoProcessor.from_pretrained(tmp_path / "tiny")
-    Qwen2VLForConditionalGeneration.from_pretrained(tmp_path / "tiny")
+    made = Qwen2VLForConditionalGeneration.from_pretrained(tmp_path / "tiny")
     assert [p.name for p in tmp_path.iterdir()] == ["tiny"]
     out = capsys.readouterr().out
     steps = [line.partition(" loss ")[0] for line in out.splitlines() if " loss " in line]
@@ -75,6 +82,14 @@ def test_pretrain_command_makes_a_folder_that_loads(tmp_path, monkeypatch, capsy
     assert record["scene_seeds"] == [100_000, 100_005] and record["tokenizer_scene_seeds"] == [198_000, 198_039]
     losses = re.findall(r"^(?:dense 2/2|talk 3/3) loss (\S+)", out, re.MULTILINE)
     assert f"{record['dense_loss_last']:.3f}" == losses[0] and record["talk_loss_mean_of_last_100"] > 1
+    count = sum(weights.numel() for weights in made.parameters())
+    assert record["parameters"] == count and f"\n{count:,} parameters, vocabulary " in out and out.startswith("6 scenes rendered in ")
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
+    assert record["versions"] == versions and record["cpus"] == os.cpu_count() and 0 <= record["minutes"] < 5
+    generation, shipped = (json.loads((folder / "generation_config.json").read_text()) for folder in (tmp_path / "tiny", TINY_MODEL))
+    tokenizer = AutoProcessor.from_pretrained(tmp_path / "tiny").tokenizer
+    own = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "transformers_version": transformers.__version__}
+    assert generation == shipped | own
     assert AutoProcessor.from_pretrained(tmp_path / "tiny").chat_template == AutoProcessor.from_pretrained(TINY_MODEL).chat_template
 
 
@@ -124,6 +139,75 @@ def test_a_question_about_the_procedure_has_its_options_in_any_order():
     assert len(pretrain.STYLE_WEIGHTS) == len(pretrain.STYLES) and sum(pretrain.STYLE_WEIGHTS) == pytest.approx(1)
 
 
+def test_the_text_that_the_shipped_tokenizer_was_trained_on_is_drawn_again(monkeypatch):
+    """Of its first 40 scenes; all 2,000, which take a quarter of a minute, make its very vocabulary and merges."""
+    monkeypatch.setattr(pretrain, "TOKENIZER_SCENES", 40)
+    texts = list(pretrain.tokenizer_text())
+    assert len(texts) == 40 * 6 * 2 + 40 * (2 + sum(map(len, pretrain.QUESTIONS.values())))
+    assert hashlib.sha256(json.dumps(texts).encode()).hexdigest() == "5ec5726b97b123164cd4ba8c2061702eb85326de0178c56e48b5138c014150cf"
+
+
+@pytest.mark.parametrize(
+    ("style", "prefix", "branch"),
+    [
+        ("chat", "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n", "{}<|im_end|>\n<|im_start|>assistant\n"),
+        ("question", "", "Question: {}\nAnswer:"),
+        ("bare", "", "{}\n"),
+    ],
+)
+def test_a_prompt_has_the_words_of_its_style(style, prefix, branch):
+    asked = "Is there text?"
+    found = pretrain.wrap(style, asked, np.random.default_rng(0))
+    assert found == (f"{prefix}<|vision_start|><|image_pad|><|vision_end|>", branch.format(asked))
+
+
+def test_a_conversations_tree_is_the_picture_with_a_branch_a_turn_whose_answer_is_learnt(tiny):
+    """Under the experiment's own prompt answers begin with a preamble; the same draws make the same turns."""
+    tokenizer, scene = tiny[0].tokenizer, scenes.sample_scene(SEEDS["pretrain"][0])
+    for style in pretrain.STYLES:
+        tree = pretrain.talk_tree(tokenizer, scene, style, np.random.default_rng(3), 4)
+        rng = np.random.default_rng(3)
+        turns = pretrain.conversation(scene, rng, 4, preamble=style == "experiment")
+        wrapped = [pretrain.wrap(style, question, rng) for question, _ in turns]
+        prefix, _, rest = tokenizer.decode(tree.input_ids).partition("<|vision_end|>")
+        assert f"{prefix}<|vision_end|>" == wrapped[0][0].replace("<|image_pad|>", "<|image_pad|>" * 16)
+        assert rest == "".join(f"{branch}{answer}<|im_end|>" for (_, branch), (_, answer) in zip(wrapped, turns))
+        learnt = [token for token in tree.labels if token != -100]
+        assert tokenizer.decode(learnt) == "".join(f"{answer}<|im_end|>" for _, answer in turns)
+        long_winded = [answer.lower().startswith(pretrain.PREAMBLES) for _, answer in turns]
+        assert long_winded == [style == "experiment"] * 4 and len(tree.branches()) == 4
+
+
+def test_a_step_is_clipped_and_its_rate_rises_to_the_peak_and_falls():
+    """The norm of the gradient is 1 at most, and each step's gradient its own; the peak is after 8 % of the steps."""
+    weight = torch.nn.Parameter(torch.ones(4))
+    optimizer, schedule = pretrain.optimizer_and_schedule([weight], 0.01, 100)
+    rates, gradients = [], []
+    for number in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        pretrain.step((0.2 * weight[0] if number else 300 * weight.sum()), optimizer, schedule)
+        gradients.append(weight.grad.tolist())
+    assert gradients[0] == pytest.approx([0.5] * 4) and gradients[1] == pytest.approx([0.2, 0, 0, 0])
+    assert rates[0] == pytest.approx(0.01 / 25) and max(rates) == rates[7] == pytest.approx(0.01) and rates[-1] < 1e-6
+    group = optimizer.param_groups[0]
+    assert (group["weight_decay"], group["betas"][1], group["initial_lr"]) == (0.05, 0.98, pytest.approx(0.01 / 25))
+
+
+def test_the_loss_of_the_heads_is_by_hand():
+    """Four times the cross-entropy of the covered shares, and the mean over what is told of the whole picture."""
+    heads = pretrain.DenseHeads(8, 5, (3, 2))
+    features = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(0))
+    coverage, classes = torch.rand(2, 16, 5, generator=torch.Generator().manual_seed(1)), torch.tensor([[2, 0], [1, 1]])
+    with torch.no_grad():
+        loss = float(heads(features, (coverage, classes)))
+        shares, image = torch.sigmoid(heads.token(features)).double(), heads.image(features.mean(1)).double()
+    wanted = -4 * (coverage * shares.log() + (1 - coverage) * (1 - shares).log()).mean()
+    for columns, own in ((slice(0, 3), classes[:, 0]), (slice(3, 5), classes[:, 1])):
+        likely = torch.softmax(image[:, columns], 1)[[0, 1], own]
+        wanted -= likely.log().mean() / 2
+    assert loss == pytest.approx(float(wanted), rel=1e-5)
+
+
 def test_counts_are_said_in_english():
     one, two = (pretrain._counted(number, "polyp") for number in (1, 2))
     assert one[0] == "1 polyp is visible in this image." and one[2] == "there is one polyp in this image."
@@ -149,12 +233,23 @@ def test_dense_targets_say_what_each_part_of_a_picture_shows():
         answers = short_answers(scene)
         coarse = targets[:, pretrain.SUB**2 :]
         tools = coarse[:, len(scenes.POLYP_COLORS) :][:, : len(scenes.INSTRUMENTS)]
+        places = coarse[:, -9:].reshape(4, 4, 9)
+        cells = {(int(3 * polyp.y / scenes.SIZE), int(3 * polyp.x / scenes.SIZE)) for polyp in scene.polyps}
+        assert {divmod(cell, 3) for cell in range(9) if places[:, :, cell].any()} == cells
+        assert np.allclose((places**2).sum(2), (coarse[:, : len(scenes.POLYP_COLORS)] ** 2).sum(1).reshape(4, 4), atol=1e-6)
+        sizes = answers["What is the size of the polyp?"]
+        assert classes[1] == (0 if sizes == "none" else 1 + scenes.POLYP_SIZES.index(sizes))
         for square in range(pretrain.GRID**2):
             top, left = (side * part for part in divmod(square, pretrain.GRID))
             inside = lambda name: masks[name][top : top + side, left : left + side]  # noqa: B023  used at once
             assert targets[square, : pretrain.SUB**2].mean() == pytest.approx((inside("polyp") > 0).mean())
             shares = [(inside("instrument") == 1 + k).mean() ** 0.5 for k in range(len(scenes.INSTRUMENTS))]
             assert tools[square].tolist() == pytest.approx(shares)
+            layers = [inside(name).mean() ** 0.5 for name in ("box", "text")]
+            assert coarse[square, -11:-9].tolist() == pytest.approx(layers)
+            own = [[1 + k for k, polyp in enumerate(scene.polyps) if polyp.color == color] for color in scenes.POLYP_COLORS]
+            colors = [np.isin(inside("polyp"), labels).mean() ** 0.5 for labels in own]
+            assert coarse[square, : len(colors)].tolist() == pytest.approx(colors)
         assert PROCEDURES[classes[0]] == scene.procedure and classes[3] == int(answers["How many polyps are in the image?"])
         paris = answers["What type of polyp is present?"]
         assert classes[2] == (1 + scenes.PARIS_TYPES.index(paris) if paris != "none" else 0) and classes[4] == len(scene.instruments)

@@ -92,7 +92,12 @@ def test_the_command_writes_the_committed_files_again(tmp_path, monkeypatch, cap
     for split, count in (("train", 2), ("val", 1), ("test", 1)):
         lines = (DEMO / "scenes" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         assert (out / f"{split}.jsonl").read_text(encoding="utf-8") == "".join(lines[: count * scenes.QUESTIONS_PER_SCENE])
-    assert capsys.readouterr().out.splitlines()[0] == f"{out / 'train'}.jsonl: 2 scenes"
+    assert capsys.readouterr().out == "".join(
+        f"{out / split}.jsonl: {count} scenes\n" for split, count in (("train", 2), ("val", 1), ("test", 1))
+    )
+    before = (out / "val.jsonl").read_bytes()
+    scenes.write_split(out, "val", 1)  # into the folder that is there
+    assert (out / "val.jsonl").read_bytes() == before and (out / "val" / "0000.jpg").read_bytes().startswith(b"\xff\xd8\xff")
 
 
 def test_polyps_counted_placed_and_measured_on_the_mask(rendered):
@@ -142,6 +147,33 @@ def test_instruments_box_and_text_read_from_masks_and_pixels(rendered):
             assert (corner[1] > 80) == (scene.box == "green")
         ink = pixels[masks["text"] > 0]
         assert answers["Is there text?"] == ("yes" if len(ink) > 100 and ink.min(1).mean() > 150 else "no")
+
+
+def test_masks_lie_where_things_are_drawn(rendered):
+    """Each polyp's own label under its middle, and under the end of its stalk; each tool's at its tip; the box from outline to outline."""
+    fields = {}
+    for scene, image, masks in rendered:
+        pixels = np.asarray(image, int)
+        label_at = lambda layer, x, y: masks[layer][int(y), int(x)]  # noqa: B023  used at once
+        for number, polyp in enumerate(scene.polyps):
+            assert label_at("polyp", polyp.x, polyp.y) == 1 + number
+            if scene.paris == "paris ip":
+                reach = 1.45 * 0.88 * scenes.POLYP_RADII[scene.size]
+                assert label_at("polyp", polyp.x + reach * np.cos(polyp.angle), polyp.y + reach * np.sin(polyp.angle)) == 1 + number
+        for tool in scene.instruments:
+            place = tool.tip[0] + 2 * np.cos(tool.angle), tool.tip[1] + 2 * np.sin(tool.angle)
+            assert label_at("instrument", *place) == 1 + scenes.INSTRUMENTS.index(tool.name)
+        box = np.zeros((SIZE, SIZE), bool)
+        if scene.box:
+            box[168:221, 3:59] = True
+            assert (pixels[[168, 169, 219, 220], 3:59] == (150, 156, 150)).all() and (pixels[168:221, [3, 58]] == (150, 156, 150)).all()
+        assert np.array_equal(masks["box"], box)
+        assert not (masks["instrument"] > 0)[masks["visible"] == 0].any() and masks["text"].any() == bool(scene.text)
+        if not scene.box and not scene.text:
+            assert pixels[masks["visible"] == 0].max() == 0, "nothing is seen outside of the scope's field"
+        fields[scene.procedure] = masks["visible"].mean()
+    corners_cut, circle = 1 - (2 - 1.42) ** 2 / 2, np.pi * 0.99**2 / 4  # of the square
+    assert fields == pytest.approx({"colonoscopy": corners_cut, "gastroscopy": corners_cut, "capsule endoscopy": circle}, abs=0.003)
 
 
 # --------------------------------------------------------------------------------------

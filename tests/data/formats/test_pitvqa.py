@@ -33,6 +33,17 @@ def test_pitvqa_leaves_out_what_the_official_loader_does(tmp_path):
         readers.convert("pitvqa", src, tmp_path / "dst")
 
 
+def test_a_frame_is_the_file_of_its_name_and_a_video_beyond_the_25_has_no_split(tmp_path):
+    of = {"qa/video_26/7_QA.txt": ["q|no_visible_instrument", "q|a"], "qa/video_01/3.txt": ["q|b"]}
+    src = lay(tmp_path / "src", of=of, images=["images/video_26/7.jpg"])
+    rows, dropped = converted("pitvqa", src, tmp_path / "dst")
+    assert rows == [
+        {"id": "0", "image": "images/video_01/3.png", "question": "q", "answer": "b", "group": "video_01", "split": "train"},
+        {"id": "2", "image": "images/video_26/7.jpg", "question": "q", "answer": "a", "group": "video_26"},
+    ]
+    assert dropped == {"answered no_visible_instrument": 1}
+
+
 BROKEN = {
     "too many fields": ("pitvqa", {"qa/video_01/1.txt": ["q|a|b"]},
                         "qa/video_01/1.txt:1: has 3 fields, not question|answer; correct or delete the line"),
