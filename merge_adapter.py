@@ -48,6 +48,7 @@ def as_trained(cfg, adapter):
     saved, base = adapter_facts(adapter), str(read_object(adapter / CONFIG_FILE).get("base_model_name_or_path") or "")
     if lacking := [key for key in ("model_name", "image") if key not in saved]:
         raise UserError(f"adapter {near(adapter)}: its {EXPERIMENT_FILE} does not say {lacking[0]}; copy the adapter again")
+    base = base or saved["model_name"]  # of an adapter whose config was edited
     given = any(override.startswith("model_name=") for override in cfg.overrides)
     there = cfg.find(base, adapter.parent)
     a_path = Path(base).is_absolute() or Path(base).parts == (saved["model_name"],)  # not a hub id

@@ -43,7 +43,6 @@ from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -286,7 +285,6 @@ class Recorder:
         self.context, self.since = context, now
         self.cov.switch_context(context)
         os.environ["MUTATE_CONTEXT"] = context  # for processes that it starts
-        forkserver._forkserver._stop()  # it has the context of the test that started it
         return before
 
     @pytest.hookimpl(wrapper=True)

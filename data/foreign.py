@@ -19,7 +19,7 @@ def fitting_reader(path):
     """`this looks like conversations: python -m data.readers conversations PATH DST`, or None where it looks like rows or nothing known."""
     path = Path(path)
     if path.is_dir():
-        files = sorted(found for found in path.iterdir() if found.suffix in (".json", ".jsonl", *TABLES))
+        files = sorted(found for found in path.iterdir() if found.suffix.lower() in (".json", ".jsonl", *TABLES))
         return fitting_reader(files[0]) if len(files) == 1 else None
     name = shlex.quote(str(path))
     try:

@@ -250,7 +250,7 @@ def paired_test(sums, seeds=ONE_RUN):
 
 def holm(p_values):
     """Adjusted p values (Holm 1979), in the given order: reject where at most alpha, and the family's error is alpha."""
-    order = np.argsort(p_values, kind="stable")
+    order = np.argsort(p_values)
     factors = np.arange(len(p_values), 0, -1)
     adjusted = np.minimum(1, np.maximum.accumulate(np.asarray(p_values, dtype=float)[order] * factors))
-    return [float(adjusted[place]) for place in np.argsort(order, kind="stable")]
+    return [float(adjusted[place]) for place in np.argsort(order)]

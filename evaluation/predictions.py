@@ -25,7 +25,7 @@ TEXTS = ("gt", "qtype", "question", "image", "greedy", "prompt", "shown")  # sho
 # What is used of a row, and what it mostly is. Prediction writes more, which would only fill memory.
 USED = {"id": str, "pred": str, **dict.fromkeys(TEXTS, str), "group": str, "reachable": bool, "abstained": bool}
 USED |= {"confidence": float, "options": None, "answers": None, "images": None, "answers_by": None, "candidates_top": None}
-USED |= {"box": None, "pred_box": None, "answer_set": None, "answer_set_filled": bool, "confidence_calibrated": float}
+USED |= {"box": None, "pred_box": None, "answer_set": None, "answer_set_filled": bool, "confidence_calibrated": None}
 REPEATED = {"qtype", "question"}  # which json would copy for every row
 
 

@@ -152,7 +152,7 @@ def _rounded(lines, types):
     """(name, rows, overall, low, high, each type) as text: percent with one decimal, empty where not known."""
     percent = lambda share: "" if share is None else f"{100 * share:.1f}"
     for name, scores in lines:
-        low, high = ((scores.get("details") or {}).get("overall") or {}).get("interval", [None, None])[:2]
+        low, high = (((scores.get("details") or {}).get("overall") or {}).get("interval") or [None, None])[:2]
         accuracies = [percent(scores["per_type"][kind]["accuracy"] if kind in scores["per_type"] else None) for kind in types]
         yield [printable(name), str(scores["n"]), *map(percent, (scores["micro"], low, high)), *accuracies]
 

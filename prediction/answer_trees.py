@@ -82,7 +82,7 @@ class AnswerTrees:
 
     def __init__(self, model, dataset, items, questions, tokens_per_row):
         self.model, self.dataset, self.items, self.questions = base_model(model), dataset, items, questions
-        self.tokens_per_row, self.cache, self.tokens = tokens_per_row, None, 0
+        self.tokens_per_row, self.cache = tokens_per_row, None
 
     @torch.no_grad()
     def read(self, places):
@@ -110,7 +110,7 @@ class AnswerTrees:
         inputs = tree_inputs(self.model, batch)
         read = torch.tensor(all_rows) * batch["input_ids"].shape[1] + torch.tensor(all_nodes)
         output = self._forward(**inputs, read=read.to(self.model.device))
-        self.cache, self.tokens = output.past_key_values, batch["input_ids"].numel()
+        self.cache = output.past_key_values
         self.seen = batch["attention_mask"][rows, 0, nodes].numpy()  # (questions, T): the columns of each one's prompt
         for index, (question, position) in enumerate(zip(self.questions, inputs["position_ids"][0, rows, nodes].tolist())):
             question.index, question.position = index, position
@@ -132,7 +132,6 @@ class AnswerTrees:
         put = lambda array: torch.from_numpy(array).to(self.model.device)
         inputs = {"input_ids": put(input_ids), "position_ids": put(positions).expand(3, -1, -1), "attention_mask": put(mask)}
         output = self._forward(**inputs, past_key_values=self.cache)
-        self.tokens += input_ids.size
         where = [(row, column) for row, places in enumerate(taken) for column in range(len(places))]
         rows, columns = zip(*where)
         self._score(output.last_hidden_state[list(rows), list(columns)], [place for places in taken for place in places])

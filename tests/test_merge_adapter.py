@@ -115,11 +115,11 @@ def test_the_base_is_the_commands_or_the_adapters_or_where_that_is_gone_the_conf
     shutil.copytree(cfg.model_name, tmp_path / "base")
     assert model(load_config(None), "base") == str(tmp_path / "base"), "beside the adapter"
     shutil.rmtree(tmp_path / "base")
-    for gone in ("/gone/base", "base"):
+    for gone in ("/gone/base", "base", None):
         with pytest.raises(UserError) as error:
             model(load_config(None), gone)
         assert str(error.value) == (
-            f"adapter {near(moved)} was trained on {gone}, which is not there; say where it is now: model_name=PATH"
+            f"adapter {near(moved)} was trained on {gone or 'base'}, which is not there; say where it is now: model_name=PATH"
         )
     (other / "tokenizer.json").unlink()
     with pytest.raises(UserError, match=f"^model_name: {other} has no tokenizer.json; download the whole model"):

@@ -129,7 +129,12 @@ def test_other_fields_of_the_wrong_kind_are_named(folder, evaluate, key, value):
         (("id",), "write text or a whole number", ["a", 2], [1.5, True, ["a"]]),
         (("group",), "write the patient's or video's name", ["a", 2], [1.5, True, ["a"]]),
         (("abstained", "reachable", "answer_set_filled"), "write true or false", [True, False], [1, "true", []]),
-        (("confidence_calibrated",), "write a number from 0 to 1, or null", [0, 1, 0.5, 1.0000005], [2, "1", True, [1]]),
+        (
+            ("confidence_calibrated",),
+            "write a number from 0 to 1, or null",
+            [0, 1, 0.5, 1.0000005],
+            [2, "1", True, [1], 1.5, -0.1],
+        ),
         (
             ("options", "answers", "images", "answer_set"),
             "write a list of texts, or leave it out",

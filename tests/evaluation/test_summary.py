@@ -85,6 +85,12 @@ def test_csv_has_one_decimal_and_the_interval(tmp_path):
     ]
 
 
+def test_a_file_without_an_interval_has_none_in_csv_and_latex(tmp_path):
+    path = metrics(tmp_path / "a", blind=None, interval=None)
+    assert summary_table([path], "csv").splitlines()[1:] == ["a,1440,84.2,,,84.2"]
+    assert r"a & 1{,}440 & 84.2 & -- & 84.2 \\" in summary_table([path], "latex").splitlines()
+
+
 def test_latex_escapes_and_separates_the_prior(tmp_path):
     assert summary_table([metrics(tmp_path / "50%_a&b")], "latex").splitlines() == [
         r"\begin{tabular}{lrrrr}",
