@@ -9,4 +9,6 @@ source tools/environment.sh
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # a core for each of the two workers
-exec "$python" -m pytest tests -q -ra -n 2 --dist loadfile --no-loadscope-reorder "$@"
+workers=2
+[[ " $* " != *" -k "* ]] || workers=0  # a file's tests go to one worker, and reading all files takes longer than one module's tests
+exec "$python" -m pytest tests -q -ra -n "$workers" --dist loadfile --no-loadscope-reorder "$@"

@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny random Qwen2-VL with the shipped processor, and a handful of images with questions."""
 
+import gc
 import json
 import os
 import shutil
@@ -144,7 +145,7 @@ def with_random_lora(model, lora_cfg, seed=1):
 
 
 # The longest first, so that two workers (pytest -n 2) end together.
-LONGEST = ("test_tutorial.py", "test_pipeline.py", "test_sweep.py", "test_trainer.py", "test_own_data.py", "test_sanity_overfit.py")
+LONGEST = ("test_tutorial.py", "test_pipeline.py", "test_trainer.py", "test_families.py", "test_decode.py", "test_cost.py", "test_gpu.py")
 
 # What takes over five seconds before the tests that ask for it begin, and why. A test that takes them by itself says so:
 # @pytest.mark.slow(reason).
@@ -164,6 +165,10 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow(SLOW_FIXTURES[fixture]))
         for mark in item.iter_markers("slow"):
             assert mark.args and isinstance(mark.args[0], str), f"{item.nodeid}: say why it is slow"
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what all test files have imported is never garbage: to look through it takes half of a small training's time
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -32,7 +32,7 @@ def followed(page, tmp_path_factory):
     folder = copy_repository(tmp_path_factory.mktemp("tutorial") / "surgical vqa")
     (folder / "data" / "demo").symlink_to(ROOT / "data" / "demo", target_is_directory=True)
     shell = {**os.environ, "PATH": f"{Path(quick_python()).parent}:{os.environ['PATH']}", "OMP_WAIT_POLICY": "PASSIVE"}
-    shell |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
+    shell |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
     printed = []
     for language, text in page:
         name = text.split("\n")[0].removeprefix("# ")
