@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import matplotlib
 import pytest
 from evaluating import ONE_FILE, TYPES, make_rows, make_study, opened
-from matplotlib.colors import to_hex
 
 from evaluation import figures, runs
 from evaluation.metrics import calibration
@@ -138,121 +137,36 @@ def test_nothing_is_cut_off_or_covers_another_and_shares_are_percents(name):
         assert figure.axes[0].get_ylim() == (0.5, -0.5)
 
 
-def lines_of(axes):
-    """How the lines look: (name, colour, line, its width, marker, its size, the width of its edge, what it covers, opacity, ends)."""
-    return [
-        (
-            line.get_label(), to_hex(line.get_color()), line.get_linestyle(), line.get_linewidth(),
-            line.get_marker(), line.get_markersize(), line.get_markeredgewidth(),
-            line.get_zorder(), line.get_alpha(), line.get_solid_capstyle(),
-        )
-        for line in axes.lines
-    ]  # fmt: skip
-
-
-def grid_of(axes):
-    """Which axes have a grid, and its colour."""
-    grids = {name: getattr(axes, f"{name}axis").get_gridlines() for name in "xy"}
-    return {name: to_hex(lines[0].get_color()) for name, lines in grids.items() if lines[0].get_visible()}
-
-
-def frame_of(axes):
-    return [side for side, spine in axes.spines.items() if spine.get_visible()]
-
-
-PALE = "#e3e7eb"
-THIN = ("None", 6, 1)  # no marker, in matplotlib's size
-LOOKS = {  # figure: (inches, each of its axes: (limits of x and y or None, grid, frame, lines))
-    "bars": (
-        [4.8, 2.76],
-        [((0, 1.02), (1.86, 0), {"x": PALE}, ["left", "bottom"], [
-            *[("_nolegend_", "#1f77b4", "None", 1.5, "|", 6, 1, 2.01, None, "projecting")] * 2,
-            ("blind prior", "#c0392b", "None", 1.5, "|", 15, 2, 3, None, "projecting"),
-            ("reachable", "#2f855a", "None", 1.5, "|", 15, 2, 3, None, "projecting"),
-        ])],
-    ),
-    "drops": (
-        [5.6, 1.64],
-        [((0, 1.02), (0.5, -0.5), {"x": PALE}, ["left", "bottom"], [
-            ("_child0", "#8a94a0", "-", 1, *THIN, 1, None, "projecting"),
-            ("_child1", "#2b6cb0", "-", 3, *THIN, 2, 0.4, "butt"),
-            ("blind prior", "#c0392b", "--", 1.2, *THIN, 2, None, "projecting"),
-        ])],
-    ),
-    "matrix": (
-        [3.06, 2.44],
-        [((-0.5, 2.5), (1.5, -0.5), {}, ["left", "right", "bottom", "top"], [
-            ("_child5", "#1a202c", "-", 1, *THIN, 2, None, "projecting"),
-        ])],
-    ),
-    "reliability": (
-        [4.4, 4.4],
-        [
-            ((0, 1), (0, 1.02), {"y": PALE}, ["left", "bottom"], [
-                ("_child0", "#8a94a0", "--", 1, *THIN, 2, None, "projecting"),
-                ("_child1", "#2b6cb0", "-", 1.5, "o", 4, 1, 2, None, "projecting"),
-            ]),
-            ((0, 1), None, {"y": PALE}, ["left", "bottom"], []),
-        ],
-    ),
-    "coverage": (
-        [4.4, 3],
-        [((0, 1), None, {"x": PALE, "y": PALE}, ["left", "bottom"], [("_child0", "#2b6cb0", "-", 1.5, *THIN, 2, None, "projecting")])],
-    ),
-    "loss": (
-        [4.4, 3],
-        [
-            (None, None, {}, ["left", "bottom"], [
-                ("training loss", "#8a94a0", "-", 1.5, *THIN, 2, None, "projecting"),
-                ("validation loss", "#2b6cb0", "-", 1.5, ".", 6, 1, 2, None, "projecting"),
-            ]),
-            (None, (0, 1.02), {}, ["left", "right", "bottom"], [
-                ("exact match", "#2f855a", "-", 1.5, ".", 6, 1, 2, None, "projecting"),
-            ]),
-        ],
-    ),
-}  # fmt: skip
-LEGENDS = {"bars": (2, 9), "drops": (3, 9), "loss": (3, 8)}  # figure: (columns of its legend, size of its letters)
+LIMITS = {  # figure: of each of its axes, the limits of x and y that its numbers are read against; None where these are the data's
+    "bars": [((0, 1.02), (1.86, 0))],  # the first on top
+    "drops": [((0, 1.02), (0.5, -0.5))],
+    "matrix": [((-0.5, 2.5), (1.5, -0.5))],
+    "reliability": [((0, 1), (0, 1.02)), ((0, 1), None)],
+    "coverage": [((0, 1), None)],
+    "loss": [(None, None), (None, (0, 1.02))],
+}
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_each_part_looks_as_it_was_meant_to(name):
+def test_shares_are_drawn_from_none_to_all_and_rows_from_the_top(name):
     with matplotlib.rc_context(figures.STYLE):
         figure = FIGURES[name][0]()
-    size, parts = LOOKS[name]
-    assert figure.get_size_inches().tolist() == pytest.approx(size)
-    for axes, (x, y, grid, frame, lines) in zip(figure.axes, parts, strict=True):
-        assert (grid_of(axes), frame_of(axes), lines_of(axes)) == (grid, frame, lines)
+    for axes, (x, y) in zip(figure.axes, LIMITS[name], strict=True):
         assert x is None or axes.get_xlim() == pytest.approx(x)
         assert y is None or axes.get_ylim() == pytest.approx(y)
-        assert {label.get_fontsize() for label in axes.get_xticklabels()} <= {9}
-    for legend in figure.legends:
-        assert (legend._ncols, *{text.get_fontsize() for text in legend.get_texts()}) == LEGENDS[name]
-    assert len(figure.legends) == (name in LEGENDS)
+    assert len(figure.legends) == (name in ("bars", "drops", "loss"))
 
 
-def test_bars_marks_and_letters_look_as_they_were_meant_to():
+def test_bars_and_names_lie_where_they_are_read():
     with matplotlib.rc_context(figures.STYLE):
-        bars, drops, matrix, reliability = (FIGURES[name][0]().axes for name in ("bars", "drops", "matrix", "reliability"))
-    look = lambda bar: (to_hex(bar.get_facecolor()), bar.get_alpha(), bar.get_zorder())
-    assert [look(bar) for bar in bars[0].patches] == [("#2b6cb0", 0.75, 2)] * 3
+        bars, matrix, reliability = (FIGURES[name][0]().axes for name in ("bars", "matrix", "reliability"))
     places = [(bar.get_y(), bar.get_height()) for bar in bars[0].patches]
     assert places == [pytest.approx((0.19 + 0.62 * place, 0.24)) for place in range(3)]
-    (whiskers,), caps = bars[0].collections, bars[0].lines[:2]
-    assert whiskers.get_linewidths().tolist() == [1.2] and [cap.get_markersize() for cap in caps] == [6, 6]
-    marks = [(to_hex(part.get_facecolors()[0]), *part.get_sizes().tolist(), part.get_zorder()) for part in drops[0].collections]
-    assert marks == [("#1a202c", 120, 3), ("#2b6cb0", 28, 4)]
-    assert [len(part.get_paths()[0].vertices) for part in drops[0].collections] == [2, 26], "a stroke and a dot"
-    assert {(text.get_ha(), text.get_va(), text.get_fontsize()) for text in matrix[0].texts} == {("center", "center", 7.5)}
     below = matrix[0].get_xticklabels()
-    assert {(text.get_rotation(), text.get_ha(), text.get_rotation_mode()) for text in below} == {(55, "right", "anchor")}
-    assert matrix[0].images[0].get_cmap().name == "Blues" and matrix[0].get_aspect() == 1
     assert {text.get_text() for text in (*below, *matrix[0].get_yticklabels())} == {"a name of a…"}, "twenty letters in one line"
-    assert [look(bar) for bar in reliability[1].patches] == [("#8a94a0", None, 1)] * 15
     assert [(bar.get_x(), bar.get_width()) for bar in reliability[1].patches] == [
         pytest.approx(((place + 0.05) / 15, 0.06)) for place in range(15)
     ]
-    assert all(axes.get_axisbelow() for axes in reliability)
     assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in reliability] == [("", "accuracy"), ("confidence", "share of rows")]
 
 
