@@ -256,6 +256,8 @@ def test_one_size_for_all_images_may_be_asked_for():
     cfg = load_config(None, ["image.min_pixels=200704", "image.max_pixels=200704"])
     assert cfg.image.min_pixels == cfg.image.max_pixels == 200704
     assert "min_pixels=200705 is more than max_pixels=200704" in error_of(None, ["image.min_pixels=200705", "image.max_pixels=200704"])
+    unsaid = error_of(None, ["vision_frozen=false"])
+    assert unsaid.endswith(": vision_frozen=false does not say what is trained; set lora.vision to merger or tower"), unsaid
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path):

@@ -241,11 +241,15 @@ def test_to_the_shell_it_is_one_line():
         assert result.returncode == 1 and result.stderr.startswith("not a command") and len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["fingerprint", "publish", "release", "series", "sweep"])
-def test_a_tool_is_run_by_its_path_from_any_folder(tmp_path, name):
-    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), "--help"]
+BY_PATH = [f"tools/{name}.py" for name in ("fingerprint", "publish", "release", "series", "sweep")]
+BY_PATH += [f"data/{name}.py" for name in ("check", "frames", "preprocess", "readers", "reword", "split")]
+
+
+@pytest.mark.parametrize("path", BY_PATH)
+def test_a_command_is_run_by_its_path_from_any_folder(tmp_path, path):
+    command = [sys.executable, str(ROOT / path), "--help"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""})
-    assert result.returncode == 0 and result.stdout.startswith(f"usage: {name}.py"), result.stderr
+    assert result.returncode == 0 and result.stdout.startswith(f"usage: {Path(path).name}"), result.stderr
 
 
 class Stopped(Exception):

@@ -4,6 +4,7 @@ python -m pytest tests/test_sanity_overfit.py -v
 """
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from conftest import TINY_MODEL
@@ -11,7 +12,7 @@ from user_copy import make_parent, run
 
 import sanity_overfit
 from config import load_config
-from sanity_overfit import BYTES_PER_TOKEN, at_fault, bytes_per_token, judge, loss_verdict
+from sanity_overfit import BYTES_PER_TOKEN, at_fault, bytes_per_token, judge, loss_verdict, right_share
 
 # --- the whole script ---
 
@@ -100,6 +101,20 @@ def test_the_help_says_what_it_is_for(monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert not ended.value.code and shown.split("\n\n")[1] == "Can the model memorise 64 training answers?"
     assert sanity_overfit.__doc__.split("\n")[0] in shown
+
+
+def test_the_first_five_misses_are_shown_under_their_decoding(capsys):
+    answers = [({"answer": "yes", "question": f"{number}?"}, SimpleNamespace(text="Yes." if number == 3 else "no")) for number in range(8)]
+    assert right_share(answers) == 1 / 8 and capsys.readouterr().out == ""
+    assert right_share(answers, "free") == 1 / 8
+    assert capsys.readouterr().out.splitlines() == [f"  free: Predicted: 'no' vs GT: 'yes'  ({number}?)" for number in (0, 1, 2, 4, 5)]
+
+
+def test_what_memorising_needs_is_set_unless_the_command_says_otherwise(monkeypatch):
+    """1,000 steps at ten times the usual rate, which is reached at once; nothing is reported elsewhere."""
+    cfg = load_config(None, sanity_overfit.SETTINGS)
+    assert (cfg.train.max_steps, cfg.train.lr, cfg.train.warmup_ratio, cfg.train.logging_steps) == (1000, 1e-3, 0.01, 10)
+    assert cfg.train.num_workers == 0 and cfg.train.report_to == "none"
 
 
 def test_the_users_verdicts():

@@ -252,6 +252,8 @@ def test_counts_go_to_the_configured_margin_and_gaps_are_filled():
     assert enriched("How many?", {"0": 99, "6": 1, "2": 1}, count_margin=0)["answer_candidates"] == list("0123456")
     assert enriched("How many?", {"0": 99, "6": 2}, count_margin=2)["answer_candidates"][-1] == "8"
     assert enriched("How many?", {"0": 99, "5000": 2})["answer_candidates"] == ["0", "5000"], "no range of thousands"
+    assert enriched("How many?", {"0": 99, "101": 2})["answer_candidates"] == ["0", "101"]
+    assert len(enriched("How many?", {"0": 99, "100": 2})["answer_candidates"]) > 100
 
 
 def test_a_largest_count_seen_once_makes_larger_ones_likely_and_a_smaller_one_does_not():

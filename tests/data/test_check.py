@@ -143,14 +143,16 @@ def test_junk_is_counted_and_never_fatal(tmp_path):
         '{"image": "a.jpg", "question": "q \\ud800", "answer": "yes"}',
         row(options="A"),
         row(options=["x", "X"]),
+        row(question="Is <image> a polyp?"),
         row(answer="none"),  # an answer: there is no polyp
     ]
     found = counts(tmp_path, lines)
     assert found["junk"] == {
         "without an answer": 3, "without a question": 2, "not a JSON object": 3,
         "with options that aren't a list of different texts": 2, "with a value that isn't text": 1, "without an image": 1,
+        "with a place for a picture inside the question": 1,
     }  # fmt: skip
-    assert (found["rows"], found["junk_rows"], found["first_junk_line"]) == (13, 12, 1)
+    assert (found["rows"], found["junk_rows"], found["first_junk_line"]) == (14, 13, 1)
 
 
 def test_constant_and_single_questions(tmp_path):

@@ -46,6 +46,17 @@ def test_every_perturbation_of_the_table_does_what_it_says(scene):
     assert 0.005 < share < 0.5 and (spots >= before - 0.5).all(), "highlights, and nothing else"
 
 
+def test_a_highlight_is_an_ellipse_turned_by_its_angle():
+    black = Image.new("RGB", (40, 30))
+    found = np.asarray(perturb.glare(black, np.random.default_rng(5), 1, 0.1, 0.4), dtype=float) / np.array(perturb.WARM_WHITE)
+    x, y, turn, *axes = np.random.default_rng(5).random(5)
+    a, b = (30 * (0.1 + 0.3 * axis) for axis in axes)
+    assert max(a, b) > 1.3 * min(a, b), "a circle would tell no angle"
+    for row, column in np.ndindex(30, 40):
+        seen = complex(column - x * 40, row - y * 30) * np.exp(-1j * np.pi * turn)
+        assert found[row, column].max() == pytest.approx(np.clip(2 - 1.5 * abs(complex(seen.real / a, seen.imag / b)), 0, 1), abs=0.005)
+
+
 def test_noise_follows_from_seed_and_name(scene):
     first = shown("glare", scene, 1, "a.jpg")
     assert np.array_equal(first, shown("glare", scene, 1, "a.jpg"))

@@ -103,6 +103,7 @@ def test_what_is_said_comes_back_in_the_order_of_the_candidates():
     [
         ("flip", row("Is the left lobe visible?", "yes", ["yes", "no"])),
         ("rotation", row("Is it on the left?", "yes", ["yes", "no"])),
+        ("rotation", row("center-left", "yes", ["yes", "no"])),
         ("rotation", row(answer="the upper half", candidates=None)),
         ("rotation", row(answer="1", candidates=["1"], answers=["one above"])),
     ],

@@ -15,7 +15,7 @@ from PIL import Image
 from config import EvalConfig, load_config
 from data import check
 from data.corrections import corrections_for
-from data.suspects import find_suspects, pair_of, suspects_of, write_suspects
+from data.suspects import find_suspects, pair_of, read_predictions, suspects_of, write_suspects
 from files import UserError, sha256, write_jsonl
 
 QUESTION = "Is there a polyp?"
@@ -168,6 +168,13 @@ def test_rows_that_tell_nothing_are_left_out_and_counted(folder):
     write_jsonl(folder / "out" / "predictions.jsonl", [{**row, "confidence": None} for row in ANSWERED])
     with pytest.raises(UserError, match="no row is left: 6 rows without a confidence \\(predict.decoding=exact gives one\\)"):
         suspected(folder)
+
+
+def test_a_sum_just_over_one_is_a_probability_and_an_answer_may_be_missing(folder):
+    row = {key: value for key, value in ANSWERED[0].items() if key != "pred"}
+    write_jsonl(folder / "rows.jsonl", [{**row, "id": 1, "confidence": 1}, {**row, "id": 2, "confidence": 1.0000005}])
+    found = read_predictions(folder / "rows.jsonl")
+    assert [(row["id"], row["confidence"], row["pred"]) for row in found] == [("1", 1, None), ("2", 1.0000005, None)]
 
 
 @pytest.mark.parametrize(

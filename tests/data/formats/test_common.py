@@ -3,13 +3,17 @@
 python -m pytest tests/data/formats/test_common.py -v
 """
 
+import json
+import re
+
 import pytest
 from data_sets import lay
 
 from data.formats.cholec import CHOLEC80, SSG
-from data.formats.common import Request, image_below, official
+from data.formats.common import Request, check_texts, image_below, official
 from data.formats.endovis import ENDOVIS_18
 from data.formats.pitvqa import PITVQA
+from files import UserError
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,13 @@ def test_official_splits_are_the_published_videos():
     assert (CHOLEC80["val"], PITVQA["val"]) == ({5, 11, 12, 17, 19, 26, 27, 31}, {2, 6, 12, 13, 24})
     assert set().union(*CHOLEC80.values()) == set(range(1, 41)) and set().union(*PITVQA.values()) == set(range(1, 26))
     assert (SSG["val"], SSG["test"]) == ({1, 18, 31, 35, 48}, {2, 22, 43, 60, 74})
+
+
+@pytest.mark.parametrize("texts", ["a", [], ["a", 1], ["a", " "], None])
+def test_texts_are_a_list_of_texts_with_something_in_them(texts):
+    check_texts(["a", "b c"], "r.jsonl:1", "answers")
+    with pytest.raises(UserError, match=re.escape(f"r.jsonl:1: answers are {json.dumps(texts)}, not a list of texts; correct or delete")):
+        check_texts(texts, "r.jsonl:1", "answers")
 
 
 def test_the_first_number_of_a_name_tells_its_official_split():
