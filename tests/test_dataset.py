@@ -19,6 +19,7 @@ from config import load_config
 from data.earlier_answers import EARLIER
 from data.image_names import evenly
 from data.images import load_image
+from data.perturb import Shown
 from data.preprocess import ensure_enriched
 from dataset import (
     VQADataset,
@@ -433,6 +434,15 @@ def test_in_stages_an_item_is_an_image_and_stage_with_the_stage_in_its_prompts(e
     check_supervision(
         data.collate(items), [[row for item in packed for row in item["rows"]] for packed in data.pack(items)], processor, cfg
     )
+
+
+def test_pictures_are_shown_as_they_are_to_be_perturbed(experiment, processor):
+    cfg, rows = experiment
+    seen = {shown: load_dataset(rows, processor, cfg, shown=shown and Shown(shown, 0))[2] for shown in (None, "black", "rotation")}
+    grids = {name: item["image_grid_thw"].tolist() for name, item in seen.items()}
+    assert grids == {None: [[1, 4, 14]], "black": [[1, 4, 14]], "rotation": [[1, 14, 4]]}
+    assert seen["black"]["pixel_values"].unique().numel() == 3, "one value a colour"
+    assert seen[None]["pixel_values"].unique().numel() > 100
 
 
 def test_the_order_of_a_trees_questions_changes_no_token_of_any_path(experiment, processor):

@@ -83,6 +83,12 @@ def test_a_first_folder_is_absent_or_whole(tmp_path):
     assert read(folder) == NEW and operation > 10
 
 
+def test_a_folder_may_lie_in_folders_that_are_not_there_yet(tmp_path):
+    with whole_folder(tmp_path / "a" / "b" / "c") as folder:
+        write(folder, NEW)
+    assert read(tmp_path / "a" / "b" / "c") == NEW and os.listdir(tmp_path / "a" / "b") == ["c"]
+
+
 def test_what_a_kill_left_is_removed_and_a_failure_leaves_nothing(tmp_path):
     folder = tmp_path / "adapter"
     while not staged_path(folder).exists():

@@ -11,7 +11,7 @@ import yaml
 from data_sets import JPEG, PNG, converted, parquet_table, read, run, workbook
 
 from data.formats.table import TextLoader
-from data.formats.table_suggest import suggest_mapping
+from data.formats.table_suggest import PICTURE, _not_the_picture, suggest_mapping
 from files import UserError
 
 
@@ -300,3 +300,8 @@ def test_one_patient_of_ten_may_have_two_names(tmp_path, mixed, asked):
     lines = [[f"{who}{n}.jpg", f"P{who}", "abcdefghij"[who] + "x" * (n == 0 and who < mixed)] for who in range(10) for n in range(3)]
     text, mapping = suggested(tmp_path, ["file", "patient", "note"], *lines)
     assert ("note" in mapping.get("questions", {}), "# left out: note (may name patients)" in text) == (asked, not asked)
+
+
+@pytest.mark.parametrize("value", ["x", {"bytes": None, "path": "a.png"}, {"a": 1}, None, 3])
+def test_only_a_pictures_bytes_are_left_out_of_a_suggestion(value):
+    assert _not_the_picture(value) == value and _not_the_picture(PNG) == _not_the_picture({"bytes": PNG}) == PICTURE
