@@ -105,6 +105,13 @@ def test_latex_escapes_and_separates_the_prior(tmp_path):
     ]
 
 
+def test_one_line_in_latex_parts_the_runs_from_all_priors(tmp_path):
+    paths = [metrics(tmp_path / "a"), metrics(tmp_path / "b", blind={**BLIND, "correct": 500})]
+    lines = [line.split(" & ")[0] for line in summary_table(paths, "latex").splitlines()]
+    priors = [f"commonest training answer ({name})" for name in "ab"]
+    assert lines[3:] == [r"\midrule", "a", "b", r"\midrule", *priors, r"\bottomrule", r"\end{tabular}"]
+
+
 def test_a_name_stays_on_its_line(tmp_path):
     assert "a\\nb" in summary_table([metrics(tmp_path / "a\nb")])
 
