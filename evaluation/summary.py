@@ -169,9 +169,11 @@ def _latex(lines, types):
     escaped = lambda text: text.translate(LATEX)
     head = ["", "rows", "overall", "95\\,\\% interval", *(escaped(printable(kind)) for kind in types)]
     table = [r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
+    before = ""
     for name, rows, overall, low, high, *accuracies in _rounded(lines, types):
-        if name.startswith(BLIND) and r"\midrule" not in table[-1]:
+        if name.startswith(BLIND) and not before.startswith(BLIND):
             table.append(r"\midrule")
+        before = name
         cells = [escaped(name), f"{int(rows):,}".replace(",", "{,}"), overall, f"{low}--{high}" if low else "--"]
         table.append(" & ".join([*cells, *(accuracy or "--" for accuracy in accuracies)]) + r" \\")
     return "\n".join([*table, r"\bottomrule", r"\end{tabular}"])
