@@ -7,6 +7,7 @@ from conftest import ROOT
 from user_copy import SCENES, first_scenes, write_rows
 
 from data.stages import stage_of
+from files import read_jsonl, sha256, write_json, write_jsonl
 from tools import series
 
 SETTINGS = {"extends": str(ROOT / "config_demo.yaml"), "output_dir": "outputs"}
@@ -42,6 +43,20 @@ def hand_made_folds(folder):
         write_rows(folder / f"fold_{fold}" / "val.jsonl", [row for row in rows if row["group"] == patient])
         write_rows(folder / f"fold_{fold}" / "train.jsonl", [row for row in rows if row["group"] != patient])
     return folder
+
+
+def answer(run, right, **more):
+    """Predictions of a run about the rows of its stages, of which so many are right, as predict_exp1.py writes them. more: for each row."""
+    source, stages = run.predicted.split_path("val"), run.predicted.data.stages
+    rows = [{"id": str(number), **row} for number, (_, row) in enumerate(read_jsonl(source))]
+    rows = [row for row in rows if stages is None or stage_of(row) in stages]
+    pred = lambda number, row: row["answer"] if number < right else "?"
+    said = [{"id": row["id"], "pred": pred(number, row), "gt": row["answer"], **more} for number, row in enumerate(rows)]
+    write_jsonl(run.predictions, said)
+    facts = {"split": "val", "limit": None, "source": str(source), "source_sha256": sha256(source), "decoding": "exact"}
+    facts |= {"max_new_tokens": 4, "conventions": {}, "ids": [row["id"] for row in said], "rows_in_split": len(said), "adapter": "a"}
+    write_json(run.predictions.with_suffix(".meta.json"), facts)
+    return said
 
 
 def ask(*given, monkeypatch):

@@ -45,14 +45,14 @@ def quick_python():
 
 def connect(address, real, quick, *arguments):
     """The client: has the server run `arguments`, hands signals on to that, and ends as it does."""
-    start = [argument for argument in arguments if argument != "-u"][:1]
-    if not start or start[0].startswith("-") and start != ["-m"]:
+    asked = arguments[1:] if arguments[:1] == ("-u",) else arguments  # every line is written at once anyway
+    if not asked or asked[0].startswith("-") and asked[0] != "-m":
         os.execv(real, [real, *arguments])
     server = socket.socket(socket.AF_UNIX)
     server.connect(address)
     socket.send_fds(server, [b" "], [0, 1, 2])
     lines = server.makefile("rw")
-    print(json.dumps([quick, arguments, os.getcwd(), dict(os.environ)]), file=lines, flush=True)
+    print(json.dumps([quick, asked, os.getcwd(), dict(os.environ)]), file=lines, flush=True)
     script = int(lines.readline())
     for number in HANDED_ON:
         signal.signal(number, lambda number, _: os.kill(script, number))
@@ -108,7 +108,7 @@ def watch(client):
 
 
 def become(files, quick, arguments, folder, environment):
-    """Make this process what a Python that starts is; return the arguments of its script."""
+    """Make this process what a Python that starts is; return `arguments`, the script's."""
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
@@ -123,7 +123,7 @@ def become(files, quick, arguments, folder, environment):
     if "COVERAGE_PROCESS_START" in environment:
         importlib.import_module("coverage").process_startup(force=True)
     sys.modules["torch"].set_num_threads(int(environment.get("OMP_NUM_THREADS") or os.cpu_count()))
-    return arguments[1:] if arguments[0] == "-u" else arguments
+    return arguments
 
 
 def run_script(arguments):

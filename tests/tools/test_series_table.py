@@ -8,13 +8,13 @@ from collections import Counter
 from functools import partial
 
 import pytest
-from planning import by_name, plan_series
+from planning import answer, by_name, plan_series
 
 from config import near
 from data.stages import stage_of
 from evaluation.compare import compare
 from evaluation.intervals import holm
-from files import UserError, read_json, read_jsonl, sha256, write_json, write_jsonl
+from files import UserError, read_json, read_jsonl, sha256, write_jsonl
 from tools.series_table import against_first, conclude, load_sides, sentence, table, write_joined
 
 
@@ -22,19 +22,6 @@ from tools.series_table import against_first, conclude, load_sides, sentence, ta
 def planned(tmp_path, monkeypatch):
     """`plan_series` in a folder of the test's own."""
     return partial(plan_series, tmp_path, monkeypatch)
-
-
-def answer(run, right):
-    """Predictions of a run about the rows of its stages, of which so many are right, as predict_exp1.py writes them."""
-    source = run.predicted.split_path("val")
-    rows = [row for _, row in read_jsonl(source)]
-    rows = [row for row in rows if run.predicted.data.stages is None or stage_of(row) in run.predicted.data.stages]
-    said = [{"id": row["id"], "pred": row["answer"] if number < right else "?", "gt": row["answer"]} for number, row in enumerate(rows)]
-    write_jsonl(run.predictions, said)
-    facts = {"split": "val", "limit": None, "source": str(source), "source_sha256": sha256(source), "decoding": "exact"}
-    facts |= {"max_new_tokens": 4, "conventions": {}, "ids": [row["id"] for row in said], "rows_in_split": len(said), "adapter": "a"}
-    write_json(run.predictions.with_suffix(".meta.json"), facts)
-    return said
 
 
 @pytest.fixture
