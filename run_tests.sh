@@ -8,6 +8,7 @@ here=$PWD requirements=requirements-dev.txt
 source tools/environment.sh
 "$python" -m ruff check .
 "$python" -m ruff format --check .
+unset PYTHONDONTWRITEBYTECODE  # or each of the hundreds of scripts that tests start would compile all it imports
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # a core for each of the two workers
 workers=2
 [[ " $* " != *" -k "* ]] || workers=0  # a file's tests go to one worker, and reading all files takes longer than one module's tests

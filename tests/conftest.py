@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import quick_python
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -155,6 +156,11 @@ SLOW_FIXTURES = {
     "folded": "trains and predicts twice, in scripts that a sweep starts",
     "repository": "runs the mutation bench over a small repository",
 }
+
+
+def pytest_configure(config):
+    if getattr(config.option, "numprocesses", None):  # one server of quick Pythons for all workers, which loads while they do
+        os.environ["QUICK_PYTHON"] = quick_python.start()
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,16 +31,18 @@ HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 @cache
 def quick_python():
-    """Path of the executable. Its server, this process's own, ends with this process."""
+    """Path of the executable. Its server is that of the process that started this one, where that has one, or this process's own."""
+    return os.environ.get("QUICK_PYTHON") or start()
+
+
+def start():
+    """Start a server that ends with this process, and return the executable's path at once; what it runs waits for the server."""
     folder = Path(tempfile.mkdtemp(prefix="python-"))
     python, address = folder / "python", folder / "server"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" "{address}" "{sys.executable}" "$0" "$@"\n')
     python.chmod(0o755)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}  # only scripts are measured
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    server = subprocess.Popen([sys.executable, __file__, address], cwd=folder, env=environment, **pipes)
-    assert server.stdout.readline() == b"ready\n"
-    quick_python.server = server  # its standard input stays open as long as this process lives
+    start.server = subprocess.Popen([sys.executable, __file__, address], cwd=folder, env=environment, stdin=subprocess.PIPE)  # stays open
     return str(python)
 
 
@@ -49,7 +52,10 @@ def connect(address, real, quick, *arguments):
     if not asked or asked[0].startswith("-") and asked[0] != "-m":
         os.execv(real, [real, *arguments])
     server = socket.socket(socket.AF_UNIX)
-    server.connect(address)
+    began = time.monotonic()
+    while server.connect_ex(address):  # it is still loading
+        assert time.monotonic() - began < 300, "there is no server"
+        time.sleep(0.05)
     socket.send_fds(server, [b" "], [0, 1, 2])
     lines = server.makefile("rw")
     print(json.dumps([quick, asked, os.getcwd(), dict(os.environ)]), file=lines, flush=True)
@@ -58,7 +64,8 @@ def connect(address, real, quick, *arguments):
         signal.signal(number, lambda number, _: os.kill(script, number))
     code = int(lines.readline())
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        if code != -signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)
 
@@ -72,7 +79,6 @@ def serve(address):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(64)
-        print("ready", flush=True)
         while listener in select.select([listener, sys.stdin], [], [])[0]:
             client, _ = listener.accept()
             if os.fork() == 0:

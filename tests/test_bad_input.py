@@ -17,6 +17,7 @@ import torch
 import yaml
 from conftest import ROOT, TINY_MODEL
 from PIL import Image
+from quick_python import quick_python
 
 import config
 import eval_exp1
@@ -304,8 +305,7 @@ def test_no_message_quotes_more_than_80_letters_of_a_setting(override):
     assert len(str(said.value)) < 500
 
 
-@pytest.mark.slow("a process of its own for each script")
 @pytest.mark.parametrize("script", ["train_exp1.py", "predict_exp1.py", "eval_exp1.py", "sanity_overfit.py", "dataset.py"])
 def test_help_shows_config_and_overrides(script):
-    result = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    result = subprocess.run([quick_python(), script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "--config PATH" in result.stdout and "section.key=value" in result.stdout

@@ -5,6 +5,7 @@ python -m pytest tests/test_docs.py -v
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,7 @@ def test_every_file_that_is_named_exists(page):
     assert named or page.parent == ROOT / "data" / "demo"
 
 
+@cache
 def flags_of(path):
     """The flags that a script defines, with those that every script has."""
     source = path.read_text(encoding="utf-8")

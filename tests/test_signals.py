@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from quick_python import quick_python
 
 from files import GOES_ON
 
@@ -136,15 +137,14 @@ with files.signals_later():
 """
 
 
-@pytest.mark.slow("a launcher and its processes, which import torch")
 @pytest.mark.parametrize("how", ["error", "killed"])
-def test_a_process_that_dies_takes_the_others_along_with_its_message(how):
+def test_a_process_that_dies_takes_the_others_along_with_its_message(tmp_path, how):
     """Two processes over gloo, started as srun does; the other one waits in a sum for it."""
-    code = SCRIPT.replace("BODY", RANKS.replace("\n", "\n    "))
+    (tmp_path / "x.py").write_text(f"import sys; sys.path.append({str(ROOT)!r})" + SCRIPT.replace("BODY", RANKS.replace("\n", "\n    ")))
     port = str(20000 + os.getpid() % 20000)
     environment = {"SLURM_NTASKS": "2", "SLURM_NNODES": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
     command = [ROOT / "bench" / "stand_ins" / "srun", "--kill-on-bad-exit=1", "bash", ROOT / "tools" / "slurm" / "process.sh"]
-    command += [sys.executable, "-c", code, how]
+    command += [quick_python(), tmp_path / "x.py", how]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=50)
     lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert done.returncode not in (0, 75) and "Traceback" not in done.stderr, done.stderr

@@ -13,7 +13,7 @@ SCENES = ROOT / "data" / "demo" / "scenes"
 
 def copy_repository(target):
     """The code without data/demo's weights and scenes, which are used where they are."""
-    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(".*", "outputs*", "demo", "tests", "__pycache__", "*.md"))
+    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(".*", "outputs*", "demo", "tests", "*.md"))
     return target
 
 

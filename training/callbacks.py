@@ -6,6 +6,7 @@ if __name__ == "__main__":
 import gc
 import time
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ from model.forward import base_model, computes_all_pairs, why_rows_stay_plain
 from training.checkpoints import SELECTED, rank, remove_old, score_of
 from training.cost import MicroBatch, model_flops, model_shape
 from training.gpus import device_peak_flops
+
+CURVE_SECONDS = 10  # between two drawings of the loss curve, at least: each takes a second, as long as a small model's validation
 
 
 class SpeedMeter(TrainerCallback):
@@ -110,6 +113,7 @@ class ExperimentFiles(TrainerCallback):
 
     def __init__(self, output_dir, facts, beside=None, select_by="micro"):
         self.output_dir, self.facts, self.beside, self.select_by = Path(output_dir), facts, beside, select_by
+        self.drawn = -inf  # when the loss curve was, by the monotonic clock
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:  # a kill after a checkpoint was saved, perhaps the last one, leaves that undone
@@ -121,7 +125,9 @@ class ExperimentFiles(TrainerCallback):
 
     def on_evaluate(self, args, state, control, metrics, model, **kwargs):
         if state.is_world_process_zero:
-            draw_loss_curve(state.log_history, self.output_dir / "loss_curve.png")
+            if time.monotonic() - self.drawn > CURVE_SECONDS:
+                draw_loss_curve(state.log_history, self.output_dir / "loss_curve.png")
+                self.drawn = time.monotonic()
             score = score_of(state.global_step, metrics)
             if rank(score, self.select_by) > rank(self._best(), self.select_by):
                 save_adapter(model, self.output_dir / "adapter", {**self.facts, "best": score}, self.beside)

@@ -27,14 +27,14 @@ WORTH_ASKING = 0.5  # nats a token; above it some answer is wrong, and none need
 
 
 class UntilKnown(TrainerCallback):
-    """Ends a training once all answers are right, or the loss has stopped falling.
+    """Ends a training once enough answers are right, or the loss has stopped falling.
 
-    share_right: called without arguments, the share of answers that are generated right. losses: as logged. falling: whether
-    the mean loss of EVERY steps was last lowered less than PATIENCE steps ago.
+    share_right: called without arguments, the share of answers that are generated right; enough: the share asked for.
+    losses: as logged. falling: whether the mean loss of EVERY steps was last lowered less than PATIENCE steps ago.
     """
 
-    def __init__(self, share_right):
-        self.share_right, self.losses, self.falling = share_right, [], True
+    def __init__(self, share_right, enough):
+        self.share_right, self.enough, self.losses, self.falling = share_right, enough, [], True
         self.seen, self.looked, self.lowest, self.lowest_step = 0, 0, float("inf"), 0
 
     def on_log(self, args, state, control, logs, **kwargs):
@@ -49,7 +49,7 @@ class UntilKnown(TrainerCallback):
         if recent <= FALLS * self.lowest:
             self.lowest, self.lowest_step = recent, step
         self.falling = step - self.lowest_step < PATIENCE
-        known = self.losses[-1] < WORTH_ASKING and self._ask(step) == 1
+        known = self.losses[-1] < WORTH_ASKING and self._ask(step) >= self.enough
         control.should_training_stop |= known or (step >= LEAST and not self.falling)
 
     def _ask(self, step):

@@ -138,7 +138,7 @@ def commit(folder):
 
 
 def mutate(folder, *options):
-    code = "from bench import mutate; mutate.GRACE = 2; mutate.main()"
+    code = "from bench import mutate; mutate.GRACE = 1; mutate.main()"
     done = subprocess.run([sys.executable, "-c", code, "--count", "999", *options], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import subprocess
-import time
 from collections import Counter
 
 import pytest
@@ -600,9 +599,7 @@ def test_real_dirty_file_is_counted_as_it_is_known(tmp_path, shared):
     source = shared / "real-data" / "kvasir_vqa"
     convert("kvasir-vqa-json", source / "dirty_12082.json", tmp_path, keep_junk=True)
     paths = {"train": tmp_path / "all.jsonl", "val": source / "val.jsonl"}
-    started = time.perf_counter()
     report = check(paths, load_config(ROOT / "config_demo.yaml"))
-    assert time.perf_counter() - started < 10  # the limit is for 58,849 rows, which take a few seconds
     keys = ("rows", "distinct_triples", "duplicates", "conflicting_pairs", "junk_rows", "images")
     assert [report["splits"]["train"][key] for key in keys] == [12082, 6899, 5183, 33, 10, 756]
     assert [report["splits"]["val"][key] for key in keys] == [8786, 8768, 18, 28, 9, 975]

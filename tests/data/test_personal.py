@@ -317,7 +317,7 @@ def test_no_false_alarm_on_real_data(shared):
         text = path.read_text(encoding="utf-8")
         values = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else json.loads(text)
         seen.update(texts_in(values))
-    for text in random.Random(0).sample(sorted(seen), 20_000):  # all of them have none, either, in twice the time
+    for text in random.Random(0).sample(sorted(seen), 5_000):  # all of them have none, either, in nine times the time
         alarms.update((item.kind, item.text) for item in found_in(text))
     pictures = [path for path in (shared / "real-data").rglob("*") if path.suffix in SUFFIXES][::9]
     for path in pictures:

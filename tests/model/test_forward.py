@@ -164,13 +164,14 @@ def test_several_images_of_a_row_are_exact_in_every_family(tmp_path, processor, 
     assert seen == [4, 4 * 3 + 1 + 2 * 2 + 3 * 4], "four images in one call; the plain rows encode each of theirs"
 
 
-def test_several_images_of_a_row_are_exact_where_rows_stay_plain(experiment, processor):
-    rows = as_clips(experiment[1])
+def test_several_images_of_a_row_are_exact_where_rows_stay_plain(tmp_path, processor):
+    cfg, rows = make_experiment(tmp_path, questions=(2, 1, 1, 2))
+    rows = as_clips(rows)
     model = random_model(processor, family="qwen3_5", layer_types=["linear_attention", "full_attention"])
-    data = load_dataset(rows, processor, experiment[0], training=True, model_config=model.config)
+    data = load_dataset(rows, processor, cfg, training=True, model_config=model.config)
     batch = data.collate([data[index] for index in range(len(data))])
     loss = answer_loss(model(**training_inputs(model, batch)), batch["labels"])
-    expected = model(**plain_rows(rows, processor, experiment[0], data.image_root)).loss
+    expected = model(**plain_rows(rows, processor, cfg, data.image_root)).loss
     assert abs(loss - expected) / expected < 1e-5
 
 

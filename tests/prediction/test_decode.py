@@ -18,6 +18,7 @@ from data import answer_space
 from data.answer_space import EXCLUSIVE
 from data.images import load_image
 from data.preprocess import ensure_enriched
+from data.rows import group_by_image
 from dataset import VQADataset, encode_answer, encode_candidates, label_set_grammar, load_dataset
 from files import read_jsonl
 from model.load import load_model, load_model_config, load_processor
@@ -491,19 +492,19 @@ def check_valid(row, answer):
 @pytest.mark.parametrize("decoding", ["exact", "greedy"])
 def test_every_prediction_of_the_tiny_model_is_a_valid_answer(decoding, tmp_path):
     cfg = load_config(ROOT / "config_demo.yaml", [f"output_dir={tmp_path}", "train.num_workers=0", "predict.batch_size=8"])
-    rows = ensure_enriched(cfg, "val")
+    rows = [row for image in group_by_image(ensure_enriched(cfg, "val"))[::4] for row in image]
     model, processor = load_model(cfg)
     data = load_dataset(rows, processor, cfg, supervised=False)
     answers = list(chain.from_iterable(answer_questions(model, data, cfg, decoding, 4)))
     for row, answer in answers:
         check_valid(row, answer)
-    assert len(answers) == len(rows) and sum(row["multi_label"] for row, _ in answers) > 100
+    assert len(answers) == len(rows) and sum(row["multi_label"] for row, _ in answers) > 40
     assert len({answer.text for row, answer in answers if row["multi_label"]}) > 5
 
 
 @pytest.mark.slow("answers hundreds of questions")
 def test_every_prediction_of_a_real_question_is_a_valid_answer(shared, tmp_path):
-    """The real tokenizer, all 20 questions of Kvasir-VQA with their mined spaces, random weights. SURGVQA_ROWS rows (90)."""
+    """The real tokenizer, all 20 questions of Kvasir-VQA with their mined spaces, random weights. SURGVQA_ROWS rows (45)."""
     cfg = load_config(
         None, [f"model_name={shared / 'qwen2-vl-processor'}", "image.max_pixels=3136", "train.num_workers=0", "predict.batch_size=8"]
     )
@@ -515,7 +516,7 @@ def test_every_prediction_of_a_real_question_is_a_valid_answer(shared, tmp_path)
     space, asked = answer_space.mine(rows), {}
     for row in rows:
         asked.setdefault(row["question"], []).append(row)
-    number, chosen = int(os.environ.get("SURGVQA_ROWS", 90)), []
+    number, chosen = int(os.environ.get("SURGVQA_ROWS", 45)), []
     while len(chosen) < number:
         chosen += [questions.pop() for questions in asked.values() if questions]
     chosen = [{**answer_space.apply(space, row), "image": f"{index // 9}.png"} for index, row in enumerate(chosen[:number])]

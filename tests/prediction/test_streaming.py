@@ -146,8 +146,8 @@ class KillableFile(io.RawIOBase):
         super().close()
 
 
-@pytest.mark.slow("a thousand runs")
-def test_a_thousand_kills_all_end_in_the_identical_file(tmp_path, monkeypatch):
+@pytest.mark.slow("hundreds of runs")
+def test_three_hundred_kills_all_end_in_the_identical_file(tmp_path, monkeypatch):
     """Killed at a random file operation, and in a third of the cases again while it goes on; then left alone."""
     run, rng = Run(tmp_path, monkeypatch), random.Random(0)
     with monkeypatch.context() as patch:
@@ -155,7 +155,7 @@ def test_a_thousand_kills_all_end_in_the_identical_file(tmp_path, monkeypatch):
         expected = run()
     assert counter.count > 20 and expected.count(b"\n") == 72 and left_over(tmp_path) == []
     kills = resumed = 0
-    while kills < 1000:
+    while kills < 300:
         for path in tmp_path.iterdir():
             path.unlink()
         while rng.random() < (1 if not any(tmp_path.iterdir()) else 1 / 3):
@@ -170,7 +170,7 @@ def test_a_thousand_kills_all_end_in_the_identical_file(tmp_path, monkeypatch):
         run.computed.clear()
         assert run() == expected and left_over(tmp_path) == []
         resumed += len(run.computed) < 4
-    assert resumed > 300, "most of the work must have survived"
+    assert resumed > 90, "most of the work must have survived"
 
 
 def test_a_batch_that_was_appended_outlives_a_power_cut(tmp_path, monkeypatch):

@@ -152,6 +152,20 @@ def test_a_drawn_figure_is_gone(tmp_path):
         gc.enable()
 
 
+def test_quick_validations_draw_the_loss_curve_once_and_the_end_draws_it_whole(tmp_path, model, experiment, monkeypatch):
+    drawn, clock = [], iter([100.0, 100.0, 109.9, 110.1, 110.1, 120.0])
+    monkeypatch.setattr("training.callbacks.draw_loss_curve", lambda log, path: drawn.append(log[-1]["step"]))
+    monkeypatch.setattr("training.callbacks.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    lora, state = with_random_lora(model, experiment[0].lora), TrainerState(log_history=[])
+    files = ExperimentFiles(tmp_path, {"prompt_style": "plain"})
+    for step in (1, 2, 3, 4):
+        state.log_history.append({"step": step, "eval_loss": 1.0})
+        files.on_evaluate(None, state, None, metrics={"eval_exact_match": 0.5, "eval_loss": 1.0}, model=lora)
+    assert drawn == [1, 3]
+    files.on_train_end(SimpleNamespace(eval_strategy="steps"), state, None, model=lora)
+    assert drawn == [1, 3, 4]
+
+
 def test_the_loss_curve_says_what_its_axes_are_and_begins_at_nothing():
     losses, right = loss_figure(LOGGED).axes
     assert (losses.get_xlabel(), losses.get_ylabel(), right.get_ylabel()) == (

@@ -6,7 +6,6 @@ python -m pytest tests/training/test_dry_run.py -v
 import math
 import re
 import subprocess
-import time
 from datetime import timedelta
 
 import pytest
@@ -36,13 +35,11 @@ def dry_run_script(folder, *arguments):
 
 
 @pytest.mark.slow("a process of its own, the 7B on the meta device")
-def test_dry_run_of_the_real_experiment_needs_seconds_and_no_weights(tmp_path, shared, processor):
+def test_dry_run_of_the_real_experiment_needs_no_weights(tmp_path, shared, processor):
     folder = shared / "qwen2-vl-processor"
     assert not list(folder.glob("*.safetensors"))
-    start = time.perf_counter()
     done = dry_run_script(tmp_path, f"model_name={folder}", "--gpu", "H100 PCIe", "--utilisation", "0.5", "train.epochs=3")
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - start < 60
     text = " ".join(done.stdout.split())
     assert "trainable 40,370,176 of 8,331,745,792 parameters" in text
     assert "20 images, 180 questions; 1,280 image tokens" in text  # 224 x 224 pixels: 64 tokens an image
