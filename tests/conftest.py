@@ -15,6 +15,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+gc.disable()  # till all test files have imported what they do, of which a seventh would be looking for garbage
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a suite in the background ignores Ctrl-C, and so would what it starts
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -175,6 +176,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_collection_finish():
     gc.freeze()  # what all test files have imported is never garbage: to look through it takes half of a small training's time
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -72,9 +72,11 @@ def connect(address, real, quick, *arguments):
 
 def serve(address):
     """The server: returns, in a fork, what a client asks for."""
+    gc.disable()
     for name in LOADED:
         importlib.import_module(name)
     gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a watcher
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)

@@ -166,6 +166,16 @@ def test_compare_says_how_its_sides_are_given(evaluate, capsys, files):
     assert code == 2 and "A1 A2 A3 -- B1 B2 B3" in err
 
 
+@pytest.mark.parametrize(
+    ("more", "code"), [(["--compare", "a.jsonl", "b.jsonl"], 2), (["--summary", "a.json"], 2), (["--predictions", "a.jsonl", "b.jsonl"], 2),
+                       (["--predictions", "a.jsonl"], 1), ([], 1)],
+)  # fmt: skip
+def test_robustness_is_that_of_one_file(evaluate, more, code):
+    """Where it is one, the fault is another: there is no such file, or nothing beside it."""
+    ended, _, err = evaluate("--robustness", *more)
+    assert ended == code and ("--robustness is about one predictions file, and what lies beside it" in err) == (code == 2)
+
+
 @pytest.mark.parametrize("option", ["--predictions", "--compare"])
 def test_the_same_file_twice_is_no_second_seed(folder, evaluate, option):
     files = ["out/predictions.jsonl"] * 2

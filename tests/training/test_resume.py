@@ -78,6 +78,14 @@ def test_an_empty_folder_starts_and_a_checkpoint_goes_on(cfg):
     assert (start.checkpoint, start.notes) == (newest, ()) and start.record["config"]["train"]["lr"] == 1e-4
 
 
+@pytest.mark.parametrize(
+    ("start", "goes_on"), [(Start(), False), (Start(record={"finished": False}), False), (Start(record={"finished": True}), True)]
+)
+def test_a_finished_run_goes_on_without_a_checkpoint(start, goes_on):
+    """Its checkpoints may be gone (train.save_total_limit), its adapter is there."""
+    assert start.goes_on == goes_on
+
+
 def test_killed_before_its_first_checkpoint_a_run_starts_from_its_beginning(cfg):
     """With an adapter of a first validation, or nothing but the record."""
     begin(cfg)

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 from data_sets import converted, error_of, lay, only
 
+from data import readers
 from data.formats.cholec import SSG
 
 
@@ -33,6 +34,19 @@ def test_cholec80_vqa_keeps_every_hundredth_frame(tmp_path):
     ]
     rows, dropped = converted("cholec80-vqa", src, tmp_path / "all", keep_junk=True)
     assert only(rows, "id", "image")[2] == ("2", "cropped_image/40/25.png") and not dropped
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "line", "picture"),
+    [
+        ("cholec80-vqa", "Classification/5/1200_QA.txt", "how many tools are operating?|1", "cropped_image/5/1200.jpg"),
+        ("ssg-vqa", "qa_txt/VID01/10.txt", "Which?|liver\nWhich?|hook\nWhich tools are present?|hook", "VID01/000010.jpg"),
+    ],
+)
+def test_pictures_may_lie_in_a_folder_of_their_own(tmp_path, name, file, line, picture):
+    src, elsewhere = lay(tmp_path / "src", of={file: line.split("\n")}), lay(tmp_path / "pictures", images=[picture])
+    root, images, _, _ = readers.convert(name, src, tmp_path / "dst", images=elsewhere)
+    assert root == elsewhere and list(images) == [picture] and readers.describe_missing(root, images) is None
 
 
 SSG_LINES = [

@@ -70,3 +70,12 @@ def test_an_answer_of_pmc_vqa_that_is_empty_is_no_choice(tmp_path):
     src = lay(tmp_path / "src", of={"train.csv": f"{header}\na.png,Which?,,{choices}\nb.png,Which?,D,{choices}\n"})
     rows, dropped = converted("pmc-vqa", src, tmp_path / "dst")
     assert only(rows, "id", "image", "answer") == [("1", "images/b.png", "Needle")] and dropped == {"without an answer": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "label", "read"), [("Snare", "", "Snare"), ("Snare", "C", "Clip"), ("E", "", "E"), ("Snare", "E", "Snare")]
+)
+def test_an_answer_of_pmc_vqa_is_the_choice_of_its_letter_and_a_letter_of_none_is_text(tmp_path, answer, label, read):
+    line = f"a.png,Which?,{answer},A:Forceps,B:Snare,C:Clip,D:Needle,{label}"
+    src = lay(tmp_path / "src", of={"train.csv": f"{PMC.removesuffix(',Answer_label')},Answer_label\n{line}\n"})
+    assert only(converted("pmc-vqa", src, tmp_path / "dst")[0], "answer") == [(read,)]
