@@ -91,7 +91,7 @@ def confusion_matrix(matrix):
     cell = 0.42
     figure, axes = _axes(1.8 + cell * len(columns), 1.6 + cell * len(rows))
     shares = [[count / max(1, sum(line)) for count in line] for line in counts]
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for y, line in enumerate(counts):
         for x, count in enumerate(line):
             if count:
@@ -127,7 +127,7 @@ def risk_coverage_curve(fit):
     """Accuracy of the most confident rows against the share of rows answered."""
     figure, axes = _axes(4.4, 3.0)
     coverage, accuracy = zip(*fit["curve"])
-    axes.step([0, *coverage], [accuracy[0], *accuracy], where="pre", color=BLUE)
+    axes.step([0, *coverage], [accuracy[0], *accuracy], color=BLUE)
     axes.set(xlabel="coverage: share of rows answered", ylabel="accuracy of these", xlim=(0, 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(color="#e3e7eb")

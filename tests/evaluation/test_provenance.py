@@ -53,6 +53,14 @@ def test_each_fact_is_that_of_its_own_file(tmp_path):
     assert {name: facts[name] for name in told} == told and "checked against" not in facts
 
 
+def test_an_adapter_that_gave_the_spellings_is_named_without_the_folders_it_lies_in(tmp_path):
+    cfg, load = opened(make_study(tmp_path))
+    run, adapter = load("predictions.jsonl"), "/data/alice meier/exp 1/adapter"
+    run |= {"sidecar": {**run["sidecar"], "adapter": adapter}, "space_from": f"the answer space of {adapter}"}
+    facts = dict(run_facts(cfg, run, PublicNames(cfg, run["sidecar"])))
+    assert facts["types and spellings"] == "the answer space of adapter"
+
+
 def test_settings_are_those_of_prediction_where_they_are_known(tmp_path):
     cfg, load = opened(make_study(tmp_path))
     run = load("predictions.jsonl")

@@ -37,6 +37,16 @@ def test_the_default_file_must_be_of_the_validation_split(folder, evaluate):
     assert evaluate("--predictions", "out/predictions.jsonl")[0] == 0
 
 
+def test_an_image_of_two_patients_is_refused_by_the_files_name(folder, evaluate):
+    path = folder / "out" / "predictions.jsonl"
+    row = {"pred": "yes", "gt": "yes", "qtype": "yes_no", "image": "a.png"}
+    write_jsonl(path, [{**row, "id": patient, "question": f"Is it {patient}?", "group": patient} for patient in "pq"])
+    code, _, err = evaluate()
+    assert code == 1 and err.strip() == (
+        f"error: {path}: image a.png has two groups, 'p' and 'q'; a group is the patient or the video of the whole image"
+    )
+
+
 def test_tolerances_come_from_the_configuration(folder, evaluate):
     rows = [
         {"id": "0", "pred": "12mm", "gt": "10mm", "qtype": "size_numeric"},
