@@ -718,7 +718,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=300, help="mutants (default: 300)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", metavar="GLOB", default="*", help="files to change, as 'data/*.py'")
+    parser.add_argument("--only", metavar="GLOB", nargs="+", default=["*"], help="files to change, as 'data/*.py'")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: 2)")
     parser.add_argument("--work", type=Path, default=ROOT / "outputs_mutate", help="where results are kept (default: outputs_mutate)")
     args = parser.parse_args()
@@ -730,7 +730,8 @@ def main():
     sys.dont_write_bytecode = True
     commit, (files, code, digests) = git("rev-parse", "--short=12", "HEAD").strip(), source_files()
     work = args.work.resolve() / code
-    mutants = draw({name: text for name, text in files.items() if fnmatch.fnmatch(name, args.only)}, args.count, args.seed)
+    chosen = {name: text for name, text in files.items() if any(fnmatch.fnmatch(name, pattern) for pattern in args.only)}
+    mutants = draw(chosen, args.count, args.seed)
     load_slow_packages(files)
     with TemporaryDirectory() as place:
         fork = multiprocessing.get_context("fork")
@@ -738,7 +739,7 @@ def main():
             suite = know_suite(pool, work, files, digests)
             results = judge_all(pool, work, suite, mutants, digests)
     if not results:
-        parser.error(f"--only {args.only}: no mutant of a file at commit {commit}")
+        parser.error(f"--only {' '.join(args.only)}: no mutant of a file at commit {commit}")
     print(f"commit {commit}, seed {args.seed}, {sum(result['seconds'] for result in results):,.0f} s of tests\n")
     print(table(results, "file"), table(results, "kind"), sep="\n\n")
     if unsound := sorted({test for result in results for test in result["unsound"]}):

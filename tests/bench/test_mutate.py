@@ -203,7 +203,7 @@ def test_messages_types_and_what_makes_a_command_stay_as_they_are(found):
 def test_a_second_run_repeats_nothing_and_says_the_same(repository):
     folder, said = repository
     before = journals(folder)
-    assert mutate(folder) == said and journals(folder) == before
+    assert mutate(folder, "--only", "data/*.py", "sums.py") == said and journals(folder) == before
 
 
 def test_a_stopped_run_goes_on(repository):
