@@ -256,7 +256,7 @@ def vqla(texts, judged, table):
     found |= {"f1_published": published_f1(gold, said), "f1_defined": classification(gold, said)["macro_f1"]}
     boxes, missing = predicted_boxes(judged)
     if boxes:
-        true, guess = (np.array(side) for side in zip(*boxes))
+        true, guess = (np.array(side, dtype=float) for side in zip(*boxes))
         mean = lambda ious: float(ious.sum() / (len(boxes) + missing))
         found |= {"miou_defined": mean(iou(true, guess)), "miou_published": mean(published_iou(true, guess))}
     return found

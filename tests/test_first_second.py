@@ -16,10 +16,10 @@ SCRIPTS = ["train_exp1.py", "predict_exp1.py", "eval_exp1.py", "sanity_overfit.p
 SLOW = {"torch", "transformers", "peft", "scipy", "matplotlib", "pandas"}  # packages that take the most of a second, or several
 
 
-def run_watched(*command, **options):
+def run_watched(*command, cwd=ROOT, env=os.environ):
     """(the finished process without Python's own lines, the packages that it and the Pythons below it imported)"""
-    watched = {**os.environ, **options.pop("env", {}), "PYTHONPROFILEIMPORTTIME": "1"}
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=watched, **{"cwd": ROOT, **options})
+    watched = {**env, "PYTHONPROFILEIMPORTTIME": "1"}
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=cwd, env=watched)
     lines = result.stderr.splitlines(keepends=True)
     result.stderr = "".join(line for line in lines if not line.startswith("import time:"))
     return result, {line.split("|")[-1].strip().split(".")[0] for line in lines if line.startswith("import time:")}
@@ -74,7 +74,7 @@ def test_the_one_command_with_everything_done(tmp_path):
     """Stamps, hashes and printing only."""
     exp1 = tmp_path / "exp1"
     shutil.copytree(ROOT, exp1, ignore=shutil.ignore_patterns(".*", "outputs*", "tests", "docs"))
-    shell = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    shell = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     demo = {"cwd": exp1, "check": True, "capture_output": True, "text": True}
     subprocess.run([sys.executable, "data/preprocess.py", "--config", "config_demo.yaml"], **demo)
     out = exp1 / "outputs_demo"

@@ -24,7 +24,7 @@ from prediction import run, streaming
 from prediction.decode import Answer
 from prediction.streaming import PredictionStream
 
-# --- a run whose model step is a table, so that a thousand can be killed; files and batches are the real ones
+# --- a run whose model step is a table, so that hundreds can be killed; files and batches are the real ones
 
 
 def demo_rows(images):
