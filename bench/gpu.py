@@ -192,13 +192,13 @@ class Bench:
             torch.cuda.synchronize()
 
     def measured(self, run, times=5):
-        """(median seconds after a warm-up, peak GB allocated, peak GB reserved)"""
+        """(median seconds after a warm-up, peak GB allocated, peak GB reserved); without a card once: does it run?"""
         gc.collect()
         if self.cuda:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         run()
-        seconds = statistics.median(self.seconds(run) for _ in range(times))
+        seconds = statistics.median(self.seconds(run) for _ in range(times if self.cuda else 1))
         peaks = (torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()) if self.cuda else (0, 0)
         return seconds, *(peak / 1e9 for peak in peaks)
 

@@ -26,6 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 LOADED = ("torch", "accelerate", "transformers.trainer", "peft", "qwen_vl_utils.vision_process", "matplotlib.pyplot", "scipy.stats")
+LOADED += (*(f"transformers.models.qwen2_vl.{kind}_qwen2_vl" for kind in ("modeling", "processing")), "pydantic", "jinja2", "yaml")
 HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -75,6 +76,7 @@ def serve(address):
     gc.disable()
     for name in LOADED:
         importlib.import_module(name)
+    importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("qwen2_vl")  # half a second, once
     gc.freeze()
     gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a watcher
