@@ -156,6 +156,7 @@ def main():
         progress = UntilKnown(lambda: share_right("free"), REQUIRED_EXACT_MATCH)
         settings = training_arguments(cfg, output_dir, eval_strategy="no", save_strategy="no")
         trainer = build_trainer(model, dataset, None, settings, [GradientCheck(), progress])
+        print(f"until {REQUIRED_EXACT_MATCH:.0%} of the answers are right, so the time left is the most that it can take")
         mean_loss = trainer.train().training_loss
         teacher_forced = share_teacher_forced(model, dataset, cfg.train.train_bs)
         exact_match = {name: share_right(decoding, show=True) for decoding, name in NAMES.items()}

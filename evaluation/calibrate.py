@@ -250,7 +250,7 @@ def calibration_lines(cfg, found, scored, others):
     for coverage in (0.8, 0.9, 0.95):
         least = cut(sets, coverage)
         shares = tempered(others.shares, found.temperature)
-        sizes = np.maximum(1, ((shares >= least) & (others.shares > 0)).sum(axis=1))
+        sizes = np.maximum(1, (shares >= least).sum(axis=1))
         what = f"candidates from {least:.4f} on, {np.mean(sizes):.2f} answers a set" if least else "all candidates: too few images"
         yield f"  coverage {coverage:.0%}: {what}"
     if sets.uncoverable:

@@ -85,11 +85,11 @@ def test_numbers_bins_and_millimetres_by_hand():
         row("count_numeric", "many", "0"),  # no number in the truth
         row("size_numeric", "<5mm", "0.5-1 cm"), row("size_numeric", "5-10mm", "5-10mm"), row("size_numeric", "11-20mm", "<5mm"),
         row("size_numeric", ">20mm", "none"), row("size_numeric", "7mm", "1 cm"),
-        row("size_numeric", "7mm", "6.5mm"), row("size_numeric", "7", "8mm"),
+        row("size_numeric", "7mm", "6.5mm"), row("size_numeric", "7", "8mm"), row("size_numeric", "7", "9"),  # of what?
     )  # fmt: skip
     assert [item.number for item in items[:5]] == [(2, 2), (2, 3), (2, 9), (2, None), None]
-    assert [item.bins for item in items[5:]] == [(0, 1), (1, 1), (2, 0), (3, None), None, None, None]
-    assert [item.mm for item in items[5:]] == [None, None, None, None, 3.0, 0.5, None]
+    assert [item.bins for item in items[5:]] == [(0, 1), (1, 1), (2, 0), (3, None), None, None, None, None]
+    assert [item.mm for item in items[5:]] == [None, None, None, None, 3.0, 0.5, None, None]
     scores = group_scores(items)
     assert scores["counts"] == {"count": 4, "exact": 0.25, "within_one": 0.5}
     assert scores["size_bins"] == {"count": 4, "exact": 0.25, "within_one": 0.5}

@@ -325,6 +325,7 @@ def test_seeds_must_be_of_one_configuration_and_about_the_same_rows(folder, eval
     [
         ({"train": {"seed": 1}, "output_dir": "a"}, {"train": {"seed": 2}, "output_dir": "b"}, None),
         ({"eval": {"count_abs_tol": 0}}, {"eval": {"count_abs_tol": 1}}, None),  # how answers are judged, not what was answered
+        ({"predict": {"decoding": "exact"}}, {"predict": {"decoding": "free"}}, "predict.decoding"),
         ({"data": {"train_jsonl": "rows/t.jsonl"}}, {"data": {"train_jsonl": "/home/alice/exp1/rows/t.jsonl"}}, None),  # older sidecars
         ({"data": {"train_jsonl": "rows/t.jsonl"}}, {"data": {"train_jsonl": "/home/alice/exp1/other/t.jsonl"}}, "data.train_jsonl"),
         ({"data": {"train_jsonl": "rows/t.jsonl"}}, {"data": {"train_jsonl": "t.jsonl"}}, "data.train_jsonl"),
@@ -347,8 +348,10 @@ def test_seeds_may_differ_in_seed_and_folder_and_how_they_are_judged(first, seco
             check_same_configuration(runs)
 
 
-def test_predictions_of_two_splits_are_no_seeds_of_one_configuration():
-    runs = [{"sidecar": {"config": {"lora": {"r": 8}}, "split": split, "adapter": "a"}} for split in ("val", "test")]
+@pytest.mark.parametrize(("fact", "value"), [("split", "test"), ("perturbation", {"name": "black", "seed": 0})])
+def test_predictions_of_two_splits_or_of_other_pictures_are_no_seeds_of_one_configuration(fact, value):
+    """`--predictions outputs/predictions*.jsonl` takes the files of --perturb along, whose mean says nothing."""
+    facts = {"config": {"lora": {"r": 8}}, "split": "val", "adapter": "a"}
     with pytest.raises(UserError) as error:
-        check_same_configuration(runs)
-    assert str(error.value) == "seeds of one configuration are wanted, and these files differ in split; use --compare"
+        check_same_configuration([{"sidecar": facts}, {"sidecar": facts | {fact: value}}])
+    assert str(error.value) == f"seeds of one configuration are wanted, and these files differ in {fact}; use --compare"
