@@ -80,6 +80,10 @@ def test_a_group_of_few_images_is_marked_and_intervals_are_by_image():
     interval = "{:.2%} - {:.2%}".format(*a["interval"][:2]).split()
     assert table[4].split() == ["a", "40", "10", "50.00%", *interval, "50.00%", "50.00%", "few"]
     assert not table[5].endswith("few") and table[6].startswith("few: 1 group weighs as fewer than 20 images")
+    for row in rows[40:59]:
+        row["cluster"] = "image 40"  # of b's 38 rows 19 are about one image, which weigh as (19 + 19)² / (19² + 19) = 3.8 images
+    b = subgroups(rows, compare_rows(rows), "x")["groups"][1]
+    assert (b["clusters"], b["effective_clusters"], b["few"]) == (20, pytest.approx(3.8), True)
 
 
 @pytest.mark.parametrize("length, shown", [(22, 23), (30, 31), (60, 61), (None, 24)])

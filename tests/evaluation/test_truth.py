@@ -57,6 +57,14 @@ def test_predictions_of_one_stage_are_about_its_rows_alone(tmp_path):
     assert [row["id"] for row in joined(tmp_path, tmp_path / "data.jsonl", rows, settings=DataConfig(stages=[2]))] == ["1", "2"]
 
 
+def test_rows_without_an_answer_in_the_data_have_no_score(tmp_path):
+    """Such as a test split whose answers are kept by others: what a predictions file says of them is not believed instead."""
+    write_jsonl(tmp_path / "data.jsonl", [*DATA[:2], {key: value for key, value in DATA[3].items() if key not in ("answer", "answers")}])
+    rows = [{"id": str(place), "pred": "yes"} for place in range(3)]
+    with pytest.raises(UserError, match=r"does not fit .*data.jsonl: no answer in the data: 1 id \(2\); "):
+        joined(tmp_path, tmp_path / "data.jsonl", [*rows[:2], {**rows[2], "gt": "a needle driver"}])
+
+
 def test_what_a_row_lacks_is_filled_in(tmp_path, source):
     rows = joined(tmp_path, source, [{"id": str(place), **row} for place, row in enumerate(SAID)])
     assert rows == [
