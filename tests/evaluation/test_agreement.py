@@ -71,6 +71,13 @@ def test_rows_of_two_raters_and_the_model_on_the_same_rows():
     assert agreement([judged("yes", "yes", {"a": "yes", "b": "nan"}), judged("no", "no", None)], EvalConfig(), {}) is None
 
 
+def test_pairs_of_two_out_of_three_raters_are_three_raters():
+    """Cohen's kappa is of the same two in all rows."""
+    found = agreement([judged("yes", "yes", {"a": "yes", other: said}) for other, said in (("b", "yes"), ("c", "no"))], EvalConfig(), {})
+    assert (found["raters"], found["kappa_of"]) == (3, "Fleiss")
+    assert found["overall"]["kappa"] == pytest.approx((1 / 2 - 10 / 16) / (6 / 16))  # chance: (3/4)^2 + (1/4)^2
+
+
 def test_a_number_in_words_is_the_same_label_as_in_digits():
     """Agreement 1 beside a kappa of 0 would say that chance alone made them agree."""
     counts = [("2", "two"), ("one", "1"), ("3", "three polyps"), ("none", "0")]

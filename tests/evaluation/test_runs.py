@@ -242,6 +242,9 @@ def test_rows_of_one_question_have_lenient_verdicts_of_their_own():
     judged = [*({**row, "pred": text} for text in said), {**row, "pred": "yes", "correct": True}]
     assert score_leniently(judged, RULES_ALONE)["correct"] == 3
     assert [row["lenient"] for row in judged] == [True, False, True, True]
+    row = {"qtype": "mcq", "question": "Which tool?", "gt": "snare", "pred": "The answer is B.", "correct": False}
+    lettered = [{**row, "options": options} for options in (["clip", "snare"], ["snare", "clip"])]
+    assert score_leniently(lettered, RULES_ALONE)["correct"] == 1 and [row["lenient"] for row in lettered] == [True, False]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -273,7 +276,7 @@ def test_compare_prints_both_tables_and_a_conclusion(folder, evaluate):
 
 
 def test_the_file_of_several_seeds_has_each_score_its_spread_and_no_folder(folder, evaluate):
-    runs = (PREDICTIONS, changed(PREDICTIONS, 1, pred="yes"), changed(PREDICTIONS, 0, pred="no"))
+    runs = (PREDICTIONS, changed(PREDICTIONS, 1, pred="yes"), changed(PREDICTIONS, 0, pred="no")[::-1])  # in an order of its own
     files = [seed_file(folder, seed, rows) for seed, rows in enumerate(runs)]
     evaluate("--predictions", *files)
     written = json.loads((folder / "out" / "seeds_seed0_and_2_more.json").read_text())
@@ -355,6 +358,13 @@ def test_compare_takes_seeds_on_both_sides(folder, evaluate):
     assert "95% confidence interval over questions and seeds " in out
     written = json.loads((folder / "out" / "comparison_a0_and_2_more_b0_and_1_more.json").read_text())
     assert written["seeds"] == [3, 2] and len(written["a"]) == 3 and written["overall"]["a"] == 0.75
+
+
+def test_the_seeds_of_one_side_are_of_one_configuration(folder, evaluate):
+    first, *second = (seed_file(folder, seed, PREDICTIONS, train={"seed": seed, "lr": lr}) for seed, lr in enumerate((2e-4, 1e-4, 2e-4)))
+    code, out, err = evaluate("--compare", first, "--", *second)
+    assert (code, out) == (1, "") and "these files differ in train.lr; use --compare" in err
+    assert evaluate("--compare", second[0], "--", first, second[1])[0] == 0, "the sides differ, and are compared"
 
 
 def test_two_wordings_are_compared_when_told_so(folder, evaluate):

@@ -42,6 +42,7 @@ TUNED = {"adapter": "out/adapter", "decoding": "exact"}
     "sidecars, expected",
     [
         ([{}, {"adapter": "none", "decoding": "free"}], ["a", "untuned, free"]),
+        ([{**TUNED, "decoding": "greedy"}, {**TUNED, "decoding": "allowed_set"}], ["tuned, constrained", "tuned, allowed_set"]),
         ([{**TUNED, "split": "val"}, {**TUNED, "split": "test"}], ["tuned, constrained, val", "tuned, constrained, test"]),
         (
             [{**TUNED, "config": {"model_name": f"Qwen/{name}"}} for name in ("2B", "7B")],
@@ -74,6 +75,9 @@ def test_a_part_of_a_split_is_called_one(tmp_path):
 def test_priors_of_different_rows_say_whose_they_are(tmp_path):
     paths = [metrics(tmp_path / "a"), metrics(tmp_path / "b", blind={**BLIND, "correct": 500}), metrics(tmp_path / "c", blind=None)]
     assert names(summary_table(paths))[3:] == ["commonest training answer (a)", "commonest training answer (b)"]
+    as_many_right = {**BLIND, "per_type": {"color": {"accuracy": 0.33611}}}
+    lines = names(summary_table([paths[0], metrics(tmp_path / "d", blind=as_many_right)]))
+    assert lines[2:] == ["commonest training answer (a)", "commonest training answer (d)"], "of other types"
 
 
 def test_csv_has_one_decimal_and_the_interval(tmp_path):
