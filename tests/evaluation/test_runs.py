@@ -37,6 +37,14 @@ def test_the_default_file_must_be_of_the_validation_split(folder, evaluate):
     assert evaluate("--predictions", "out/predictions.jsonl")[0] == 0
 
 
+def test_a_part_is_a_part_of_the_data_whatever_the_sidecar_calls_the_whole(folder, evaluate):
+    write_jsonl(folder / "out" / "predictions.jsonl", PREDICTIONS[:2])
+    for rows_in_split in (None, 2):
+        write_sidecar(folder, limit=2, ids=["0", "1"], rows_in_split=rows_in_split)
+        code, out, _ = evaluate("--against", write_data(folder))
+        assert code == 0 and "\npartial: 2 of 4 rows\n" in out and metrics_of(folder)["partial"] == [2, 4]
+
+
 def test_an_image_of_two_patients_is_refused_by_the_files_name(folder, evaluate):
     path = folder / "out" / "predictions.jsonl"
     row = {"pred": "yes", "gt": "yes", "qtype": "yes_no", "image": "a.png"}
