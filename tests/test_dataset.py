@@ -36,7 +36,7 @@ from dataset import (
     show_item,
     split_groups,
 )
-from files import UserError
+from files import UserError, write_jsonl
 from model.load import load_processor
 from model.token_tree import IGNORE_INDEX, TokenTree
 from templates import IMAGE_PLACEHOLDER, prompt_block, prompt_parts
@@ -246,7 +246,7 @@ def test_too_many_images_are_named_with_their_key(experiment, processor):
         load_dataset(as_clips(experiment[1]), processor, cfg)
 
 
-# ---- the mask check: right on a right batch, and each of six breakages is caught
+# ---- the mask check: right on a right batch, and each of seven breakages is caught
 
 
 def batch_and_groups(data):
@@ -318,7 +318,20 @@ def padding_supervised(monkeypatch):
     monkeypatch.setattr(dataset_module, "batch_trees", with_padding)
 
 
-BREAKAGES = [nothing_supervised, prompt_supervised, labels_shifted, eos_unsupervised, joint_encoding, padding_supervised]
+def a_label_early(monkeypatch):
+    original = dataset_module.batch_trees
+
+    def one_early(rows, pad_token_id):
+        batch = original(rows, pad_token_id)
+        labels = batch["labels"][0]
+        first = int((labels != IGNORE_INDEX).nonzero()[0])
+        labels[first - 1], labels[first] = labels[first].clone(), IGNORE_INDEX
+        return batch
+
+    monkeypatch.setattr(dataset_module, "batch_trees", one_early)
+
+
+BREAKAGES = [nothing_supervised, prompt_supervised, labels_shifted, eos_unsupervised, joint_encoding, padding_supervised, a_label_early]
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
@@ -587,12 +600,12 @@ def test_the_users_debug_prints_work_where_the_document_puts_them(tmp_path, expe
     assert f"Labels:    {[-100] * 20}" in output.out
 
 
-def test_the_viewer_shows_the_first_rows_of_a_split_as_they_are_trained(experiment, processor, monkeypatch, capsys):
+def test_the_viewer_shows_the_first_rows_of_a_split_as_they_are_trained(experiment, processor, tmp_path, monkeypatch, capsys):
     """With a training image's other questions left out; in brackets, because nobody looks at a terminal."""
     cfg, rows = experiment
 
     def view(*options):
-        monkeypatch.setattr("sys.argv", ["dataset.py", *options, *cfg.overrides])
+        monkeypatch.setattr("sys.argv", ["dataset.py", *cfg.overrides, *options])
         capsys.readouterr()
         dataset_module.main()
         return capsys.readouterr().out.splitlines()
@@ -601,8 +614,10 @@ def test_the_viewer_shows_the_first_rows_of_a_split_as_they_are_trained(experime
         data = load_dataset(rows[:count], processor, cfg)
         return "".join(show_item(data[index], processor, color=False) + "\n" for index in range(len(data))).splitlines()
 
-    for options, count in (((), 3), (("--show", "1"), 1), (("--split", "val", "--show", "6"), 6)):
+    for options, count in (((), 3), (("--show", "1"), 1), (("--show", "6"), 6)):
         assert view(*options)[-len(shown(count)) :] == shown(count)
+    write_jsonl(tmp_path / "val.jsonl", [{"question": "Is it red?", "answer": "no", "image": "3.png"}])
+    assert any("Question: Is it red?" in line for line in view("--split", "val", f"data.val_jsonl={tmp_path / 'val.jsonl'}"))
     for wrong, said in (
         (("--show", "0"), "--show must be at least 1"),
         (("--split", "tests"), "argument --split: invalid choice: 'tests'"),

@@ -160,6 +160,9 @@ def test_a_perturbations_facts_are_all_that_decides_it(cfg, rows):
     """Of a mirrored picture, the words for its sides too."""
     assert perturbed("black", cfg, rows).facts == {"name": "black", "strength": {}, "seed": 42}
     assert perturbed("flip", cfg, rows).facts == {"name": "flip", "strength": {}, "seed": 42, "sides": sha256(SIDES_FILE)}
+    seven = cfg.model_copy(update={"train": cfg.train.model_copy(update={"seed": 7})})
+    other = perturbed("other_image", seven, rows)
+    assert (other.facts["seed"], other.shown) == (7, Shown("other_image", 7, other_pictures(rows, 7)))
     wordings = hash_of([[row["id"], wordings_of(row)] for row in rows])
     assert perturbed("reworded", cfg, rows).facts == {"name": "reworded", "strength": {}, "seed": 42, "wordings": wordings}
     own = View([None], rows, {row["id"]: (0, row) for row in rows})
