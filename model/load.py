@@ -51,7 +51,6 @@ def load_processor(cfg):
     processor = from_pretrained(AutoProcessor, cfg.model_name)
     check_pictures_fit(load_model_config(cfg), processor.image_processor)
     processor.image_processor.size = {"shortest_edge": cfg.image.min_pixels, "longest_edge": cfg.image.max_pixels}
-    processor.tokenizer.padding_side = "left"  # for generate; token trees pad on their own
     return processor
 
 

@@ -71,10 +71,14 @@ def ask(model, processor, cfg, space, args, max_new_tokens):
     """Answer args.question; with args.interactive go on with questions from standard input until an empty line."""
     images, candidates = args.image, args.candidates
     say_what_is_thinned([{"images": images}] if images else [], cfg)
+    least = cfg.predict.min_confidence
+    if cfg.predict.calibrated and least is not None:
+        least = None
+        print("note: predict.calibrated is about files of predictions; here probabilities are the model's own, and no answer abstains")
 
     def say(question):
         answer, row = answer_one(model, processor, cfg, space, images, question, candidates, max_new_tokens)
-        print(describe(answer, row, cfg.predict.min_confidence))
+        print(describe(answer, row, least))
         if row["answer_candidates"] and not candidates and not answer_space.says_more_than_the_rules(space, question):
             print(f"valid answers: those of {row['question_type']} in data/schema.py; training answers to this question add nothing")
 

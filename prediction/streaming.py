@@ -140,16 +140,22 @@ class PredictionStream:
             Path(self.lock.lock_file).unlink(missing_ok=True)
         self.lock.release()
 
+    def kept(self):
+        """Number of whole rows in all processes' parts, which an interrupted run may have left in the middle of another."""
+        return sum(part.read_bytes()[: whole_length(part)].count(b"\n") for part in self.parts())
+
     @contextmanager
-    def interruption_explained(self, rows, command):
-        """Turn Ctrl-C, or another signal, into how many of `rows` are kept and the command that goes on, said by one process."""
+    def interruption_explained(self, rows, command, elsewhere=lambda: 0):
+        """Turn Ctrl-C, or another signal, into how many of `rows` are kept and the command that goes on, said by one process.
+
+        elsewhere: tells how many are kept in other files.
+        """
         try:
             yield
         except KeyboardInterrupt as stop:
             if self.rank:
                 raise SystemExit(Interrupted.because(stop, "").code) from None
-            kept = sum(part.read_bytes()[: whole_length(part)].count(b"\n") for part in self.parts())
-            raise Interrupted.because(stop, f"{kept:,} of {rows:,} rows are kept; go on with: {command}") from None
+            raise Interrupted.because(stop, f"{self.kept() + elsewhere():,} of {rows:,} rows are kept; go on with: {command}") from None
 
 
 def damage_since(out):

@@ -131,4 +131,5 @@ class Streams:
             self.streams[number].append(files[number])
 
     def interruption_explained(self, rows, command):
-        return self.streams[self.open[0]].interruption_explained(rows, command)
+        first, *others = (self.streams[number] for number in self.open)
+        return first.interruption_explained(rows, command, lambda: len(self.whole) + sum(stream.kept() for stream in others))

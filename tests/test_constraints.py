@@ -144,19 +144,21 @@ def test_every_label_list_of_the_grid_and_nothing_else_in_real_tokens(processor,
             grammar.after(encode_answer(tokenizer, broken, prefix))
 
 
-def test_labels_that_a_list_would_garble_are_refused(processor):
-    with pytest.raises(UserError, match="the labels a, b can't be told apart in a list"):
-        label_set_grammar(Garbling(processor.tokenizer), ("a", "b"))
+@pytest.mark.parametrize(("joined", "named"), [("; ", "a, b"), ("a; c", "a, c"), ("; b; ", "a, b, c")])
+def test_labels_that_a_list_would_garble_are_refused(processor, joined, named):
+    """Any two of them, or only all."""
+    with pytest.raises(UserError, match=f"the labels {named} can't be told apart in a list"):
+        label_set_grammar(Garbling(processor.tokenizer, joined), ("a", "b", "c"))
 
 
 class Garbling:
-    """A tokenizer that joins a separator and what follows it."""
+    """A tokenizer that joins a separator and what follows it, in this text."""
 
-    def __init__(self, tokenizer):
-        self.tokenizer, self.eos_token = tokenizer, tokenizer.eos_token
+    def __init__(self, tokenizer, joined):
+        self.tokenizer, self.eos_token, self.joined = tokenizer, tokenizer.eos_token, joined
 
     def __call__(self, text, **kwargs):
-        return self.tokenizer(text.replace("; ", ";"), **kwargs)
+        return self.tokenizer(text.replace(self.joined, self.joined.replace("; ", ";")), **kwargs)
 
 
 def test_the_grammar_knows_its_size(processor):

@@ -36,7 +36,7 @@ from dataset import (
     show_item,
     split_groups,
 )
-from files import UserError
+from files import UserError, write_jsonl
 from model.load import load_processor
 from model.token_tree import IGNORE_INDEX, TokenTree
 from templates import IMAGE_PLACEHOLDER, prompt_block, prompt_parts
@@ -134,12 +134,15 @@ def test_pixels_travel_in_the_precision_that_the_tower_takes(data, monkeypatch):
 def test_what_many_rows_ask_is_encoded_once(experiment, processor, monkeypatch):
     cfg, rows = experiment
     again = [{**row, "id": f"{row['id']} again"} for row in rows]
+    others = [{**rows[0], "id": "options", "answer_candidates": ["no", "unclear"]}, {**rows[0], "id": "type", "question_type": "mcq"}]
     asked, encode = [], dataset_module.encode_prompt
     monkeypatch.setattr(dataset_module, "encode_prompt", lambda processor, row, *args: asked.append(row) or encode(processor, row, *args))
-    data = load_dataset([*rows, *again], processor, cfg)
-    distinct = {(row["question_type"], row["question"], str(row["answer_candidates"])) for row in rows}
+    data = load_dataset([*rows, *again, *others], processor, cfg)
+    distinct = {(row["question_type"], row["question"], str(row["answer_candidates"])) for row in [*rows, *others]}
     assert len(asked) == len(distinct) + 1 < len(rows) + 1  # the prefix is one more
     assert all(data.encoded[row["id"]] == data.encoded[f"{row['id']} again"] for row in rows)
+    options, of_type = (processor.tokenizer.decode(data.encoded[name][0]) for name in ("options", "type"))
+    assert "Valid answers: no, unclear\n" in options and of_type.startswith("Question type: mcq\n")
 
 
 def test_unsupervised_dataset_ends_at_the_prompt(experiment, processor):
@@ -206,6 +209,14 @@ def test_long_lists_are_thinned_and_it_is_said_once(experiment, processor, most,
     check_supervision(*batch_and_groups(data), processor, cfg)
 
 
+def test_of_a_clip_only_the_images_that_are_read_have_to_be_there(experiment, processor):
+    cfg, row = experiment[0], {**experiment[1][0], "images": ["0.png", "gone.png", "2.png"]}
+    thinned = cfg.model_copy(update={"data": cfg.data.model_copy(update={"max_frames": 2})})
+    assert load_dataset([row], processor, thinned)[0]["images"] == ["0.png", "2.png"]
+    with pytest.raises(UserError, match="gone.png"):
+        load_dataset([row], processor, cfg)
+
+
 def test_evenly_keeps_the_ends():
     assert [evenly(list(range(8)), most) for most in (1, 2, 3, 4, 7, 8, 9, None)] == [
         [4], [0, 7], [0, 3, 7], [0, 2, 4, 7], [0, 1, 2, 3, 4, 5, 7], *[list(range(8))] * 3
@@ -235,7 +246,7 @@ def test_too_many_images_are_named_with_their_key(experiment, processor):
         load_dataset(as_clips(experiment[1]), processor, cfg)
 
 
-# ---- the mask check: right on a right batch, and each of five breakages is caught
+# ---- the mask check: right on a right batch, and each of seven breakages is caught
 
 
 def batch_and_groups(data):
@@ -244,12 +255,18 @@ def batch_and_groups(data):
 
 
 @pytest.mark.parametrize("style", ["plain", "chat"])
-def test_check_passes_on_the_real_thing(experiment, processor, style):
-    cfg = experiment[0].model_copy(update={"prompt_style": style})
+@pytest.mark.parametrize(
+    ("settings", "word", "prefix"), [((), "Question", ""), (("prompt.question=Frage", "answer_prefix=' so: '"), "Frage", " so: ")]
+)
+def test_check_passes_on_the_real_thing(experiment, processor, style, settings, word, prefix):
+    """Also in other words, and with something before each answer."""
+    cfg = load_config(experiment[0].config_path, [*experiment[0].overrides, f"prompt_style={style}", *settings])
     batch, groups = batch_and_groups(load_dataset(experiment[1], processor, cfg))
     check_supervision(batch, groups, processor, cfg)
     supervised = processor.tokenizer.decode(batch["labels"][batch["labels"] != IGNORE_INDEX])
-    assert supervised == "".join(row["answer"] + processor.tokenizer.eos_token for row in chain(*groups))
+    assert supervised == "".join(prefix + row["answer"] + processor.tokenizer.eos_token for row in chain(*groups))
+    asked = processor.tokenizer.decode(batch["input_ids"].flatten())
+    assert all(f"\n{word}: {row['question']}\n" in asked or f"\n{word}: {row['question']}<|im_end|>" in asked for row in chain(*groups))
 
 
 def nothing_supervised(monkeypatch):
@@ -291,7 +308,33 @@ def joint_encoding(monkeypatch):
     monkeypatch.setattr(dataset_module, "encode_answer", joint)
 
 
-@pytest.mark.parametrize("breakage", [nothing_supervised, prompt_supervised, labels_shifted, eos_unsupervised, joint_encoding])
+def padding_supervised(monkeypatch):
+    original = dataset_module.batch_trees
+
+    def with_padding(rows, pad_token_id):
+        batch = original(rows, pad_token_id)
+        return {**batch, "labels": batch["labels"].where(batch["input_ids"] != pad_token_id, pad_token_id)}
+
+    monkeypatch.setattr(dataset_module, "batch_trees", with_padding)
+
+
+def a_label_early(monkeypatch):
+    original = dataset_module.batch_trees
+
+    def one_early(rows, pad_token_id):
+        batch = original(rows, pad_token_id)
+        labels = batch["labels"][0]
+        first = int((labels != IGNORE_INDEX).nonzero()[0])
+        labels[first - 1], labels[first] = labels[first].clone(), IGNORE_INDEX
+        return batch
+
+    monkeypatch.setattr(dataset_module, "batch_trees", one_early)
+
+
+BREAKAGES = [nothing_supervised, prompt_supervised, labels_shifted, eos_unsupervised, joint_encoding, padding_supervised, a_label_early]
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
 def test_check_catches_every_broken_mask(breakage, experiment, monkeypatch):
     processor = load_processor(experiment[0])
     processor.tokenizer.add_tokens([":no"])  # merges the colon with an answer, as the real vocabulary does
@@ -341,6 +384,8 @@ def test_capped_groups_cover_every_question_once(counts, cap, seed):
     parts = split_groups(groups, cap, random.Random(seed))
     assert len(parts) == sum(-(-count // cap) for count in counts)
     assert all(1 <= len(part) <= cap and len({image for image, _ in part}) == 1 for part in parts)
+    sizes = [[len(part) for part in parts if part[0][0] == image] for image in range(len(counts))]
+    assert all(max(of_image) - min(of_image) <= 1 for of_image in sizes)
     assert Counter(row for part in parts for row in part) == Counter(row for group in groups for row in group)
 
 
@@ -376,13 +421,15 @@ def test_the_first_step_of_a_training_needs_the_most_memory(tmp_path, processor,
     """Of all micro-batches of all epochs, whose groups are drawn anew. (By the step's tokens, and an epoch's own, it was so in 42 %.)"""
     settings = {"train.questions_per_image": 4, "train.train_bs": 2, "train.grad_accum": 2, "train.epochs": 3, "train.seed": seed}
     cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9), **settings)
-    data, weights = load_dataset(rows, processor, cfg, training=True), []
+    data, weights, orders = load_dataset(rows, processor, cfg, training=True), [], []
     for epoch in range(3):
         data.set_epoch(epoch)
         lengths = list(map(data.count_tokens, data.groups))
         weights.append([sum(lengths[at : at + 2]) for at in range(0, len(lengths), 2)])
         assert sorted(row["id"] for rows in data.groups for row in rows) == sorted(row["id"] for row in rows)
+        orders.append([[row["id"] for row in rows] for rows in data.groups])
     assert max(weights[0][:2]) == max(map(max, weights))
+    assert all(orders.count(order) == 1 for order in orders), "what comes first is drawn for no second epoch"
     again = load_dataset(rows, processor, cfg, training=True, first_draw=data.first_draw)
     longer = load_dataset(rows, processor, cfg.model_copy(update={"train": cfg.train.model_copy(update={"epochs": 9})}), training=True)
     resumed = load_dataset(rows, processor, longer.cfg, training=True, first_draw=data.first_draw)
@@ -443,6 +490,8 @@ def test_pictures_are_shown_as_they_are_to_be_perturbed(experiment, processor):
     assert grids == {None: [[1, 4, 14]], "black": [[1, 4, 14]], "rotation": [[1, 14, 4]]}
     assert seen["black"]["pixel_values"].unique().numel() == 3, "one value a colour"
     assert seen[None]["pixel_values"].unique().numel() > 100
+    other = load_dataset(rows[:1], processor, cfg, shown=Shown("other_image", 0, {("0.png",): ("3.png",)}))
+    assert other[0]["images"] == ["3.png"], "also one that no row asked is about"
 
 
 def test_the_order_of_a_trees_questions_changes_no_token_of_any_path(experiment, processor):
@@ -551,12 +600,12 @@ def test_the_users_debug_prints_work_where_the_document_puts_them(tmp_path, expe
     assert f"Labels:    {[-100] * 20}" in output.out
 
 
-def test_the_viewer_shows_the_first_rows_of_a_split_as_they_are_trained(experiment, processor, monkeypatch, capsys):
+def test_the_viewer_shows_the_first_rows_of_a_split_as_they_are_trained(experiment, processor, tmp_path, monkeypatch, capsys):
     """With a training image's other questions left out; in brackets, because nobody looks at a terminal."""
     cfg, rows = experiment
 
     def view(*options):
-        monkeypatch.setattr("sys.argv", ["dataset.py", *options, *cfg.overrides])
+        monkeypatch.setattr("sys.argv", ["dataset.py", *cfg.overrides, *options])
         capsys.readouterr()
         dataset_module.main()
         return capsys.readouterr().out.splitlines()
@@ -565,8 +614,10 @@ def test_the_viewer_shows_the_first_rows_of_a_split_as_they_are_trained(experime
         data = load_dataset(rows[:count], processor, cfg)
         return "".join(show_item(data[index], processor, color=False) + "\n" for index in range(len(data))).splitlines()
 
-    for options, count in (((), 3), (("--show", "1"), 1), (("--split", "val", "--show", "6"), 6)):
+    for options, count in (((), 3), (("--show", "1"), 1), (("--show", "6"), 6)):
         assert view(*options)[-len(shown(count)) :] == shown(count)
+    write_jsonl(tmp_path / "val.jsonl", [{"question": "Is it red?", "answer": "no", "image": "3.png"}])
+    assert any("Question: Is it red?" in line for line in view("--split", "val", f"data.val_jsonl={tmp_path / 'val.jsonl'}"))
     for wrong, said in (
         (("--show", "0"), "--show must be at least 1"),
         (("--split", "tests"), "argument --split: invalid choice: 'tests'"),

@@ -5,12 +5,15 @@ python -m pytest tests/test_predict_exp1.py -v
 
 import gc
 import shlex
+import shutil
 import sys
 
 import pytest
 from conftest import Killed, left_over, make_experiment
 
 import predict_exp1
+from config import near
+from data.asked import rules_verdict
 from files import Interrupted, UserError, read_json, read_jsonl, write_json, write_jsonl
 from model import load
 from prediction import run
@@ -72,6 +75,9 @@ def test_the_script_finds_finished_predictions_and_refuses_to_replace_them(close
         said = capsys.readouterr().out.splitlines()
         assert said[0].endswith("predictions_val_none.jsonl is there already, made from just this; --overwrite makes it anew")
         assert said[1].startswith("next: ") and "eval_exp1.py" in said[1]
+        words = shlex.split(said[1])
+        assert words[words.index("--predictions") :][:4] == ["--predictions", near(out), "--against", near(cfg.data.val_jsonl)]
+        assert "--robustness" not in words
         with pytest.raises(UserError, match="made with other config predict.decoding; give --out NAME.jsonl to keep it, or --overwrite"):
             main(cfg, monkeypatch, "predict.decoding=free")
         with pytest.raises(UserError, match="made with other arguments --limit; "):
@@ -187,7 +193,10 @@ def test_questions_about_clips_in_a_split_and_from_the_terminal(closed, processo
     write_jsonl(tmp_path / "clips.jsonl", rows)
     out = tmp_path / "p.jsonl"
     main(cfg, monkeypatch, f"data.val_jsonl={tmp_path / 'clips.jsonl'}", "--out", str(out), "data.max_frames=2")
-    assert "note: 1 of 3 rows have more images than data.max_frames=2 (up to 3)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "note: 1 of 3 rows have more images than data.max_frames=2 (up to 3)" in printed
+    words = shlex.split(printed)
+    assert words[words.index("--against") + 1] == near(tmp_path / "clips.jsonl")
     found = [row for _, row in read_jsonl(out)]
     assert [(row["image"], row.get("images")) for row in found] == [
         ("0.png", lists[0]), ("1.png", lists[1]), ("0.png", None)
@@ -247,3 +256,60 @@ def test_arguments_that_need_another_are_refused(arguments, monkeypatch, capsys)
     with pytest.raises(SystemExit):
         predict_exp1.main()
     assert "error: --" in capsys.readouterr().err
+
+
+def test_a_picture_may_be_called_like_a_setting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "frame=3.png").write_bytes(b"")
+    monkeypatch.setattr(sys, "argv", ["predict_exp1.py", "--question", "Is it?", "--image", "frame=3.png", "predict.beams=2"])
+    args = predict_exp1.parse_arguments()
+    assert (args.image, args.overrides) == (["frame=3.png"], ["predict.beams=2"])
+
+
+def test_an_adapter_answers_on_its_base_and_as_it_was_trained(trained_adapter, tmp_path, monkeypatch, capsys):
+    """Other weights and other stages in the prompts are refused; another comment in data/schema.py is not, for the rules say the same."""
+    cfg, _, source = trained_adapter
+    adapter, asked, found = shutil.copytree(source, tmp_path / "adapter"), [["Is there text?", False]], []
+    facts = read_json(adapter / "experiment.json") | {"longest_answer": 27}
+    rules = {**facts["answer_rules"], "rules": rules_verdict(asked), "schema": "0" * 64}
+    monkeypatch.setattr(run, "answer_split", lambda cfg, args, adapter, space, limit, *rest: found.append((adapter, limit)))
+
+    def predict(*overrides, **told):
+        write_json(adapter / "experiment.json", {**facts, **told})
+        main(cfg, monkeypatch, "--adapter", str(adapter), "predict.max_new_tokens=auto", *overrides)
+
+    with pytest.raises(
+        UserError, match=r"was trained on other weights \(base\) than those of .*base; give the model that it was trained on"
+    ):
+        predict(base_weights="0" * 64)
+    with pytest.raises(UserError, match='was trained with stage_prefix="keep", this run has "strip"; '):
+        predict("data.stage_prefix=strip")
+    with pytest.raises(UserError, match="was trained with another data/schema.py: "):
+        predict(answer_rules=rules)
+    write_json(adapter / "questions.json", asked)
+    capsys.readouterr()
+    predict(answer_rules=rules)
+    assert found == [(adapter, 27)], "and free answers are as long as the longest of its training"
+    assert f"note: adapter {adapter} and model are compared by name (base), not by weights: " in capsys.readouterr().out
+
+    def loads(cfg, adapter=None):
+        found.append(adapter)
+        raise Killed
+
+    monkeypatch.setattr(load, "load_model", loads)
+    with pytest.raises(Killed):
+        predict("--image", str(cfg.image_folder() / "0.png"), "--question", "Is it?", answer_rules=rules)
+    assert found[1:] == [adapter], "one question from the terminal, too"
+
+
+def test_a_model_whose_answers_will_have_no_confidence_is_told_before(closed, tmp_path, monkeypatch, capsys):
+    base = shutil.copytree(closed[0].model_name, tmp_path / "base")
+    config = read_json(base / "config.json")
+    config["text_config"] |= {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1, "layer_types": None}
+    write_json(base / "config.json", config)
+    monkeypatch.setattr(run, "answer_split", lambda *_: False)
+    note = f"note: {base} has sliding_attention layers, which take no tree mask; its questions are answered one by one, greedily, and have "
+    for decoding, said in (("exact", [f"{note}no confidence"]), ("greedy", [])):
+        capsys.readouterr()
+        main(closed[0], monkeypatch, f"model_name={base}", f"predict.decoding={decoding}")
+        assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")] == said

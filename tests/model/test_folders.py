@@ -120,6 +120,24 @@ def test_what_a_kill_left_is_removed_and_a_failure_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
 
+def test_all_is_on_the_disk_before_the_folder_has_its_name(tmp_path, monkeypatch):
+    """Or a power cut leaves empty files under the name of a whole adapter; its own name is put on the disk at last."""
+    folder, fsync, synced = tmp_path / "adapter", os.fsync, []
+
+    def watched(handle):
+        fsync(handle)
+        status = os.fstat(handle)
+        synced.append((status.st_ino, status.st_size, folder.exists()))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    with whole_folder(folder) as staged:
+        write(staged, NEW)
+    of = lambda path, named: (path.stat().st_ino, path.stat().st_size, named)
+    *files, itself, parent = synced
+    assert sorted(files) == sorted(of(path, False) for path in folder.iterdir())
+    assert (itself, parent[0], parent[2]) == (of(folder, False), tmp_path.stat().st_ino, True)
+
+
 def test_files_are_readable_as_others_are(tmp_path):
     """safetensors makes private files (mode 600)."""
     umask = os.umask(0o022)

@@ -133,6 +133,8 @@ def test_a_tokenizer_of_more_tokens_than_the_model_knows_is_told_before_the_weig
         ("patch_size", 0, "patch_size is 0, the model's 14"), ("patch_size", 16, "patch_size is 16, the model's 14"),
         ("merge_size", 1, "merge_size is 1, the model's 2"), ("temporal_patch_size", 3, "temporal_patch_size is 3, the model's 2"),
         ("image_std", [0, 0, 0], "image_std is (0, 0, 0), by which no picture can be scaled"),
+        ("image_std", [0.5, math.inf, 0.5], "by which no picture can be scaled"),
+        ("image_mean", [0.5, math.nan, 0.5], "by which no picture can be scaled"),
         ("image_mean", [0.5, "a", 0.5], "by which no picture can be scaled"), ("rescale_factor", 0, "rescale_factor is 0, by which"),
     ],
 )  # fmt: skip
@@ -347,6 +349,9 @@ def test_what_a_machine_lacks_is_one_line(raised, expected):
             raise raised
 
     assert said(fails).startswith(expected)
+    if expected.startswith("shared memory") and os.path.isdir("/dev/shm"):
+        held = os.statvfs("/dev/shm")
+        assert f"(/dev/shm has {held.f_blocks * held.f_frsize / 1024 / 1024:,.0f} MiB): set train.num_workers=0, or " in said(fails)
 
 
 @pytest.mark.parametrize(
@@ -432,6 +437,8 @@ def test_dropout_is_drawn_in_training_and_never_in_prediction(experiment, tmp_pa
         first, second = (answer_loss(model(**inputs), None) for _ in range(2))
     assert first != second
     save_adapter(model, tmp_path / "adapter", experiment_facts(cfg, {}))
+    told = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert told == "data/demo/tiny-qwen2-vl", "no folder of this machine, which whoever gets the adapter would read"
     loaded, asked = load_model(cfg, tmp_path / "adapter")[0], load_dataset(rows[:1], processor, cfg, supervised=False)
     first, second = (next(iter(answer_questions(loaded, asked, cfg, "exact", 4)))[0][1] for _ in range(2))
     assert first.logprob == second.logprob
@@ -444,7 +451,8 @@ def test_a_model_that_is_not_there_is_one_line(experiment):
 
 
 def test_pixel_limits_reach_the_processor(tmp_path):
-    cfg, rows = make_experiment(tmp_path, questions=(1,), sizes=[(300, 200)], **{"image.max_pixels": 50176})
+    cfg, rows = make_experiment(tmp_path, questions=(1,), sizes=[(300, 200)], **{"image.max_pixels": 50176, "image.min_pixels": 12544})
     processor = load_processor(cfg)
+    assert dict(processor.image_processor.size) == {"shortest_edge": 12544, "longest_edge": 50176}, "which a merged model's folder says"
     data = load_dataset(rows, processor, cfg)
     assert data[0]["image_grid_thw"].tolist() == [[1, 12, 18]]  # 300 x 200 -> 252 x 168 pixels

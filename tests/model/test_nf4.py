@@ -68,6 +68,7 @@ def test_the_language_layers_matrices_are_packed_and_nothing_else_is_touched(mod
     )
     others = {weight.dtype for name, weight in model.named_parameters() if name not in weights}
     assert others == {torch.float32} and not any(weight.requires_grad for weight in weights.values())
+    assert {weight.quant_state.quant_type for weight in weights.values()} == {"nf4"}, "not fp4, which is as long and less exact"
     lora = [layer for layer in model.modules() if isinstance(layer, Linear4bit)]
     assert len(lora) == LAYERS * PROJECTIONS and all("forward" not in vars(layer) for layer in lora), "peft's own forward"
     assert describe_parameters(model) == describe_parameters(attach_lora(plain_base().requires_grad_(False), Config().lora))

@@ -129,7 +129,9 @@ def test_a_header_of_another_kind_is_refused(tmp_path, header):
     assert said(safetensors_header, path) == f"{path}: is no safetensors file; download it again"
 
 
-@pytest.mark.parametrize("key", ["model_name", "image", "answer_rules", "base_weights", "base_revision", "base_source", "longest_answer"])
+@pytest.mark.parametrize(
+    "key", ["model_name", "image", "answer_rules", "base_weights", "base_revision", "base_source", "longest_answer", "best"]
+)
 def test_a_fact_of_an_adapter_that_is_of_another_kind_is_refused_by_its_name(tmp_path, key):
     (tmp_path / "experiment.json").write_text(json.dumps({key: [1.5]}))
     with pytest.raises(UserError, match=f"experiment.json: {key} is .*1.5.*, which no training wrote; copy the adapter again"):

@@ -11,7 +11,7 @@ from conftest import random_model
 from PIL import Image
 from test_run import SURE
 
-from config import DataConfig, load_config
+from config import DataConfig, PredictConfig, load_config
 from data import answer_space
 from data.preprocess import training_space
 from files import UserError
@@ -78,8 +78,11 @@ def test_of_given_candidates_one_is_the_answer_also_where_the_mined_ones_make_li
     assert (given["answer_candidates"], given["multi_label"]) == (["red", "blue"], False)
 
 
-def test_one_question_is_scored_over_all_lists_where_a_split_takes_beams(experiment, processor, colors):
-    cfg = experiment[0].model_copy(update={"predict": experiment[0].predict.model_copy(update={"exact_sets": 1})})
+@pytest.mark.parametrize("of_a_split, of_one", [(1, 1024), (3, 1)])
+def test_one_question_is_scored_over_all_lists_where_a_split_takes_beams(experiment, processor, colors, monkeypatch, of_a_split, of_one):
+    """And over no fewer than a split's is."""
+    monkeypatch.setattr("prediction.ask.EXACT_SETS", of_one)
+    cfg = experiment[0].model_copy(update={"predict": experiment[0].predict.model_copy(update={"exact_sets": of_a_split})})
     image = str(cfg.data.image_root / "0.png")
     answer, _ = answer_one(random_model(processor), processor, cfg, colors, [image], "What color?", None, 4)
     assert sorted(text for text, _ in answer.probabilities()) == ["pink", "pink; red", "red"]
@@ -165,6 +168,18 @@ def test_a_conversation_is_read_to_the_letter(experiment, processor, model, colo
     asked = iter(["Why?", ""])
     begin(image=[], candidates=[], question=None, interactive=True)
     assert capsys.readouterr().out == f"{HELP}\nerror: there is no image to ask about; give one with --image FILE, or /image FILE\n"
+
+
+def test_a_file_abstains_by_calibrated_probabilities_which_one_question_does_not_have(experiment, processor, model, colors, capsys):
+    """It abstained by the model's own, where the same row of a file did not."""
+    about = SimpleNamespace(
+        image=[str(experiment[0].data.image_root / "0.png")], candidates=["a", "b"], question="Is it?", interactive=False
+    )
+    for calibrated in (False, True):
+        changes = {"min_confidence": 0.999999, "calibrated": calibrated}
+        ask(model, processor, experiment[0].model_copy(update={"predict": PredictConfig(**changes)}), colors, about, 4)
+        said = capsys.readouterr().out
+        assert ("abstained: less sure than" in said) != calibrated and ("note: predict.calibrated is about files" in said) == calibrated
 
 
 def test_of_a_clip_only_the_images_that_are_read_have_to_be_whole(experiment, processor, model, colors, tmp_path):

@@ -183,6 +183,7 @@ def test_a_kill_between_stages_goes_on_to_the_same_bytes(files, monkeypatch, cap
     """The batch that was killed is asked again from its first stage, another is not; and other wordings are a cascade of their own."""
     settings, out = files
     main(monkeypatch, settings, "--perturb", "reworded")
+    assert " --robustness" in capsys.readouterr().out.splitlines()[-1], "what is to be done next"
     expected = {path.name: path.read_bytes() for path in out.parent.glob("predictions*.jsonl")}
     assert len(expected) > 1
     main(monkeypatch, settings, "predict.tokens_per_row=120", "--out", str(narrow := out.with_name("narrow.jsonl")))

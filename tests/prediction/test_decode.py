@@ -1,5 +1,6 @@
 """Probabilities against brute force, decoding against HF generate.    python -m pytest tests/prediction/test_decode.py -v"""
 
+import copy
 import os
 from collections import Counter
 from itertools import chain
@@ -29,6 +30,7 @@ from prediction.decode import (
     Answer,
     Plan,
     Search,
+    answer_allowed_set,
     answer_by_generate,
     answer_questions,
     answer_text,
@@ -322,10 +324,21 @@ def test_answer_questions_respects_the_decoding(closed, processor, decoding):
 @pytest.mark.parametrize("decoding", ["exact", "greedy"])
 def test_answer_prefix_is_taken_off_again(closed, processor, decoding):
     cfg, rows = closed
-    cfg = cfg.model_copy(update={"answer_prefix": " "})
+    cfg = cfg.model_copy(update={"answer_prefix": " so: "})
     data = load_dataset(rows, processor, cfg, supervised=False)
     for row, answer in chain.from_iterable(answer_questions(random_model(processor), data, cfg, decoding, 3)):
         assert not answer.constrained or (answer.text in row["answer_candidates"] and (answer.greedy or "yes") in row["answer_candidates"])
+
+
+@pytest.mark.parametrize("answer, decoding", [(answer_by_generate, "free"), (answer_allowed_set, "allowed_set")])
+def test_what_generate_says_is_told_without_the_answer_prefix(closed, processor, answer, decoding):
+    """A model that says ` so: yes`, token by token, as it was trained to."""
+    cfg, rows = closed[0].model_copy(update={"answer_prefix": " so: "}), [closed[1][0]]
+    data, model = load_dataset(rows, processor, cfg, supervised=False), random_model(processor)
+    said = iter(processor.tokenizer(" so: yes<|im_end|>")["input_ids"])
+    model.lm_head.register_forward_hook(lambda module, args, logits: logits.index_fill(-1, torch.tensor(next(said)), 1e4))
+    assert rows[0]["answer_candidates"] == ["yes", "no"]
+    assert answer(model, data, [data[0]], cfg, decoding, 9) == [Answer("yes", decoding)]
 
 
 def test_cut_answers_are_told(closed, processor):
@@ -422,7 +435,8 @@ def test_a_model_without_flattened_trees_answers_validly_and_as_one_question_at_
 @torch.no_grad()
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_5"])
 def test_an_allowed_set_is_answered_as_each_question_is_alone(closed, processor, family):
-    """By transformers' `generate` and its own constraint, as far as the longest candidate; free questions among them stay free."""
+    """By transformers' `generate` and its own constraint, as far as the longest candidate; free questions among them stay free. That the
+    model comes with settings that sample and forbid repetition, as Instruct checkpoints do, changes nothing."""
     cfg, rows = closed
     tokenizer = processor.tokenizer
     kinds = [{"answer_candidates": None}, {"answer_candidates": list(LABELS), "multi_label": True}, {"answer_candidates": list(CANDIDATES)}]
@@ -431,7 +445,10 @@ def test_an_allowed_set_is_answered_as_each_question_is_alone(closed, processor,
     rows, types = ([rows[0], rows[2]], {"layer_types": ["linear_attention", "full_attention"]}) if plain else (rows, {})
     model = random_model(processor, seed=2, family=family, **types)
     data = load_dataset(rows, processor, cfg, model.config, supervised=False)
+    usual, model.generation_config = model.generation_config, copy.deepcopy(model.generation_config)
+    model.generation_config.update(do_sample=True, temperature=5.0, top_k=50, top_p=0.9, repetition_penalty=3.0)
     found = list(chain.from_iterable(answer_questions(model, data, cfg, "allowed_set", 3)))
+    model.generation_config = usual
     for row, answer in found:
         candidates = row["answer_candidates"]
         texts = ["; ".join(LABELS[:-1]), "none", *LABELS[:-1]] if row["multi_label"] else candidates
@@ -441,7 +458,7 @@ def test_an_allowed_set_is_answered_as_each_question_is_alone(closed, processor,
         inputs = dict(processor(text=[prompt], images=[load_image(data.image_root / row["image"], cfg.image)], return_tensors="pt"))
         limits = {"max_new_tokens": max(map(len, answers)) if candidates else 3, "eos_token_id": tokenizer.eos_token_id}
         only = lambda *_, allowed=allowed: allowed
-        own = model.generate(**inputs, **GREEDY, **limits, prefix_allowed_tokens_fn=only)[0, inputs["input_ids"].shape[1] :].tolist()
+        own = model.generate(**inputs, **limits, prefix_allowed_tokens_fn=only)[0, inputs["input_ids"].shape[1] :].tolist()
         cut = not candidates and tokenizer.eos_token_id not in own
         decoding = "allowed_set" if candidates else "free"
         assert (answer.text, answer.decoding, answer.cut) == (tokenizer.decode(own, skip_special_tokens=True).strip(), decoding, cut)

@@ -58,9 +58,10 @@ def test_free_answers_are_as_long_as_the_adapters_longest_training_answer(tmp_pa
 
 
 def test_without_an_adapter_the_longest_training_answer_is_looked_up(experiment, processor):
-    """In tokens, with what comes before it and the end."""
-    cfg, rows = experiment
-    auto = cfg.model_copy(update={"predict": cfg.predict.model_copy(update={"max_new_tokens": "auto"}), "answer_prefix": " so: "})
+    """In tokens, with what comes before it and the end; and in no other split."""
+    (cfg, rows), sections = experiment, {"predict": {"max_new_tokens": "auto"}, "data": {"val_jsonl": "gone.jsonl"}}
+    sections = {name: getattr(cfg, name).model_copy(update=values) for name, values in sections.items()}
+    auto = cfg.model_copy(update={**sections, "answer_prefix": " so: "})
     longest = max(len(processor.tokenizer(f" so: {row['answer']}<|im_end|>")["input_ids"]) for row in rows)
     assert free_limit(auto, processor.tokenizer) == longest > 5
 
@@ -197,11 +198,13 @@ def test_a_prediction_carries_the_patient_and_the_references():
 
 
 class Split:
-    """answer_split of six questions, three about each of two images, with one answer for a model; everything else is the real thing."""
+    """answer_split of six questions of the training split, the only one that there is, three about each of two images, with one answer for
+    a model; everything else is the real thing."""
 
     def __init__(self, folder, monkeypatch, processor, **predict):
         self.cfg, self.rows = make_experiment(folder, questions=(3, 3))
-        self.cfg = self.cfg.model_copy(update={"predict": PredictConfig(batch_size=1, **predict)})
+        one_split = self.cfg.data.model_copy(update={"val_jsonl": folder / "gone.jsonl"})
+        self.cfg = self.cfg.model_copy(update={"predict": PredictConfig(batch_size=1, **predict), "data": one_split})
         self.space, self.out = training_space(self.cfg, say=lambda line: None), self.cfg.output_dir / "p.jsonl"
         self.state = self.process()
         self.fixed = [None, self.space, 4, load_model_config(self.cfg)]

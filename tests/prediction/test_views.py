@@ -20,10 +20,11 @@ from data.preprocess import ensure_enriched
 from data.reword import wordings_of
 from data.sides import SIDES_FILE
 from dataset import load_dataset
-from files import UserError, hash_of, read_json, read_jsonl, sha256
+from files import Interrupted, UserError, hash_of, read_json, read_jsonl, sha256, write_json
 from model.load import load_model_config, load_processor
 from prediction import run
 from prediction.decode import Answer, answer_questions
+from prediction.streaming import PredictionStream
 from prediction.views import Streams, View, perturbed, plain
 
 LEFT_OR_RIGHT = {"question": "Where is the clip?", "options": ["left", "right", "center"], "answer": "left", "image": "0.png"}
@@ -114,6 +115,14 @@ def test_what_is_said_of_a_mirrored_picture_comes_back(cfg, rows):
     assert turned.own(turned.rows[-1], Answer("bottom", "exact"))[1].text == "left"
 
 
+def test_sides_are_moved_in_the_languages_of_the_data(cfg, rows):
+    german = cfg.model_copy(update={"data": cfg.data.model_copy(update={"language": "de"})})
+    row = {**rows[-1], "question": "Ist der Clip links?", "options": ["links", "rechts"], "answer_candidates": ["links", "rechts"]}
+    view = perturbed("flip", german, [row])
+    assert (view.rows[0]["question"], view.rows[0]["answer_candidates"]) == ("Ist der Clip rechts?", ["rechts", "links"])
+    assert view.own(view.rows[0], Answer("rechts", "exact"))[1].text == "links"
+
+
 def test_rows_whose_side_nobody_can_move_are_left_out_and_counted(cfg, rows):
     """A left lobe stays one in the mirror, and looks like a right one."""
     assert perturbed("flip", cfg, rows).left_out is None
@@ -151,6 +160,9 @@ def test_a_perturbations_facts_are_all_that_decides_it(cfg, rows):
     """Of a mirrored picture, the words for its sides too."""
     assert perturbed("black", cfg, rows).facts == {"name": "black", "strength": {}, "seed": 42}
     assert perturbed("flip", cfg, rows).facts == {"name": "flip", "strength": {}, "seed": 42, "sides": sha256(SIDES_FILE)}
+    seven = cfg.model_copy(update={"train": cfg.train.model_copy(update={"seed": 7})})
+    other = perturbed("other_image", seven, rows)
+    assert (other.facts["seed"], other.shown) == (7, Shown("other_image", 7, other_pictures(rows, 7)))
     wordings = hash_of([[row["id"], wordings_of(row)] for row in rows])
     assert perturbed("reworded", cfg, rows).facts == {"name": "reworded", "strength": {}, "seed": 42, "wordings": wordings}
     own = View([None], rows, {row["id"]: (0, row) for row in rows})
@@ -210,6 +222,7 @@ class Pass:
         monkeypatch.setattr(run, "sidecar_facts", lambda *args: {"ids": args[2], "made_from": args[7]})
 
     def answers(self, model, dataset, cfg, decoding, limit, batches):
+        self.dataset = dataset
         for batch in batches:
             if len(self.computed) == self.most:
                 raise Killed
@@ -262,15 +275,17 @@ def test_one_pass_fills_a_file_for_each_wording_and_goes_on_after_a_kill(cfg, ro
 
 
 def test_of_all_perturbations_one_that_the_rows_dont_allow_is_a_note(cfg, rows, setup, tmp_path, monkeypatch, capsys):
-    """Asked for by its name, it is an error; what came before it is there."""
+    """Asked for by its name, it is an error; what came before it is there, about the rows that were asked and the pictures spoilt."""
     answer = Pass(cfg, [{**row, "group": "P1"} for row in rows], tmp_path, setup, monkeypatch)
     monkeypatch.setattr(run, "run_facts", lambda *args: {"adapter": "a"})
     monkeypatch.setattr(run, "ensure_enriched", lambda *args: answer.rows)
     monkeypatch.setattr(run, "processes", lambda: ONE)
-    args = SimpleNamespace(split="train", limit=None, overwrite=False, perturb=["other_image", "black"], perturb_all=True)
+    args = SimpleNamespace(split="train", limit=4, overwrite=False, perturb=["other_image", "black"], perturb_all=True)
     assert run.answer_split(cfg, args, None, {}, 4, setup[2], setup[0], answer.out)
     assert "note: other_image: the 4 pictures of this split are of one patient" in capsys.readouterr().out
-    assert {path.name for path in tmp_path.glob("*.jsonl")} == {"p.jsonl", "p_black.jsonl"}
+    ids = {path.name: [row["id"] for _, row in read_jsonl(path)] for path in tmp_path.glob("*.jsonl")}
+    assert ids == dict.fromkeys(("p.jsonl", "p_black.jsonl"), [row["id"] for row in rows[:4]])
+    assert answer.dataset[0]["pixel_values"].unique().numel() == 3, "one value a colour"
     args.perturb, args.perturb_all = ["other_image"], False
     with pytest.raises(UserError, match="^other_image: the 4 pictures"):
         run.answer_split(cfg, args, None, {}, 4, setup[2], setup[0], answer.out)
@@ -316,3 +331,24 @@ def test_of_two_files_the_one_that_is_whole_is_left_alone(rows, cfg, tmp_path):
     assert streams.open == [1] and streams.finished() == {row["id"] for row in view.rows if row["id"].endswith("(wording 1)")}
     streams.append([{"id": row["id"], "pred": "x"} for row in view.rows])
     assert [row["id"] for row in files[1].rows] == view.ids(1) and len(streams.finished()) == len(view.rows)
+
+
+def test_an_interruption_counts_the_rows_of_all_files(cfg, rows, tmp_path):
+    """Also of one that is whole; each wording has its own file, and all are rows of the same pass."""
+    view = perturbed("reworded", cfg, rows)
+
+    def interrupted(kept):
+        streams = Streams([PredictionStream(tmp_path / f"{name}.jsonl", {"adapter": "a"}) for name in view.names], view, False)
+        streams.start()
+        streams.append([{"id": row["id"]} for row in view.rows[:3] if view.places[row["id"]][0] in streams.open])
+        with pytest.raises(Interrupted, match=f"^{kept} of {len(view.rows)} rows are kept; go on with: the same$"):
+            with streams.interruption_explained(len(view.rows), "the same"):
+                raise KeyboardInterrupt
+        return [streams.streams[number] for number in streams.open]
+
+    first, second = interrupted(kept=3)
+    first.append([{"id": name} for name in view.ids(0)[2:]])
+    first.finish(view.ids(0), lambda: write_json(first.sidecar, {"made_from": first.facts}))
+    second.lock.release()
+    second.discard()
+    assert len(interrupted(kept=len(view.ids(0)) + 1)) == 1
