@@ -70,12 +70,13 @@ def test_a_row_that_two_models_answer_is_refused(answered):
 
 
 def test_experiments_about_other_rows_are_not_compared(answered):
+    """All but one, as `predict_exp1.py --limit` leaves them: each fits the data, and a mean over it is of other questions."""
     base, experiments, said = answered
-    two = by_name(experiments)["exp2"]
-    write_jsonl(two.predictions, said["exp2"][0][1:])
-    sidecar = two.predictions.with_suffix(".meta.json")
-    write_json(sidecar, {**read_json(sidecar), "ids": [row["id"] for row in said["exp2"][0][1:]]})
-    with pytest.raises(UserError, match=f"missing.*{said['exp2'][0][0]['id']}"):
+    two, rows = by_name(experiments)["exp2"].predictions, said["exp2"][0][:-1]
+    write_jsonl(two, rows)
+    facts = {"ids": [row["id"] for row in rows], "limit": len(rows)}
+    write_json(two.with_suffix(".meta.json"), {**read_json(two.with_suffix(".meta.json")), **facts})
+    with pytest.raises(UserError, match=f"exp2.*missing.*{said['exp2'][0][-1]['id']}"):
         load_sides(base, experiments, base.data.val_jsonl)
 
 

@@ -376,9 +376,8 @@ def test_of_two_processes_one_that_is_told_to_end_ends_both_and_the_loss_is_thei
         told = lambda: torch.tensor([0, 0, float(trainer.state.global_step == 2)])
         trainer.accelerator.reduce = lambda seen, how: seen + told()
         both = lambda loss: own.append(float(loss)) or torch.stack([loss, loss + 2])
-        trainer.accelerator.gather = lambda found: (
-            both(found) if torch.is_tensor(found) and not found.ndim else found
-        )  # a validation's are of all
+        one = lambda found: torch.is_tensor(found) and not found.ndim  # a validation's are many
+        trainer.accelerator.gather = lambda found: both(found) if one(found) else found
 
     with pytest.raises(Interrupted) as end:
         trainer_of(tmp_path, processor, prepare=beside_another, **{"train.logging_steps": 9})
