@@ -100,6 +100,10 @@ FAMILIES = {
 }
 
 
+# What makes a random model one whose rows stay plain: a layer that sees so many tokens before each.
+SLIDING = {"family": "qwen2_5_vl", "layer_types": ["full_attention", "sliding_attention"], "use_sliding_window": True, "sliding_window": 8}
+
+
 def random_model(processor, seed=0, family="qwen2_vl", **text_changes):
     """A two-layer model of a Qwen vision-language family with random weights, float32, that speaks the shipped tokenizer."""
     import torch

@@ -234,6 +234,8 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path, key, neare
         ("lora.target_modules", "q_proj"), ("lora.target_modules", "[]"), ("lora.dropout", "1"), ("lora.r", "1.5"),
         ("prompt_style", "fancy"), ("vision_frozen", "maybe"), ("lora.vision", "all"), ("eval.count_abs_tol", "0.5"),
         ("image.max_pixels", "-3"), ("eval.numeric_rel_tol", "-0.1"), ("train", "5"), ("data", "[]"),
+        ("image.max_pixels", "783"), ("image.min_pixels", "783"), ("train.seed", "4294967296"), ("data.stages", "[]"),
+        ("predict.coverage", "90"), ("predict.min_confidence", "60"), ("data.max_unseen", "5"), ("eval.numeric_rel_tol", "5"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_names_its_key(tmp_path, key, value):
@@ -341,6 +343,10 @@ def test_a_command_that_goes_on_starts_as_many_processes(tmp_path, monkeypatch):
     assert command()[1:4] == ["-m", "torch.distributed.run", "--nproc_per_node=2"] and command()[4].endswith("train_exp1.py")
     assert command()[-2:] == ["--resume_from_checkpoint", "train.train_bs=2"]
     monkeypatch.setenv("WORLD_SIZE", "8")
+    assert command()[3:5] == ["--nnodes=4", "--nproc_per_node=2"]
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert command()[:2] == ["srun", "bash"] and command()[2].endswith("tools/slurm/process.sh")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # torchrun within a job of Slurm's
     assert command()[3:5] == ["--nnodes=4", "--nproc_per_node=2"]
     assert "torch" not in cfg.command("eval_exp1.py"), "other stages are not shared"
 
@@ -553,7 +559,8 @@ def test_run_info_records_configuration_versions_and_commit(tmp_path):
     info = json.loads((tmp_path / "run.json").read_text())
     assert (info["stage"], info["device"], info["config"]["train"]["lr"]) == ("train", "cpu", 2e-4)
     assert set(info["versions"]) >= {"torch", "transformers", "peft", "pillow"} and "commit" in info
-    assert info["config"]["output_dir"] == "outputs"
+    assert info["config"]["output_dir"] == "outputs" and "bitsandbytes" not in info["versions"]
+    assert "bitsandbytes" in config.environment_facts(load_config(None, ["quantization=nf4"]))["versions"], "whose numbers they are"
 
 
 def test_the_commit_says_where_the_code_was_changed_since(tmp_path, monkeypatch):
@@ -586,6 +593,9 @@ def test_what_is_saved_can_be_run_again_wherever_it_lies(tmp_path):
         "data": {**cfg.data.model_dump(), "train_jsonl": tmp_path / "b" / "rows.jsonl", "image_root": tmp_path / "b" / "frames"},
     }
     assert (cfg.find("model"), cfg.find("no"), cfg.find(None)) == (tmp_path / "a" / "model", None, None)
+    assert cfg.find("model", tmp_path / "b") == tmp_path / "a" / "model" and cfg.find("again.yaml", tmp_path / "b") == saved
+    write(tmp_path / "b" / "config.py", "")
+    assert cfg.find("config.py", tmp_path / "b") == ROOT / "config.py"
 
 
 def test_every_script_takes_a_config_and_overrides():

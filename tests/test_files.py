@@ -221,9 +221,10 @@ def numbers(value):
     return [value] if isinstance(value, float) else [number for part in parts for number in numbers(part)]
 
 
-def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path, monkeypatch, code):
     def full(handle):
-        raise OSError(errno.ENOSPC, "No space left on device")  # as write and fsync do, without a name
+        raise OSError(code, "No space left on device")  # as write and fsync do, without a name
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError) as error:
@@ -315,6 +316,18 @@ def test_json_that_is_none_names_the_file(tmp_path, content):
     assert read_json(tmp_path / "a.json") == {"b": [1, None]}
 
 
+def test_a_cache_that_is_no_object_is_none(tmp_path):
+    assert files.read_cache(tmp_path / "a.json") == {}
+    for content, kept in (('{"a": 1', {}), ("[1]", {}), ("null", {}), ('{"a": 1}', {"a": 1})):
+        (tmp_path / "a.json").write_text(content)
+        assert files.read_cache(tmp_path / "a.json") == kept
+
+
+def test_the_hash_of_facts_is_that_of_their_json_in_whatever_order_they_were_found():
+    one = hashlib.sha256(b'{"a": [1, {"c": null, "d": 2}], "b": "x"}').hexdigest()
+    assert files.hash_of({"b": "x", "a": [1, {"d": 2, "c": None}]}) == files.hash_of({"a": [1, {"c": None, "d": 2}], "b": "x"}) == one
+
+
 def test_sha256_is_that_of_the_bytes_in_order(tmp_path):
     contents = [os.urandom(3_000_000), b"b"]
     paths = [tmp_path / "a", tmp_path / "b"]
@@ -404,6 +417,21 @@ def test_another_process_is_kept_away_till_this_one_ends(tmp_path):
         first.kill()
         first.wait()
         assert run_code(f"{lock}files.run_script(lock)").returncode == 0 and not path.exists(), "taken, and gone with its owner"
+
+
+def test_a_lock_whose_last_owner_took_the_file_away_is_taken_anew(tmp_path, monkeypatch):
+    """Between the opening and the locking; a lock on a file that nobody finds any more keeps nobody away."""
+    path, lockf, times = tmp_path / ".lock", files.fcntl.lockf, []
+
+    def late(file, how):
+        times.append(path.unlink() if not times else None)
+        lockf(file, how)
+
+    monkeypatch.setattr(files.fcntl, "lockf", late)
+    files.keep_others_away(path, "training")
+    (locked, file) = files._LOCKED.pop()
+    assert locked == path and len(times) == 2 and os.fstat(file.fileno()).st_ino == path.stat().st_ino
+    file.close()
 
 
 def test_run_script_does_not_hide_bugs():

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from user_copy import launch, make_parent, run
 
 from files import sha256
+from model.folders import write_sums
 from training.checkpoints import newest_whole, processes_of
 
 pytestmark = pytest.mark.slow("runs the real scripts, one after the other in one folder")
@@ -78,8 +79,10 @@ def test_training_over_a_finished_run_is_refused(parent):
 def test_resumed_equals_uninterrupted(parent):
     outputs = parent / "exp1" / "outputs"
     uninterrupted = tensors(outputs / "checkpoint-4")
-    shutil.rmtree(outputs / "checkpoint-4")
+    (outputs / "checkpoint-4").rename(outputs / "checkpoint-3")  # of another course, and not whole
     run(parent, "exp1/train_exp1.py", "--resume_from_checkpoint", "outputs/checkpoint-2", *SMALL)
+    assert not (outputs / "checkpoint-3").exists() and (outputs / "abandoned" / "checkpoint-3").is_dir()
+    shutil.rmtree(outputs / "abandoned")
     resumed = tensors(outputs / "checkpoint-4")
     assert uninterrupted.keys() == resumed.keys() and all((uninterrupted[name] == resumed[name]).all() for name in resumed)
     assert any((resumed[name] != tensors(outputs / "checkpoint-2")[name]).any() for name in resumed)
@@ -192,20 +195,30 @@ def test_a_run_that_diverges_ends_in_one_line_and_keeps_no_adapter(parent):
 
 
 def test_a_new_run_starts_from_a_trained_adapter(parent):
-    """At a rate of nothing its adapter is the one it started from, to the bit; and the record and a longer run know."""
+    """At a rate of nothing its adapter is the one it started from, to the bit; and the record and a longer run know. It replaces what
+    lies there."""
     outputs, more = parent / "exp1" / "outputs", parent / "exp1" / "outputs_more"
     arguments = ["train.max_steps=1", "train.lr=1e-30", "train.init_adapter=outputs/adapter", f"output_dir={more}"]
-    output = run(parent, "exp1/train_exp1.py", *SMALL, *arguments).stdout
+    for name in ("checkpoint-9", ".checkpoint-8.new", ".adapter.new"):  # of a run that was killed
+        shutil.copytree(outputs / "checkpoint-4", more / name)
+    output = run(parent, "exp1/train_exp1.py", "--overwrite", *SMALL, *arguments).stdout
     assert "starting from the weights of " in output
+    assert sorted(path.name for path in more.iterdir() if "checkpoint" in path.name or "new" in path.name) == ["checkpoint-1"]
     started, trained = tensors(outputs / "adapter"), tensors(more / "adapter")
     assert started.keys() == trained.keys() and all((started[name] == trained[name]).all() for name in trained)
     arguments[0] = "train.max_steps=3"
+    best, begun = json.loads((more / "adapter" / "experiment.json").read_text()), json.loads((more / "train_run.json").read_text())
+    (more / "adapter" / "experiment.json").write_text(json.dumps(best | {"best": {"step": 2}}))  # as where the first was killed later
+    write_sums(more / "adapter")
     output = run(parent, "exp1/train_exp1.py", "--resume_from_checkpoint", *SMALL, *arguments).stdout
+    assert "(it is of step 2)" in output, "whose rate was another"
     assert "note: 3 steps now, 1 before; from here on the learning rate falls as in a run of 3" in output
     assert "starting from the weights" not in output and (more / "checkpoint-3").is_dir()
     record = json.loads((more / "train_run.json").read_text())
     assert record["finished"]["step"] == 3 and [entry["step"] for entry in record["resumed"]] == [1]
-    assert record["date"] <= record["resumed"][0]["date"] <= record["finished"]["date"]
+    assert begun["date"] == record["date"] < record["resumed"][0]["date"] <= record["finished"]["date"]
+    assert begun["command"] == record["command"] and "--resume_from_checkpoint" in record["resumed"][0]["command"]
+    assert (record["first_draw"], record["drawn_bs"]) == (begun["first_draw"], 8)
     assert record["made_from"]["train.init_adapter"] == sha256(outputs / "adapter" / "adapter_model.safetensors")
 
 

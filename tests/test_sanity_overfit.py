@@ -4,6 +4,7 @@ python -m pytest tests/test_sanity_overfit.py -v
 """
 
 import json
+import shlex
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,16 @@ from user_copy import make_parent, run
 
 import sanity_overfit
 from config import load_config
-from sanity_overfit import BYTES_PER_TOKEN, at_fault, bytes_per_token, judge, loss_verdict, right_share
+from sanity_overfit import (
+    BYTES_PER_TOKEN,
+    at_fault,
+    bytes_per_token,
+    choose_rows,
+    command_of_training,
+    judge,
+    loss_verdict,
+    right_share,
+)
 
 # --- the whole script ---
 
@@ -55,6 +65,29 @@ def test_sanity_fails_when_nothing_is_learnt_and_says_that_it_was_the_steps(pare
     assert "not at fault: the mask" in output and "too small" not in output
     report = json.loads((parent / "exp1" / "outputs" / "sanity" / "sanity.json").read_text())
     assert not report["passed"] and report["steps"] == 2 and report["at_fault"][0].startswith("at fault: steps")
+
+
+# --- which rows, and what comes next ---
+
+
+def test_the_rows_are_the_first_images_without_those_that_contradict_each_other():
+    """No model could learn two answers to one question about one image; to another image, or another list of them, it can."""
+    row = lambda question, answer, *images: {"question": question, "answer": answer, "image": images[0], "images": [*images]}
+    rows = [
+        row("Is it?", "yes", "a"),
+        row("What?", "red", "b"),
+        row("IS  it?", "no", "a"),
+        row("What?", "blue", "a"),
+        row("How?", "1", "b"),
+    ]
+    rows += [row("What?", "green", "a", "b"), row("What?", "red", "b"), row("How?", "2", "a")]
+    kept = [rows[index] for index in (1, 4, 6, 3, 7, 5)]
+    assert choose_rows(rows, 64) == kept and choose_rows(rows, 4) == kept[:4]
+
+
+def test_the_training_that_follows_has_its_own_number_of_steps(tmp_path):
+    given = SimpleNamespace(config=None, overrides=["train.max_steps=400", "lora.r=8", f"output_dir={tmp_path}"])
+    assert shlex.split(command_of_training(given))[2:] == ["lora.r=8", f"output_dir={tmp_path}"]
 
 
 # --- what is at fault ---

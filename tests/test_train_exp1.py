@@ -12,9 +12,11 @@ import torch
 from conftest import as_clips, make_experiment, token_counts
 from safetensors.torch import save_file
 
+import config
 import train_exp1
+import training.run
 from config import load_config, save_run_info
-from dataset import load_dataset
+from dataset import VQADataset, load_dataset
 from files import UserError, write_json
 from model.load import load_processor
 from train_exp1 import describe_adapter, describe_step, long_answers_note, parse_arguments, splits_to_read
@@ -83,7 +85,8 @@ def test_a_dry_run_beside_a_finished_run_is_not_refused_and_changes_nothing(tmp_
     (cfg.output_dir / "train_run.json").write_text("{}")
     settings = [f"model_name={cfg.model_name}", f"data.train_jsonl={tmp_path / 'rows.jsonl'}", f"data.val_jsonl={tmp_path / 'rows.jsonl'}"]
     settings += [f"data.image_root={tmp_path}", f"output_dir={cfg.output_dir}", "image.max_pixels=12544"]
-    monkeypatch.setattr(sys, "argv", ["train_exp1.py", "--dry-run", "train.gradient_checkpointing=false", *settings])
+    monkeypatch.setattr(config, "find_spec", lambda name: None)  # no bitsandbytes: no weights are loaded
+    monkeypatch.setattr(sys, "argv", ["train_exp1.py", "--dry-run", "train.gradient_checkpointing=false", "quantization=nf4", *settings])
     train_exp1.main()
     assert "one optimizer step: " in capsys.readouterr().out
     assert (cfg.output_dir / "train_run.json").read_text() == "{}" and not list((cfg.output_dir / "adapter").iterdir())
@@ -170,3 +173,21 @@ def test_a_finished_run_is_told_whole_and_what_comes_next(tmp_path, monkeypatch,
         "the adapter of step 4 (validation exact match 75.0%, teacher-forced) is in outputs/adapter",
         f"next: {cfg.command('predict_exp1.py', *([] if validated else ['--split', 'train']))}",
     ]
+    save_run_info(cfg.output_dir / "train_run.json", cfg, world_size=1, finished={"step": 4}, made_from={"model_name": "another"})
+    with pytest.raises(UserError, match="was started with other contents of model_name; put them back"):
+        train_exp1.main()
+
+
+def test_a_training_whose_labels_are_shifted_does_not_begin(tmp_path, monkeypatch):
+    cfg, _ = make_experiment(tmp_path, (1, 3))
+    collate = VQADataset.collate
+
+    def shifted(self, items):
+        batch = collate(self, items)
+        return {**batch, "labels": batch["labels"].roll(1, 1)}
+
+    monkeypatch.setattr(VQADataset, "collate", shifted)
+    monkeypatch.setattr(sys, "argv", ["train_exp1.py", *cfg.overrides])
+    monkeypatch.setattr(training.run, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
+    with pytest.raises(UserError, match="label mask broken at row"):
+        train_exp1.main()

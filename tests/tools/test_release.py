@@ -37,7 +37,7 @@ def run(tmp_path):
     (folder / "adapter").mkdir(parents=True)
     save_file({"a.lora_A.weight": np.zeros((2, 2), np.float32)}, folder / "adapter" / "adapter_model.safetensors")
     write_json(folder / "adapter" / "adapter_config.json", {"base_model_name_or_path": f"{HOME}/models/Qwen2-VL", "eva_config": None})
-    write_json(folder / "adapter" / "experiment.json", {"model_name": "Qwen2-VL", "trained_on": ["1234567"], "min_groups": 2})
+    write_json(folder / "adapter" / "experiment.json", {"model_name": "Qwen2-VL", "trained_on": ["7654321", "1234567"], "min_groups": 2})
     write_json(folder / "adapter" / "questions.json", [["Is there a polyp?", False], ["What else?", False]])
     space = answer_space.mine(rows({"Is there a polyp?": ["yes", "no"] * 30, "What else?": [PATIENT, "a clip"]}))
     space.pop("found", None)
@@ -183,6 +183,15 @@ def test_an_adapter_goes_whole_or_not_at_all(run, tmp_path, name, value, why, mo
     read = "left of metrics.json, train_run.json, trainer_state.json: names of files and folders, commands, tables of answers, questions"
     assert read in out and "left data/: rows of the data, and paths of this machine" in out and "the adapter stays; see above" in out
     assert not (tmp_path / "release" / "adapter").exists() and (tmp_path / "release" / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["train_run.json", "trainer_state.json", "metrics.json"])
+def test_beside_an_adapter_a_file_that_names_a_person_stays(run, tmp_path, name):
+    facts = json.loads((run / name).read_text())
+    write_json(run / name, {**facts, "note": "as Dr. Huber asked"})
+    going, left = release.release(run, tmp_path / "release")
+    assert left[name] == "'Dr. Huber' looks like a name (note); if it is none, change data/personal.yaml" and name not in going
+    assert set(release.ADAPTER) <= set(going) and not (tmp_path / "release" / name).exists()
 
 
 def test_questions_of_an_older_adapter_stay(run, tmp_path, monkeypatch, capsys):

@@ -14,7 +14,7 @@ from config import near
 from data.stages import stage_of
 from evaluation.compare import compare
 from evaluation.intervals import holm
-from files import UserError, read_json, read_jsonl, sha256, write_jsonl
+from files import UserError, read_json, read_jsonl, sha256, write_json, write_jsonl
 from tools.series_table import against_first, conclude, load_sides, sentence, table, write_joined
 
 
@@ -67,6 +67,17 @@ def test_a_row_that_two_models_answer_is_refused(answered):
     with pytest.raises(UserError) as error:
         write_joined(three)
     assert str(error.value) == text.format("val 999"), "which the data don't have"
+
+
+def test_experiments_about_other_rows_are_not_compared(answered):
+    """All but one, as `predict_exp1.py --limit` leaves them: each fits the data, and a mean over it is of other questions."""
+    base, experiments, said = answered
+    two, rows = by_name(experiments)["exp2"].predictions, said["exp2"][0][:-1]
+    write_jsonl(two, rows)
+    facts = {"ids": [row["id"] for row in rows], "limit": len(rows)}
+    write_json(two.with_suffix(".meta.json"), {**read_json(two.with_suffix(".meta.json")), **facts})
+    with pytest.raises(UserError, match=f"exp2.*missing.*{said['exp2'][0][-1]['id']}"):
+        load_sides(base, experiments, base.data.val_jsonl)
 
 
 def test_each_experiment_stands_against_the_first_by_stage_and_corrected(answered):

@@ -20,7 +20,7 @@ from user_copy import SCENES, write_rows
 
 from config import load_config, near
 from data.corrections import read_corrections
-from files import UserError, read_json
+from files import UserError, read_json, write_json
 from tools import sweep
 
 # Says which rows a Python opens, to a file; of every Python that the sweep starts, too.
@@ -164,12 +164,44 @@ def test_no_seed_is_no_number_of_seeds(experiment, monkeypatch, capsys):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("split", "made"),
+    [
+        ("val", [["train_exp1.py", "--resume_from_checkpoint"], ["predict_exp1.py"]]),
+        ("test", [["train_exp1.py", "--resume_from_checkpoint"], ["predict_exp1.py", "--split", "test"]]),
+        (None, [["train_exp1.py", "--resume_from_checkpoint"]]),
+    ],
+)
+def test_a_run_answers_the_split_that_it_is_asked_for(experiment, monkeypatch, split, made):
+    """The validation rows, those of the test, or, as a curriculum's earlier stages, none."""
+    (run,), commands = sweep.plan(arguments(experiment, "lora.r=8"))[2], []
+    monkeypatch.setattr(sweep, "run_child", lambda command, **_: commands.append(command) and 0)
+    with open(experiment / "lock", "w") as lock:
+        assert sweep.make(run._replace(split=split), sweep.State(), lock) is None
+    own = ["--config", str(experiment / "my.yaml"), *run.trained.overrides]
+    assert [[Path(command[1]).name, *command[2:]] for command in commands] == [[script, *own, *flags] for script, *flags in made]
+
+
+def test_a_setting_whose_seed_failed_is_not_compared_with_whole_ones(experiment, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["sweep.py", str(experiment / "my.yaml"), "lora.r=4,8", "--seeds", "2"])
+    monkeypatch.setattr(sweep, "heed_signals", lambda *_: None)
+    monkeypatch.setattr(sweep, "make_all", lambda *_: {"lora.r=8/seed_43": "why"})
+    concluded = []
+    monkeypatch.setattr(sweep, "conclude", lambda base, folder, runs: concluded.extend(run.name for run in runs))
+    with pytest.raises(UserError, match="^1 of 4 runs failed, so 1 settings have no score; lora.r=8/seed_43: why$"):
+        sweep.main()
+    assert concluded == ["lora.r=4/seed_42", "lora.r=4/seed_43"]
+
+
 def test_a_missing_fold_is_named(experiment):
     for lost in ("fold_1/val.jsonl", "fold_0/train.jsonl"):
         folds = hand_made_folds(experiment / "folds")
         (folds / lost).unlink()
         with pytest.raises(UserError, match=rf"--folds: .*{lost} does not exist; make folds: python -m data.split ROWS"):
             sweep.plan(arguments(experiment, folds=folds))
+    write_json(hand_made_folds(experiment / "folds") / "fold_0" / "split.json", {"folds": 3})
+    with pytest.raises(UserError, match="folds/fold_2/train.jsonl does not exist"):  # the last, of which nothing is left
+        sweep.plan(arguments(experiment, folds=folds))
     with pytest.raises(UserError, match="nowhere/fold_0/train.jsonl does not exist"):
         sweep.plan(arguments(experiment, folds=experiment / "nowhere"))
 
@@ -323,6 +355,14 @@ def test_a_run_of_other_files_is_told_by_their_names(copied, changed, training, 
     first, second = states(folder, *grid)
     assert (first.done, first.training, first.prediction) == (False, training, prediction)
     assert second.training == training and second.prediction == []
+
+
+def test_answers_to_the_first_rows_alone_are_not_taken_for_those_to_all(copied):
+    """`predict_exp1.py --limit 5` in a run's folder."""
+    folder, grid = copied
+    sidecar = folder / "outputs" / "sweep" / "lora.r=4" / "seed_42" / "predictions.meta.json"
+    write_json(sidecar, {**read_json(sidecar), "limit": 5})
+    assert [(state.done, state.prediction) for state in states(folder, *grid)] == [(False, ["arguments --limit"]), (True, [])]
 
 
 def test_a_sweep_does_not_mix_what_was_made_by_other_code(copied, monkeypatch):

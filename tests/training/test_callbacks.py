@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import random_model, with_random_lora
+from conftest import SLIDING, random_model, with_random_lora
 from matplotlib.figure import Figure
 from transformers import TrainerControl, TrainerState
 
@@ -48,6 +48,26 @@ def test_utilisation_is_model_flops_by_seconds_and_peak(experiment, processor, m
     meter.seconds = 5.006
     told |= {"questions_per_second": 3.98, "tokens_per_second": 99.4, "shared_tokens_saved": 50, "training_seconds": 5.01}
     assert meter.rates(accelerator) == {**told, "mfu": round(flops / 1.006e9, 4)}, "since the last log line, but for the last"
+    meter.count(batch)
+    meter.seconds = 9.006
+    both = {"sum": lambda own: 2 * own, "mean": lambda own: own}  # of two processes that do the same
+    two = SimpleNamespace(device=torch.device("cpu"), num_processes=2, reduce=lambda own, how: both[how](own))
+    told |= {"questions_per_second": 2.0, "tokens_per_second": 50.0, "shared_tokens_saved": 100, "training_seconds": 9.01}
+    assert meter.rates(two) == {**told, "mfu": round(flops / 4e9, 4)}, "a second of all, and of each one's peak"
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_flops_are_those_of_the_rows_that_are_computed(experiment, processor, monkeypatch, shared):
+    """On a card a row of trees is one masked product; a model whose layers take no tree mask has plain rows."""
+    monkeypatch.setattr("training.callbacks.device_peak_flops", lambda name: 1e9)
+    monkeypatch.setattr("training.callbacks.computes_all_pairs", lambda device: shared)
+    model = with_random_lora(random_model(processor, **({} if shared else SLIDING)), experiment[0].lora)
+    data = load_dataset(experiment[1], processor, experiment[0], model.get_base_model().config, training=True)
+    batch, meter = data.collate([data[0], data[1]]), SpeedMeter(model, torch.device("cpu"))
+    meter.count(batch)
+    rows, length = batch["input_ids"].shape
+    micro = MicroBatch.of(batch, shared, all_pairs=shared)
+    assert meter.totals[-1] == model_flops(model_shape(model), micro) and micro.pairs == rows * length**2
 
 
 def test_seconds_of_training_are_those_of_steps_without_validation_and_saving(model, monkeypatch):

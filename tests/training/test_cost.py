@@ -14,6 +14,7 @@ from transformers import AutoConfig
 
 from config import LoraConfig
 from dataset import load_dataset
+from model import forward
 from model.forward import answer_loss, base_model, image_features, training_inputs, why_rows_stay_plain
 from model.load import load_model
 from model.nf4 import nf4_bytes
@@ -24,9 +25,11 @@ from training.cost import (
     _lora_bytes,
     epoch_micro_batches,
     layer_bytes,
+    logits_bytes,
     model_flops,
     model_on_meta,
     model_shape,
+    norm_bytes,
     step_flops,
     step_memory,
     weight_bytes,
@@ -107,6 +110,13 @@ def test_flops_of_7b_by_hand():
     assert flops["vision"] == 0
 
 
+def test_attention_is_over_prefixes_and_branches_or_over_whole_rows():
+    """A prefix of 4 tokens among themselves, and two branches of 3, each beside the prefix; on a card 10 x 10 of both rows."""
+    trees = MicroBatch(2, 10, 3, (), prefixes=(1, 4), branches=(2, 3))
+    assert trees.pairs == 4 * 4 + 2 * 3 * (4 + 3) and replace(trees, all_pairs=True).pairs == 2 * 10 * 10
+    assert MicroBatch(2, 10, 3, ()).pairs == 2 * 10 * 10, "rows that stay plain"
+
+
 def test_model_flops_leave_recomputation_out(processor, batch):
     shape, micro = model_shape(ready(processor)), MicroBatch.of(batch)
     assert model_flops(shape, micro) == sum(step_flops(shape, micro).values()) < sum(step_flops(shape, micro, True).values())
@@ -142,6 +152,14 @@ def test_every_byte_that_a_layer_keeps_is_predicted(processor, batch, dtype, aut
     three, four = (ready(processor, dtype=torch_dtype, lora=lora, family=family, num_hidden_layers=layers) for layers in (3, 4))
     measured = saved_bytes(four, batch, autocast) - saved_bytes(three, batch, autocast)
     assert measured == layer_bytes(model_shape(three), MicroBatch.of(batch), Precision(dtype, autocast, dropout, fused=False))
+
+
+def test_every_byte_that_a_layer_keeps_under_one_mask_is_predicted(processor, batch, monkeypatch):
+    """As on a card, whose rows of trees are not taken apart: one mask for all layers, which each was said to have of its own."""
+    monkeypatch.setattr(forward, "computes_all_pairs", lambda device: True)
+    three, four = (ready(processor, lora=LoraConfig(dropout=0.1), num_hidden_layers=layers) for layers in (3, 4))
+    measured = saved_bytes(four, batch, False) - saved_bytes(three, batch, False)
+    assert measured == layer_bytes(model_shape(three), MicroBatch.of(batch, all_pairs=True), Precision("fp32", False, 0.1, fused=False))
 
 
 def allocated_peak(function, *args):
@@ -211,6 +229,25 @@ def test_four_bits_a_number_of_the_language_models_projections_and_the_rest_as_i
     nf4, plain = (weight_bytes(shape, Precision("bf16", nf4=nf4)) for nf4 in (True, False))
     blocks = sum(nf4_bytes(sizes) for sizes in shape.projections.values())
     assert plain == 2 * shape.parameters and nf4 == shape.layers * blocks + 2 * (shape.parameters - packed)
+
+
+@pytest.mark.parametrize(("vocabulary", "supervised", "tokens"), [(2**24, 10, 4), (2**24, 3, 3), (2**27, 10, 1)])
+def test_logits_exist_67_million_at_a_time(processor, vocabulary, supervised, tokens):
+    """Those of sentences are not there at once (`model.forward.LOGITS_AT_ONCE`), those of a token are."""
+    shape = replace(model_shape(ready(processor)), vocabulary=vocabulary)
+    assert logits_bytes(shape, MicroBatch(1, 100, supervised, ())) == tokens * vocabulary * 12
+
+
+def test_a_norm_keeps_its_input_as_it_is_where_a_card_fuses_it():
+    of = lambda dtype, fused: norm_bytes(10, Precision(dtype, fused=fused))
+    assert [of("bf16", True), of("bf16", False), of("fp32", True)] == [10 * 2 + 4, 10 * 4 + 4, 10 * 4 + 4]
+
+
+def test_the_tower_is_the_peak_where_it_needs_more_than_all_that_comes_after_it(processor):
+    """Many patches beside little text, as of a large picture with one question."""
+    memory = step_memory(model_shape(ready(processor)), MicroBatch(1, 10, 1, (10_000,)), Precision("bf16"), True)
+    assert memory["peak"] == memory["weights"] + memory["lora"] + memory["batch"] + memory["vision"]
+    assert memory["vision"] > memory["activations"] + memory["layer"]
 
 
 def test_dropouts_mask_is_a_byte_where_a_card_fuses_it(processor):

@@ -80,6 +80,8 @@ def test_memory_is_that_of_the_heaviest_micro_batch_by_part():
     assert table == {PARTS[part]: [pytest.approx(memory[part] / 1e9, abs=0.006) for memory in columns] for part in shown}
     assert table["peak"][0] < table["peak"][1], "which is why one checkpoints"
     assert f"  {PARTS['unpacked']}" in describe_memory(shape, [light], load_config(None, ["quantization=nf4"]))
+    first, weights, *_ = describe_memory(shape, [light], load_config(None, ["train.bf16=false"])).splitlines()
+    assert first.split()[4] == "fp32" and float(weights.split()[-1]) == pytest.approx(4 * shape.parameters / 1e9, abs=0.006)
 
 
 def test_the_whole_description_by_its_parts(tmp_path, processor, monkeypatch):

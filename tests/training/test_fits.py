@@ -14,7 +14,7 @@ from test_cost import ready
 import train_exp1
 from dataset import load_dataset
 from training import fits
-from training.cost import Precision, micro_batch, model_shape, step_memory
+from training.cost import Precision, micro_batch, model_on_meta, model_shape, step_memory
 
 
 def test_what_is_configured_for_a_small_card_fits_it_and_the_table_says_so(tmp_path, monkeypatch, capsys):
@@ -57,3 +57,17 @@ def test_a_card_holds_as_many_images_as_the_estimate_says(experiment, processor)
     for images, peak in peaks.items():
         assert fits.most_images(shape, batches, Precision(dropout=0.05), True, 1.0001 * peak + 1.5) == images
         assert fits.most_images(shape, batches, Precision(dropout=0.05), True, 0.9999 * peak + 1.5) < images
+
+
+def test_the_table_is_of_the_heaviest_images_with_dropout_as_a_card_computes_them(experiment, processor, monkeypatch):
+    """Cards that hold just so many of them, and a ten-thousandth less."""
+    shape = model_shape(model_on_meta(fits.size_config("qwen2_vl", "2B"), experiment[0].lora))
+    data = load_dataset(experiment[1], processor, experiment[0], training=True)
+    lora = experiment[0].lora.model_copy(update={"dropout": 0.1})
+    heaviest = sorted(data.groups, key=lambda rows: -data.count_tokens(rows))
+    peak = lambda images: step_memory(shape, micro_batch(data, heaviest[:images], True), Precision("bf16", dropout=0.1), True)["peak"]
+    cards = [times * peak(images) / 1e9 + 1.5 for images in (1, 2, 4) for times in (0.9999, 1.0001)]
+    monkeypatch.setattr(fits, "CARDS", cards)
+    monkeypatch.setitem(fits.FAMILIES["qwen2_vl"], "sizes", {"2B": fits.FAMILIES["qwen2_vl"]["sizes"]["2B"]})
+    line = next(line for line in fits.what_fits(data, lora, "qwen2_vl").splitlines() if line.startswith("  2B   bf16  checkpointing"))
+    assert line.split()[3:] == ["-", "1", "1", "2", "2", "4"]

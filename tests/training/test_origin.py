@@ -49,6 +49,7 @@ def test_an_adapter_to_start_from_has_to_fit(cfg, trained):
         ("image.max_pixels=10000", "image.max_pixels=200704, this run has 10000"),
         ("data.stage_prefix=add", r'stage_prefix="keep", this run has "\[Stage-1: Initial Assessment\] '),
         ("model_name=other/model", 'model_name="tiny", this run has "model"'),
+        ("quantization=nf4", 'quantization="none", this run has "nf4"'),
     ):
         with pytest.raises(UserError, match=f"{trained} was trained with .*{said}"):
             start(override)
@@ -88,8 +89,13 @@ def test_a_kind_of_adapter_that_is_not_trained_here_is_one_line(cfg, trained, se
 def test_an_adapter_to_start_from_is_one_and_is_not_replaced(cfg, trained):
     with pytest.raises(UserError, match="is no folder; give that of a trained adapter"):
         check_init_adapter(with_changes(cfg, "train.init_adapter=/nowhere"))
-    with pytest.raises(UserError, match="lies in output_dir, whose run would be replaced; set another output_dir"):
-        check_init_adapter(with_changes(cfg, f"train.init_adapter={shutil.copytree(trained, cfg.output_dir / 'adapter')}"))
+    inside, link = shutil.copytree(trained, cfg.output_dir / "adapter"), cfg.output_dir.parent / "link"
+    link.symlink_to(cfg.output_dir)
+    for changes in ([f"train.init_adapter={inside}"], [f"train.init_adapter={link / 'adapter'}"]):
+        with pytest.raises(UserError, match="lies in output_dir, whose run would be replaced; set another output_dir"):
+            check_init_adapter(with_changes(cfg, *changes))
+    with pytest.raises(UserError, match="lies in output_dir"):
+        check_init_adapter(with_changes(cfg, f"train.init_adapter={inside}", f"output_dir={link}"))
     (trained / "experiment.json").unlink()
     with pytest.raises(UserError, match="has no experiment.json; train it with train_exp1.py"):
         check_init_adapter(with_changes(cfg, f"train.init_adapter={trained}"))

@@ -4,12 +4,16 @@ python -m pytest tests/training/test_prepare.py -v
 """
 
 import json
+import shutil
 from types import SimpleNamespace
 
+from conftest import SLIDING, TINY_MODEL, as_clips, make_experiment, random_model
+
+from config import load_config
 from data.asked import asked_questions
 from data.preprocess import answer_rules, training_space
 from data.stages import prompts_say
-from files import json_text, sha256, write_json
+from files import json_text, sha256, write_json, write_jsonl
 from model.adapter import experiment_facts
 from training.prepare import drawn_before, longest_answer, prepare, trained_on
 from training.resume import Start
@@ -35,6 +39,22 @@ def test_a_training_starts_from_its_rows_and_says_beside_its_adapter_what_they_w
     }
     later = prepare(cfg, ["train"], args, Start(tmp_path, {"config": {"train": {}}, "first_draw": 5, "drawn_bs": 3}), lambda line: None)
     assert later.val_set is None and (later.train_set.first_draw, later.train_set.drawn_bs) == (5, 3)
+
+
+def test_what_of_rows_and_model_costs_more_or_is_left_out_is_said(tmp_path, processor):
+    """Frames beyond data.max_frames, of training and validation together; and a model whose layers take no tree mask."""
+    random_model(processor, **SLIDING).config.save_pretrained(tmp_path / "plain")
+    for path in TINY_MODEL.glob("*.json"):
+        if path.name != "config.json":
+            shutil.copy(path, tmp_path / "plain")
+    cfg, rows = make_experiment(tmp_path, (1, 3, 5, 9))
+    write_jsonl(tmp_path / "rows.jsonl", [{key: value for key, value in row.items() if value is not None} for row in as_clips(rows)])
+    cfg = load_config(cfg.config_path, [*cfg.overrides, "data.max_frames=2", f"model_name={tmp_path / 'plain'}"])
+    said = []
+    ready = prepare(cfg, ["train", "val"], training_arguments(cfg, tmp_path, eval_strategy="no"), Start(), said.append)
+    assert "note: 20 of 36 rows have more images than data.max_frames=2 (up to 4); so many are read, evenly spaced, the " in "\n".join(said)
+    assert said[-1].startswith(f"note: {cfg.model_name} has sliding_attention layers") and said[-1].endswith("trained in a row of its own")
+    assert not ready.train_set.shared and not ready.val_set.shared
 
 
 def test_a_run_that_goes_on_draws_its_pictures_as_it_began(tmp_path):

@@ -11,6 +11,7 @@ from test_checkpoints import cut, make, make_adapter
 
 from config import launcher, load_config, near, save_run_info
 from files import UserError, read_json, sha256, write_jsonl
+from training.checkpoints import step_of
 from training.prepare import drawn_before
 from training.resume import (
     Start,
@@ -191,6 +192,27 @@ def test_finished_is_finished_and_more_steps_may_follow(cfg):
     with pytest.raises(UserError, match="has no checkpoint to go on from"):
         is_finished(start._replace(checkpoint=None), cfg, steps=9, before=4)
     assert finished_lines(start, cfg, before=4) == ["finished: all 4 steps are trained; nothing to do"]
+
+
+def test_from_a_checkpoint_that_is_asked_for_a_finished_run_is_trained_again_though_no_newer_one_is_left(cfg):
+    """It was told to train from step 2, and would have said that there is nothing to do."""
+    cfg = with_changes(cfg, "train.max_steps=4")
+    (two,) = begin(cfg, steps=(2,))
+    make_adapter(cfg.output_dir, 4)
+    note_finished(cfg.output_dir, 4)
+    assert is_finished(how_to_start(cfg, "newest", False, 1), cfg, steps=4, before=4), "its adapter is there"
+    assert not is_finished(how_to_start(cfg, str(two), False, 1), cfg, steps=4, before=4)
+
+
+def test_the_best_adapter_is_written_anew_by_what_selects_it(cfg):
+    """By type it is another checkpoint's than by answer."""
+    for path in begin(cfg, steps=(2, 4)):
+        log = [{"step": step, "eval_exact_match": step / 10, "eval_macro_exact_match": 1 / step, "eval_loss": 1.0} for step in (2, 4)]
+        (path / "trainer_state.json").write_text(json.dumps({"global_step": step_of(path), "log_history": log}))
+    for select_by, step in (("micro", 4), ("macro", 2)):
+        put_in_order(Start(path), with_changes(cfg, f"train.select_by={select_by}"), longer=False)
+        assert read_json(cfg.output_dir / "adapter" / "experiment.json")["best"]["step"] == step
+        shutil.rmtree(cfg.output_dir / "adapter")
 
 
 def test_a_finished_run_without_its_adapter_has_it_again_or_is_not_finished(cfg):

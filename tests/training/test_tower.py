@@ -3,6 +3,7 @@
 python -m pytest tests/training/test_tower.py -v
 """
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -34,6 +35,14 @@ def test_every_byte_that_a_towers_block_keeps_is_predicted(processor, batch, fam
         assert measured == predicted and (measured == 0) == (vision == "merger")
         saved, told = kept[vision, 3]
         assert told - features == pytest.approx(saved, rel=0.05), "all but the features, which the model's inputs hold"
+
+
+def test_a_blocks_transient_is_its_mlps_or_where_that_is_narrow_its_attentions(processor):
+    """Of 8 patches of a width w in bfloat16: two hidden states, and four of the MLP's width, or qkv and six of w in float32."""
+    tower = model_shape(ready(processor)).tower
+    of = lambda dtype, mlp: tower_bytes(replace(tower, mlp=mlp), (8,), Precision(dtype))[1] / 8 / tower.width
+    assert [of("bf16", 9 * tower.width), of("bf16", tower.width)] == [2 * 2 + 4 * 2 * 9, 2 * 2 + 3 * 2 + 6 * 4]
+    assert [of("fp32", 9 * tower.width), of("fp32", tower.width)] == [2 * 4 + 4 * 4 * 9, 2 * 4 + 3 * 4 + 4 * 4]
 
 
 @pytest.mark.parametrize(("family", "width"), [("qwen2_vl", "mlp_ratio"), ("qwen2_5_vl", "intermediate_size")])

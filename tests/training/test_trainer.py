@@ -206,6 +206,7 @@ def test_teacher_forced_exact_match_equals_free_greedy_when_right(tmp_path, proc
             right.append(torch.equal(predicted[start : end + 1], targets[start : end + 1]))
     assert metrics["eval_exact_match"] == pytest.approx(sum(right) / len(rows)) and len(right) == len(rows)
     assert {name for name in metrics if "exact_match_" in name} == {f"eval_exact_match_{row['question_type']}" for row in rows}
+    assert not trainer.speed.totals.any(), "a validation's questions are none that training does a second"
 
 
 # ---- what the Trainer is told
@@ -226,6 +227,25 @@ def test_rates_decay_and_seed_are_the_configurations(tmp_path, processor):
     assert rates == pytest.approx([0, 1 / 4, *(0.5 * left / 6 for left in range(6, -1, -1))])
     decays = {weight: group["weight_decay"] for group in trainer.optimizer.param_groups for weight in group["params"]}
     assert set(decays.values()) == {0.25} and decays.keys() == {weight for weight in model.parameters() if weight.requires_grad}
+
+
+def test_what_saves_memory_loads_and_is_told_is_as_configured(experiment, tmp_path):
+    """None is the Trainer's own: 8 of validation at once, nothing recomputed, nobody else loads, nobody is told."""
+    settings = {"eval_bs": 3, "gradient_checkpointing": True, "num_workers": 5, "report_to": ["tensorboard"]}
+    cfg = experiment[0].model_copy(update={"train": experiment[0].train.model_copy(update=settings)})
+    args = training_arguments(cfg, tmp_path)
+    told = (args.per_device_eval_batch_size, args.activation_checkpointing, args.dataloader_num_workers, args.report_to)
+    assert told == tuple(settings.values())
+
+
+def test_processes_that_load_take_no_notice_of_a_signal(tmp_path, processor):
+    """It goes to all of a terminal, and the step that it lets end needs what they load."""
+    cfg, rows = make_experiment(tmp_path, (1, 3), **{"train.num_workers": 1})
+    data = load_dataset(rows, processor, cfg, training=True)
+    data.collate = lambda items: [signal.getsignal(number) == signal.SIG_IGN for number in SIGNALS]
+    trainer = build_trainer(random_model(processor), data, data, training_arguments(cfg, tmp_path, eval_strategy="no"))
+    for loader in (trainer.get_train_dataloader(), trainer.get_eval_dataloader()):
+        assert next(iter(loader)) == [True] * 3
 
 
 # ---- ends, stops, resumptions
@@ -279,9 +299,10 @@ def test_what_saves_memory_may_change_at_a_resume_and_changes_no_weight(tmp_path
     """With dropout: recomputation draws the same again."""
     settings = {"lora.dropout": 0.3, "train.train_bs": 2}
     weights = lora_weights(trainer_of(tmp_path, processor, **settings))
-    smaller = {"train.eval_bs": 1, "train.gradient_checkpointing": "true"}
+    smaller = {"train.eval_bs": 1, "train.gradient_checkpointing": "true", "train.logging_steps": 1}
     resumed = trainer_of(tmp_path, processor, resume="checkpoint-2", **settings, **smaller)
     assert all(torch.equal(weight, weights[name]) for name, weight in lora_weights(resumed).items())
+    assert [entry["step"] for entry in resumed.state.log_history if "loss" in entry] == [3, 4], "it was logged every third before"
 
 
 @pytest.mark.slow("trains, and goes on")
@@ -345,6 +366,24 @@ def test_a_signal_saves_at_a_steps_end_and_what_goes_on_ends_as_if_there_had_bee
     assert numbers(resumed) == numbers(whole) and resumed.state.global_step == 6
     assert all(torch.equal(weight, weights[name]) for name, weight in lora_weights(resumed).items())
     assert sorted(path.name for path in (tmp_path / "outputs").iterdir()) == names and "checkpoint-3" not in names
+
+
+def test_of_two_processes_one_that_is_told_to_end_ends_both_and_the_loss_is_their_mean(tmp_path, processor):
+    """The other one, which is none of this machine's, has two more of loss since the last log line, and gets a signal in step 3."""
+    own = []
+
+    def beside_another(trainer):
+        told = lambda: torch.tensor([0, 0, float(trainer.state.global_step == 2)])
+        trainer.accelerator.reduce = lambda seen, how: seen + told()
+        both = lambda loss: own.append(float(loss)) or torch.stack([loss, loss + 2])
+        one = lambda found: torch.is_tensor(found) and not found.ndim  # a validation's are many
+        trainer.accelerator.gather = lambda found: both(found) if one(found) else found
+
+    with pytest.raises(Interrupted) as end:
+        trainer_of(tmp_path, processor, prepare=beside_another, **{"train.logging_steps": 9})
+    newest = newest_whole(tmp_path / "outputs")[0]
+    assert end.value.code == GOES_ON and newest.name == "checkpoint-3"
+    assert read_json(newest / "experiment.json")["unlogged"] == {"loss": pytest.approx(own[-1] + 1), "since_step": 0} and own[-1] > 0
 
 
 @pytest.mark.slow("trains, and goes on")
