@@ -877,7 +877,7 @@ def _what_to_check(args, parser):
     if given:
         if "train" not in given:
             parser.error("--val and --test go with --train, whose rows say what is valid")
-        cfg = load_config(args.config, args.overrides) if args.config else Config()
+        cfg = load_config(args.config, args.overrides) if args.config or args.overrides else Config()
         return given, cfg, args.image_root
     if args.image_root:
         parser.error("--image_root goes with --train; with a configuration set data.image_root")
