@@ -68,6 +68,11 @@ def test_sure_answers_that_contradict_the_annotation_worst_first():
     assert [(row["id"], row["annotation_probability"]) for row in found] == [("c", 0.05), ("a", 0.25)]
 
 
+def test_of_equal_suspects_the_surest_comes_first():
+    rows = [answered("a", "yes", "no", 0.75), answered("b", "yes", "no", 1.0, candidates_top=[["no", 1.0], ["yes", 0.5]])]
+    assert [row["id"] for row in find_suspects(rows, EvalConfig(), {})] == ["b", "a"], "0.5 lies between both their answers"
+
+
 def test_an_answer_that_annotates_no_row_has_to_be_as_sure_as_the_strictest():
     rows = [{**answered("a", "yes", "yes", 0.9), "candidates_top": None}, answered("b", "yes", "no", 0.5), answered("c", "yes", "no", 0.7)]
     assert [row["id"] for row in find_suspects(rows, EvalConfig(), {})] == ["c"], "yes: (0.9 + 0.5 + 0.3) / 3 = 0.567"
@@ -295,8 +300,9 @@ def test_ids_of_which_nobody_knows_the_split_are_said_before_anybody_corrects(fo
 
 
 def test_hostile_text_is_text_and_no_images_means_none(folder):
-    row = {**answered("<b>", "yes", "no", 0.9), "question": "<script>1</script>\u202e?", "image": "c.png", "annotation_probability": 0.1}
-    _, page = write_suspects([row], folder / "new", None)
+    row = {**answered("<b>", "yes", "no", 0.98765), "question": "<script>1</script>\u202e?", "annotation_probability": 0.01234}
+    table, page = write_suspects([{**row, "image": "c.png"}], folder / "new", None)
+    assert ",0.9877,0.0123," in table.read_text(encoding="utf-8")
     text = page.read_text()
     assert "<script>" not in text and "<b>&lt;" not in text and "data:image" not in text and "\u202e" not in text
 
