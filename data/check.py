@@ -366,16 +366,31 @@ def answer_lengths(enriched, cfg):
 
 def cheap_tokenizer(model_name):
     """The tokenizer of a model folder or of a model in the local cache, without torch or network; or None."""
-    from huggingface_hub import try_to_load_from_cache
     from tokenizers import Tokenizer
 
-    path = Path(model_name) / "tokenizer.json"
-    if not path.is_file():
-        try:
-            path = try_to_load_from_cache(model_name, "tokenizer.json")
-        except ValueError:  # not a hub id
-            return None
-    return Tokenizer.from_file(str(path)) if isinstance(path, (str, Path)) else None
+    path = _file_of_model(model_name, "tokenizer.json")
+    return Tokenizer.from_file(str(path)) if path else None
+
+
+def _patch_sizes(model_name):
+    """(pixels of a patch's side, patches of an image token's side) of a model, which are Qwen2-VL's where it is not on this machine."""
+    path = _file_of_model(model_name, "config.json")
+    vision = path and read_json(path).get("vision_config") or {}
+    return vision.get("patch_size", 14), vision.get("spatial_merge_size", 2)
+
+
+def _file_of_model(model_name, name):
+    """Path of a file of a model folder or of a model in the local cache, or None."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = Path(model_name) / name
+    if path.is_file():
+        return path
+    try:
+        path = try_to_load_from_cache(model_name, name)
+    except ValueError:  # not a hub id
+        return None
+    return Path(path) if isinstance(path, str) else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -422,12 +437,12 @@ def _lookalikes(images, others, pictures):
 
 def check_pictures(pictures, cfg):
     """Counts over all image files. pictures: `{name: Picture}`."""
-    problems, sizes, tokens = {}, Counter(), Counter()
+    problems, sizes, tokens, patches = {}, Counter(), Counter(), _patch_sizes(cfg.model_name)
     for name, picture in sorted(pictures.items()):
         try:
             if picture.size:
                 sizes[picture.size] += 1
-                tokens[image_token_count(picture.size, cfg.image)] += 1
+                tokens[image_token_count(picture.size, cfg.image, *patches)] += 1
             else:
                 problems[name] = picture.problem
         except UserError as error:
@@ -877,7 +892,7 @@ def _what_to_check(args, parser):
     if given:
         if "train" not in given:
             parser.error("--val and --test go with --train, whose rows say what is valid")
-        cfg = load_config(args.config, args.overrides) if args.config else Config()
+        cfg = load_config(args.config, args.overrides) if args.config or args.overrides else Config()
         return given, cfg, args.image_root
     if args.image_root:
         parser.error("--image_root goes with --train; with a configuration set data.image_root")

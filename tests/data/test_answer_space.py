@@ -321,7 +321,7 @@ def test_circles_of_order_and_pairs_never_seen_together_still_give_one_order():
 
 def test_an_unknown_label_keeps_its_place_after_the_known_ones():
     space = mine(rows_of(COLOR, {"pink; red": 30, "red": 9}))
-    assert ask(space, COLOR, "mauve; red; azure; pink")["answer"] == "pink; red; azure; mauve"
+    assert ask(space, COLOR, "teal; mauve; red; lime; azure; pink; navy")["answer"] == "pink; red; azure; lime; mauve; navy; teal"
 
 
 def row_with(answer, candidates, multi_label):
@@ -490,7 +490,7 @@ def instrument_type(monkeypatch):
 
 
 def test_a_users_type_and_candidates_override_mining_and_answers_outside_are_warned_about(instrument_type):
-    space = mine(rows_of("Which instrument?", {"forceps": 38, "grasper": 2}))
+    space = mine(rows_of("Which instrument?", {"forceps": 38, "grasper": 1, "needle": 1}))
     found = ask(space, "Which instrument?", "gray hook")
     assert (found["question_type"], found["answer_candidates"]) == (
         "instrument_type",
@@ -517,6 +517,8 @@ def test_lists_of_a_users_candidates_are_not_forced_into_one(instrument_type):
     space = mine(rows_of("Which instruments?", {"scissors;forceps": 40}))
     found = ask(space, "Which instruments?", "scissors; forceps")
     assert (found["answer_candidates"], found["multi_label"], found["answer"]) == (None, True, "forceps; scissors")
+    of_rare = {**space, "given": {}, "free_types": ["instrument_type"]}  # where too few were asked each of the type's questions
+    assert ask(of_rare, "Which instruments?", "scissors; forceps") == found
 
 
 def test_comma_lists_of_a_users_candidates_are_lists_where_all_of_them_are_candidates(instrument_type):

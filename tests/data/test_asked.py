@@ -46,7 +46,8 @@ def test_questions_are_kept_once_with_whether_they_have_options():
     assert asked_questions(ROWS + ROWS, 1) == sorted([row["question"], "options" in row] for row in ROWS)
     assert asked_questions([], 2) == []
     many = [{"question": f"Is it {number}?"} for number in range(2 * MOST + 1)]
-    assert len(asked_questions(many, 1)) <= MOST and asked_questions(many, 1) == asked_questions(many[::-1], 1)
+    evenly = [[text, False] for text in sorted(row["question"] for row in many)[::3]]
+    assert len(evenly) <= MOST and asked_questions(many, 1) == asked_questions(many[::-1], 1) == evenly
 
 
 def test_a_question_of_few_patients_or_with_a_name_in_it_is_not_kept():
@@ -88,6 +89,10 @@ def test_how_the_rules_are_spelt_does_not_count(edited, old, new):
         ('return ["yes", "no"]', 'return ["no", "yes"]'),
         ('"how many" in text', '"how much" in text'),
         ('return sample.get("options") or None', "return None"),
+        (
+            "    if options:",
+            '    if text.startswith("how"):\n        return "open_ended"\n    if options:',
+        ),  # without its prefix
     ],
 )
 def test_what_the_rules_say_of_a_training_question_counts(edited, old, new):

@@ -81,10 +81,11 @@ def test_duplicates_and_conflicts(tmp_path):
         row(image="b.jpg", question="Colors?", answer="red;pink"),  # a duplicate in another order
         row(image="c.jpg", question="Which?", answer="A", options=["x", "y"]),
         row(image="c.jpg", question="Which?", answer="B", options=["x", "z"]),  # other options: another question
+        row(image="c.jpg", question="Which?", answer="A", options=["y", "x"]),  # and so is another order
     ])  # fmt: skip
-    assert (found["rows"], found["images"], found["distinct_triples"], found["duplicates"]) == (7, 3, 5, 2)
+    assert (found["rows"], found["images"], found["distinct_triples"], found["duplicates"]) == (8, 3, 6, 2)
     assert (found["conflicting_pairs"], found["conflicting_rows"], found["junk_rows"]) == (1, 3, 0)
-    assert found["questions_per_image"] == {"min": 1, "median": 1, "max": 2, "mean": 1.33}
+    assert found["questions_per_image"] == {"min": 1, "median": 1, "max": 3, "mean": 1.67}
 
 
 def test_letters_and_separators_make_no_conflict(tmp_path):
@@ -152,6 +153,15 @@ def test_junk_is_counted_and_never_fatal(tmp_path):
         "with a place for a picture inside the question": 1,
     }  # fmt: skip
     assert (found["rows"], found["junk_rows"], found["first_junk_line"]) == (14, 13, 1)
+
+
+def test_rows_are_read_as_training_reads_them(tmp_path):
+    """Behind a byte order mark, with Unicode's own line end in a text, and without another program's place for a picture."""
+    rows = [row(question="Is it\u2028text?"), row("b.jpg", "<image>\nIs there text?"), row("b.jpg"), row(group=1.5)]
+    text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in rows)
+    (tmp_path / "rows.jsonl").write_text("\ufeff" + text, encoding="utf-8")
+    found = count_rows(read_raw(tmp_path / "rows.jsonl"))
+    assert (found["rows"], found["duplicates"], found["junk"]) == (4, 1, {"with a group that isn't one name": 1})
 
 
 def test_constant_and_single_questions(tmp_path):
@@ -298,6 +308,11 @@ def test_near_pairs_are_those_within_eight_bits(hashes, flips):
     assert list(near_pairs(hashes, others)) == expected
 
 
+def test_near_pairs_of_more_pictures_than_are_compared_at_a_time():
+    hashes = [random.Random(number).getrandbits(128) for number in range(600)]
+    assert list(near_pairs(hashes, [hashes[599] ^ 1, hashes[0], hashes[300]])) == [(0, 1), (300, 2), (599, 0)]
+
+
 def test_real_frames_saved_anew_are_near_duplicates_and_other_clips_are_not(tmp_path, shared):
     frames = sorted((shared / "real-data" / "surgvu25").glob("*/*.jpg"))
     firsts = {path.parent.name: path for path in frames}
@@ -337,8 +352,10 @@ def test_the_recorded_split_is_shown_and_a_change_found(tmp_path):
     with open(paths["val"], "a") as file:
         file.write(json.dumps(row("new.jpg")) + "\n")
     report = check(paths, Config(), tokens=False)
-    assert not report["recorded_split"]["val"]["intact"]
+    assert report["recorded_split"]["train"]["intact"] and not report["recorded_split"]["val"]["intact"]
     assert "val.jsonl has changed since data.split wrote it" in report["findings"][0]["text"]
+    (tmp_path / "split.json").write_text(json.dumps({**split, "sha256": "0" * 64}))
+    assert not check(paths, Config(), tokens=False)["recorded_split"]["train"]["intact"], "a record that contradicts itself"
 
 
 # --- answers ---
@@ -359,6 +376,18 @@ def test_reachability_and_blind_prior_per_type(tmp_path):
     assert [f["text"] for f in report["findings"] if "reach" in f["text"]] == [
         "val: the constraints reach 2 of 4 answers (50.0%) of type color; no model can score more"
     ]
+
+
+def test_the_blind_prior_is_judged_as_predictions_are(tmp_path):
+    """By another reference, an option's letter, a question's own separator, and the configured tolerance: right each time."""
+    train = [row(f"{n}.jpg", "Which?", "A", options=["hook", "clip"]) for n in range(3)]
+    train += [row(f"{n}.jpg", "Is there text?", "yes") for n in range(3)] + [row(f"{n}.jpg", "What size is it?", "10mm") for n in range(3)]
+    train += [row(f"{n}.jpg", "Which tools?", ("clip, sponge", "sponge", "clip", "clip, sponge")[n % 4]) for n in range(40)]
+    val = [row("a.jpg", "Which?", "A", options=["hook", "clip"]), row("b.jpg", "Is there text?", "some", answers=["some", "yes"])]
+    val += [row("a.jpg", "What size is it?", "11mm"), row("a.jpg", "Which tools?", "sponge, clip")]
+    report = report_on(tmp_path, train, "eval.numeric_rel_tol=0.1", val=val)
+    blind = report["answers"]["blind_prior"]
+    assert blind["micro"] == 1.0 and sum(facts["correct"] for facts in blind["per_type"].values()) == 4
 
 
 def test_spellings_folded_are_counted_per_split(tmp_path):
@@ -383,6 +412,9 @@ def test_answer_lengths_are_those_that_training_supervises():
     longer = sum(length > 3 for length in lengths)
     assert found["longer"]["train"] == longer > 2 and found["longer_unconstrained"]["train"] == longer - 1
     assert cheap_tokenizer("no/such-model") is None
+    prefixed = cfg.model_copy(update={"answer_prefix": "Answer: "})
+    longest = max(len(encode_answer(tokenizer, answer, "Answer: ")) for answer in answers)
+    assert answer_lengths({"train": enriched}, prefixed)["tokens"]["train"]["max"] == longest > max(lengths)
 
 
 # --- what is a warning ---
@@ -453,6 +485,15 @@ def test_pictures_are_counted_by_what_is_seen_on_them():
         ),
         ("note", "1 images have no contrast (black, white or one colour), such as b; nothing can be seen on them"),
     ]
+
+
+def test_image_tokens_are_of_the_models_own_patches(tmp_path):
+    """Qwen3-VL's are of 32 pixels a side: 300 x 200 is 9 x 6 of them, and 11 x 7 of Qwen2-VL's 28."""
+    vision = {"patch_size": 16, "spatial_merge_size": 2}
+    (tmp_path / "config.json").write_text(json.dumps({"vision_config": vision}))
+    for model, tokens in ((tmp_path, 54), (TINY_MODEL, 77), ("no/such-model", 77)):
+        facts = check_module.check_pictures({"a": Picture((300, 200), "1", 0)}, Config(model_name=str(model)))
+        assert facts["image_tokens"] == {"min": tokens, "median": tokens, "max": tokens, "mean": tokens}
 
 
 def test_clean_data_has_no_findings(tmp_path):
@@ -539,15 +580,18 @@ def run(*arguments, **options):
 
 def test_command_with_a_config_saves_its_report_and_strict_fails(tmp_path):
     raw(tmp_path, plain_rows(), "train.jsonl"), raw(tmp_path, plain_rows(20), "val.jsonl")
-    (tmp_path / "c.yaml").write_text("data:\n  train_jsonl: train.jsonl\n  val_jsonl: val.jsonl\n  image_root: .\n")
+    (tmp_path / "c.yaml").write_text("data:\n  train_jsonl: train.jsonl\n  val_jsonl: val.jsonl\n  image_root: .\n  corrections: c.csv\n")
+    (tmp_path / "c.csv").write_text("id,answer,who,why,split\n0,no,me,,val\n")
     done = run("--config", tmp_path / "c.yaml", "--no-images", "--fix", tmp_path / "clean")
     assert (done.returncode, done.stderr) == (0, "")
     assert "shared by train and val: names 20, groups 0\nimages: not opened\n" in done.stdout
     warning = "WARNING: train and val share 20 images (40 rows of val), such as 0.jpg; split anew with data.split\n"
     assert warning in done.stdout and "\033" not in done.stdout
     assert f"{tmp_path / 'clean' / 'val.jsonl'}: 40 of 40 rows; removed 0 junk, 0 duplicates" in done.stdout
+    assert [json.loads(line)["answer"] for line in open(tmp_path / "clean" / "val.jsonl")][:3] == ["no", "pink", "no"], "corrected"
     report = json.loads((tmp_path / "outputs" / "data" / "check.json").read_text())
     assert report["between"]["train and val"]["names"] == 20 and report["images"] is None
+    assert report["splits"]["val"]["file"] == "val.jsonl", "no folder of this machine"
     assert run("--config", tmp_path / "c.yaml", "--no-images", "--strict").returncode == 1
 
 
@@ -556,6 +600,8 @@ def test_command_without_a_config_writes_nothing(tmp_path):
     done = run("--train", "t.jsonl", "--val", "v.jsonl", "--strict", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith("no findings\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.jsonl", "v.jsonl"]
+    german = run("--train", "t.jsonl", "data.language=de", cwd=tmp_path)
+    assert "types are read from words of de (data.language)" in german.stdout, "its settings count without a configuration, too"
     missing = run("--train", "gone.jsonl", cwd=tmp_path)
     assert (missing.returncode, missing.stderr) == (1, "error: gone.jsonl: no such file\n")
 
@@ -569,6 +615,7 @@ def test_warnings_before_training_reuse_a_report_that_still_holds(tmp_path):
     assert warnings_before_training(cfg, ["train", "val"], None) == [line]
     saved = cfg.output_dir / "data" / "check.json"
     report = json.loads(saved.read_text())
+    assert report["splits"]["val"]["file"] == "val.jsonl", "no folder of this machine"
     report["findings"] = [{"severity": "WARNING", "text": "as saved"}]
     saved.write_text(json.dumps(report))
     assert warnings_before_training(cfg, ["train", "val"], None) == ["WARNING: as saved"]
@@ -576,6 +623,19 @@ def test_warnings_before_training_reuse_a_report_that_still_holds(tmp_path):
     (tmp_path / "split.json").write_text("[]")  # another program's
     raw(tmp_path, plain_rows(3), "val.jsonl")
     assert warnings_before_training(cfg, ["train", "val"], None) == [line.replace("2 im", "3 im").replace("4 r", "6 r")]
+
+
+def test_a_report_is_made_anew_where_what_decides_it_has_changed(tmp_path, monkeypatch):
+    paths, table = {"train": raw(tmp_path, plain_rows(2))}, tmp_path / "c.csv"
+    changes = ["model_name=other", "answer_prefix=' '", "data.max_unseen=0.3", "data.min_groups=1", "image.max_pixels=12544"]
+    changes += ["predict.max_new_tokens=9", "eval.numeric_rel_tol=0.1", f"data.corrections={table}"]
+    table.write_text("id,answer,who,why\n")
+    made = [check_module.inputs(paths, load_config(None, settings), False) for settings in ([], *([text] for text in changes))]
+    table.write_text("id,answer,who,why\n0,no,me,\n")
+    made += [check_module.inputs(paths, load_config(None, changes[-1:]), images) for images in (False, True)]
+    assert all(one != other for number, one in enumerate(made) for other in made[:number])
+    monkeypatch.setattr("config.ROOT", tmp_path)  # where the code that enriches is another
+    assert check_module.inputs(paths, load_config(), False)["rules"] != made[0]["rules"]
 
 
 def test_training_prints_the_warnings_first(tmp_path, monkeypatch, capsys):
@@ -672,6 +732,8 @@ def test_unconstrained_rows_are_counted_with_the_reason_and_what_helps(tmp_path)
 def test_answers_of_four_patients_close_nothing_and_it_is_said(tmp_path):
     rows = [row(f"{n}.jpg", "What is it?", ("hook", "clip")[n % 2], group=f"P{n % 4}") for n in range(40)]
     assert report_on(tmp_path, rows)["answers"]["free"] == {"rows": 40, "few": 40, "varied": 0}
+    rows = [row(f"{n}.jpg", "What is it?", ("hook", "clip")[n % 2], group=f"P{n % 9}") for n in range(29)]
+    assert report_on(tmp_path, rows)["answers"]["free"] == {"rows": 29, "few": 29, "varied": 0}, "nor 29 rows of nine"
 
 
 def test_questions_that_nobody_understood_are_a_warning_and_never_no_findings(tmp_path):
@@ -703,6 +765,7 @@ def asked(question, answers, **extra):
         (asked("Where is it?", ["left", "right"]), (), "note", "no question's type was understood, from words of en: see data.language"),
         (asked("Where is it?", ["left", "right"]), (), None, "yes or no of"),
         ([*asked("Where is it?", ["left", "right"]), *asked("Is it?", ["yes", "no"])], (), None, "understood"),
+        ([row("0.jpg", "Where is it?", "ja"), *asked("Where is it?", [*"abcde"])[1:]], (), None, "yes or no of"),  # one of 100 is a slip
         ([row(f"{n}.jpg", "Is it red, and why?", f"text {n}") for n in range(40)], (), "WARNING", "understood"),
         ([row(f"{n}.jpg", "What size?", f"text {n}") for n in range(40)], (), None, "understood"),
     ],

@@ -108,6 +108,9 @@ def test_token_counts_agree_with_loading(tmp_path, size, tokens):
     loaded = load_image(tmp_path / "image.png", ImageConfig())
     assert loaded.width * loaded.height // 28**2 == image_token_count(size, ImageConfig()) == tokens
     assert loaded.mode == "RGB"
+    of_qwen3 = load_image(tmp_path / "image.png", ImageConfig(), 16)
+    assert of_qwen3.width % 32 == of_qwen3.height % 32 == 0
+    assert of_qwen3.width * of_qwen3.height // 32**2 == image_token_count(size, ImageConfig(), 16)
 
 
 def test_token_counts_agree_with_the_image_processor(processor):

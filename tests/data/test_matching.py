@@ -51,6 +51,8 @@ MATCHES = [
     ("open_ended", "ulcerative colitis", "ulcerative col", False),
     ("open_ended", "10mm", "1cm", False),  # numbers are read in numeric types only
     ("open_ended", "two", "2", False),
+    ("open_ended", "2", '"2"', True),  # in quotes, and not two inches
+    ("open_ended", "2", '2"', False),
     ("instrument_type", "grasper", "Grasper", True),
     ("instrument_type", "grasper", "forceps", False),
     # label lists are sets
@@ -274,6 +276,8 @@ def test_an_option_is_named_by_text_letter_or_both_and_by_nothing_else():
         ("2: tube", ["1. tube", "2. clip"], "2: tube"), ("A", ["1. B", "2. A"], "a"), ("2", ["1. B", "2. A"], "a"),
         ("gray", ["white", "grey"], "grey"), ("grey", ["white", "Gray"], "gray"), ("B: gray", ["white", "grey"], "grey"),
         ("b cell", ["t cell", "b cell"], "b cell"), ("c-arm", ["laser", "C-arm"], "c-arm"), ("a clip", ["sponge", "a clip"], "a clip"),
+        ("12", [f"{number}. item {number}" for number in range(1, 13)], "item 12"), ("10 mm", ["5mm", "10mm"], "10mm"),
+        ("10mm", ["5 mm", "10 mm"], "10 mm"),
     ],
 )  # fmt: skip
 def test_an_options_own_text_comes_before_its_letter(text, options, means):
@@ -330,6 +334,7 @@ def test_several_options_are_a_list_of_nothing_else():
         ("clip and band", [" and "], ["clip", "band"]), ("clip, sponge and tube", [",", "and"], ["clip", "sponge", "tube"]),
         ("clip, and tube", [",", " AND "], ["clip", "tube"]), ("stop-and-go", ["and"], ["stop-and-go"]), ("1/2", ["/"], ["1/2"]),
         ("left/right", ["/"], ["left", "right"]), ("a | b", ["|", ""], ["a", "b"]), (" ; ,", [","], []),
+        ("红色和白色", ["和"], ["红色", "白色"]),  # a word of a script that parts none
     ],
 )  # fmt: skip
 def test_split_labels(text, separators, items):

@@ -5,7 +5,7 @@ python -m pytest tests/data/test_perturb.py -v
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from data import perturb
 from data.images import load_image
@@ -37,7 +37,10 @@ def test_every_perturbation_of_the_table_does_what_it_says(scene):
     assert Shown("rotation", 0).size((60, 40)) == (40, 60) and Shown("flip", 0).size((60, 40)) == (60, 40)
     edge = lambda pixels: np.abs(np.diff(pixels[8, :, 0])).max()
     assert edge(shown("blur", scene)) < 0.8 * edge(before)
+    of_the_short_side = ImageFilter.GaussianBlur(40 * perturbations()["blur"]["sigma"])
+    assert np.array_equal(shown("blur", scene), np.asarray(scene.filter(of_the_short_side)))
     assert 0 < np.abs(shown("jpeg", scene) - before).mean() < 8
+    assert (shown("jpeg", scene) != np.asarray(perturb.jpeg(scene, None, 75))).any(), "of the table's quality"
     brighter = shown("overexposure", scene)
     assert brighter[20, 10, 0] == pytest.approx(255 * min(1, (before[20, 10, 0] / 255) ** 2.2 * 2**1.5) ** (1 / 2.2), abs=1)
     assert (brighter[:, -1] == 255).all(), "what is over white is white"

@@ -216,6 +216,12 @@ def test_answer_rules_change_with_training_rows_and_rules_alone(cfg, tmp_path, m
     assert preprocess.answer_rules(training_space(cfg))["rules"] != before["rules"]
 
 
+def test_all_settings_that_decide_a_space_are_kept_with_it(cfg):
+    changes = [{}, {"answer_space": "rules"}, {"max_unseen": 0.3}, {"count_margin": 3}, {"min_groups": 3}, {"language": "de"}]
+    made = [preprocess.space_inputs(cfg.split_path("train"), DataConfig(**change)) for change in changes]
+    assert all(one != other for number, one in enumerate(made) for other in made[:number])
+
+
 def test_enrichment_runs_again_when_its_record_is_gone(cfg):
     ensure_enriched(cfg, "val")
     mark(cfg, "val")

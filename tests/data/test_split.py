@@ -219,10 +219,11 @@ def test_near_duplicates_stay_together(tmp_path):
 
 def test_near_duplicates_join_whole_videos(tmp_path):
     rows = [{**row, "group": f"video {number // 5}"} for number, row in enumerate(make_rows(images=30, per_image=1))]
-    write_pictures(tmp_path, [row["image"] for row in rows], ["0000.jpg", "0029.jpg"])
-    splits = split(tmp_path, rows)
+    write_pictures(tmp_path / "images", [row["image"] for row in rows], ["0000.jpg", "0029.jpg"])
+    splits = split(tmp_path, rows, image_root=tmp_path / "images")
     owner = {row["group"]: name for name in NAMES for row in splits[name]}
     assert owner["video 0"] == owner["video 5"] and set(owner.values()) == set(NAMES)
+    assert json.loads((tmp_path / "split.json").read_text())["near_duplicates"]["groups_joined"] == 1
 
 
 def test_unreadable_images_are_an_error_only_when_asked_for(tmp_path):
@@ -400,6 +401,7 @@ def test_a_share_of_zero_leaves_its_file_out(tmp_path):
         ({"group": 1.5}, "all.jsonl:5: group is 1.5; write one name, the patient's or the video's"),
         ({"group": " "}, "all.jsonl:5: group is ' '; "),
         ({"image": "0000.jpg", "group": "p2"}, "all.jsonl:5: image 0000.jpg is of group p2, on line 1 of 0000.jpg; "),
+        ({"group": "p2"}, "all.jsonl:65: image 0004.jpg is of group 0004.jpg, on line 5 of p2; "),
     ],
 )
 def test_a_bad_row_is_named_and_earlier_files_stay(tmp_path, change, message):
@@ -480,11 +482,13 @@ def test_impossible_shares(tmp_path, val, test):
         split(tmp_path, make_rows(), val=val, test=test)
 
 
-def test_the_source_is_never_overwritten(tmp_path):
+def test_the_source_is_never_overwritten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     write_jsonl(tmp_path / "train.jsonl", make_rows())
     before = (tmp_path / "train.jsonl").read_bytes()
-    with pytest.raises(UserError, match="train.jsonl: is the input itself; choose another DST"):
-        split_jsonl(tmp_path / "train.jsonl", tmp_path)
+    for src in (tmp_path / "train.jsonl", "train.jsonl"):
+        with pytest.raises(UserError, match="train.jsonl: is the input itself; choose another DST"):
+            split_jsonl(src, tmp_path)
     assert (tmp_path / "train.jsonl").read_bytes() == before
 
 
@@ -523,9 +527,11 @@ def test_command_prints_counts_and_lines_to_paste(tmp_path):
 
 def test_command_options_reach_the_split(tmp_path):
     write_jsonl(tmp_path / "all.jsonl", make_rows(group="one"))
-    done = run(ROOT / "data" / "split.py", tmp_path / "all.jsonl", tmp_path / "out", "--val", "0.3", "--test", "0.2",
-               "--seed", "5", "--by", "image", "--stratify", "none", "--near-duplicates", "off")  # fmt: skip
+    write_pictures(tmp_path / "images", ["0000.jpg"], [])
+    done = run(ROOT / "data" / "split.py", tmp_path / "all.jsonl", tmp_path / "out", "--val", "0.3", "--test", "0.2", "--seed", "5",
+               "--by", "image", "--stratify", "none", "--near-duplicates", "off", "--image_root", tmp_path / "images")  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout.split("\n\n")[1])["data"]["image_root"] == str(tmp_path / "images")
     facts = json.loads((tmp_path / "out" / "split.json").read_text())
     assert (facts["seed"], facts["by"], facts["shares"]) == (5, "image", {"train": 0.5, "val": 0.3, "test": 0.2})
     assert (facts["stratified_by"], facts["near_duplicates"]) == ("none", None)
@@ -626,8 +632,8 @@ def test_near_duplicates_are_in_one_fold(tmp_path):
     names = [row["image"] for row in rows]
     alone = fold(tmp_path, rows, 4)
     copies = [pair["val"][0]["image"] for pair in alone]  # one of each fold, so that they have to be moved
-    write_pictures(tmp_path, names, copies)
-    found = fold(tmp_path, rows, 4)
+    write_pictures(tmp_path / "images", names, copies)
+    found = fold(tmp_path, rows, 4, image_root=tmp_path / "images")
     assert sorted(sum(row["image"] in copies for row in pair["val"]) for pair in found) == [0, 0, 0, 4]
     facts = json.loads((tmp_path / "fold_2" / "split.json").read_text())
     assert (facts["near_duplicates"]["near_duplicates"], facts["near_duplicates"]["groups_joined"]) == (4, 3)
@@ -667,12 +673,14 @@ def test_folds_that_cannot_be(tmp_path, folds, options, said):
     assert str(error.value).endswith(said) and [path.name for path in tmp_path.iterdir()] == ["all.jsonl"]
 
 
-def test_folds_leave_nothing_of_an_earlier_split_and_never_replace_their_source(tmp_path):
+def test_folds_leave_nothing_of_an_earlier_split_and_never_replace_their_source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     fold(tmp_path, make_rows(images=8), 4)
     with pytest.raises(UserError, match=r"fold_3: is left from an earlier split into more folds; delete it"):
         fold(tmp_path, make_rows(images=8), 3)
-    with pytest.raises(UserError, match=r"fold_0/val.jsonl: is a file of a fold that would be written anew; choose another DST"):
-        folds_jsonl(tmp_path / "fold_0" / "val.jsonl", tmp_path, 4)
+    for folder in (tmp_path, Path()):
+        with pytest.raises(UserError, match=r"fold_0/val.jsonl: is a file of a fold that would be written anew; choose another DST"):
+            folds_jsonl(folder / "fold_0" / "val.jsonl", tmp_path, 4)
 
 
 def test_real_videos_and_questions_are_folded(tmp_path, shared):
@@ -685,7 +693,7 @@ def test_real_videos_and_questions_are_folded(tmp_path, shared):
 
 def test_the_command_prints_the_share_of_each_fold(tmp_path):
     write_jsonl(tmp_path / "all.jsonl", make_rows(images=20))
-    done = run(ROOT / "data" / "split.py", tmp_path / "all.jsonl", tmp_path / "folds", "--folds", "5")
+    done = run(ROOT / "data" / "split.py", tmp_path / "all.jsonl", tmp_path / "my folds", "--folds", "5")
     assert (done.returncode, done.stderr) == (0, "")
     counts, pasted, then = done.stdout.split("\n\n")
     assert counts.splitlines()[:2] == [
@@ -693,7 +701,7 @@ def test_the_command_prints_the_share_of_each_fold(tmp_path):
         "fold_1: val 12 rows, 4 groups, 4 images, 3 questions, 20.0% of the rows; train 48 rows, 16 groups",
     ]
     assert yaml.safe_load(pasted)["data"]["train_jsonl"] == str(tmp_path / "all.jsonl")
-    assert then == f"and then: python tools/sweep.py my.yaml --folds {tmp_path / 'folds'}\n"
+    assert then == f"and then: python tools/sweep.py my.yaml --folds '{tmp_path / 'my folds'}'\n"
     refused = run(ROOT / "data" / "split.py", tmp_path / "all.jsonl", tmp_path / "folds", "--folds", "5", "--test", "0.2")
     assert refused.returncode == 2 and "--folds has no --val and --test" in refused.stderr
 

@@ -68,9 +68,30 @@ def test_sure_answers_that_contradict_the_annotation_worst_first():
     assert [(row["id"], row["annotation_probability"]) for row in found] == [("c", 0.05), ("a", 0.25)]
 
 
+def test_of_equal_suspects_the_surest_comes_first():
+    rows = [answered("a", "yes", "no", 0.75), answered("b", "yes", "no", 1.0, candidates_top=[["no", 1.0], ["yes", 0.5]])]
+    assert [row["id"] for row in find_suspects(rows, EvalConfig(), {})] == ["b", "a"], "0.5 lies between both their answers"
+
+
 def test_an_answer_that_annotates_no_row_has_to_be_as_sure_as_the_strictest():
     rows = [{**answered("a", "yes", "yes", 0.9), "candidates_top": None}, answered("b", "yes", "no", 0.5), answered("c", "yes", "no", 0.7)]
     assert [row["id"] for row in find_suspects(rows, EvalConfig(), {})] == ["c"], "yes: (0.9 + 0.5 + 0.3) / 3 = 0.567"
+
+
+def test_the_strictest_is_of_all_answers_and_options_are_a_question_of_their_own():
+    """By hand: clip has 0.9 where it is annotated, and hook (0.4 + 0 + 0) / 3; of options x and z nothing is known of x."""
+    said = lambda row_id, gt, pred, confidence, **more: {
+        "id": row_id, "gt": gt, "pred": pred, "confidence": confidence, "question": "Which?", "qtype": "mcq", **more
+    }  # fmt: skip
+    rows = [
+        said("a", "clip", "clip", 0.9),
+        said("b", "hook", "hook", 0.4),
+        said("c", "hook", "snare", 0.6),
+        said("d", "hook", "snare", 0.95),
+    ]
+    assert [row["id"] for row in find_suspects(rows, EvalConfig(), {})] == ["d"]
+    rows = [said("a", "x", "x", 0.9, options=["x", "y"]), said("b", "z", "x", 0.6, options=["x", "z"])]
+    assert [row["id"] for row in find_suspects(rows, EvalConfig(), {})] == ["b"]
 
 
 def test_an_answer_has_to_be_as_sure_as_it_is_where_it_is_the_annotation():
@@ -123,6 +144,24 @@ def test_of_a_run_on_other_rows(folder):
     )
 
 
+def test_the_configured_tolerance_and_what_training_rows_say_of_lists_decide(folder):
+    said = ("clip, sponge", "sponge", "clip", "sponge, clip")
+    tools = [{"question": "Which tools?", "answer": said[n % 4], "image": f"{n}.png", "group": n % 9} for n in range(40)]
+    write_jsonl(folder / "train.jsonl", tools)
+    size = {
+        "id": "s",
+        "question": "What size?",
+        "qtype": "size_numeric",
+        "gt": "10 mm",
+        "pred": "10.8 mm",
+        "image": "s.png",
+        "confidence": 0.9,
+    }
+    tool = {**size, "id": "l", "question": "Which tools?", "qtype": "mcq", "gt": "clip, sponge", "pred": "sponge, clip"}
+    write_jsonl(folder / "out" / "predictions.jsonl", [size, tool])
+    assert suspected(folder)[0] == ["s"] and suspected(folder, "eval.numeric_rel_tol=0.1")[0] == []
+
+
 @pytest.mark.parametrize("facts", [{"trained_on": None}, {"adapter": "none"}, {"split": "folds", "adapter": "5, one a fold"}])
 def test_what_is_known_of_the_training_is_said(folder, facts):
     sidecar(folder, **{"split": "val", "adapter": "out/adapter", **facts})
@@ -143,7 +182,9 @@ def test_predictions_of_training_rows_are_refused(folder, facts):
 
 @pytest.mark.parametrize("without_sidecar", [True, False])
 def test_rows_that_were_trained_on_are_left_out_whatever_their_id(folder, without_sidecar):
-    write_jsonl(folder / "train.jsonl", [*TRAIN, {"question": "is there  a polyp?", "answer": "no", "image": "./c.png"}])
+    trained = {"question": "is there  a polyp?", "answer": "no", "image": "./c.png"}
+    other = {**trained, "image": "a.png", "options": ["no", "unclear"]}  # with options it asks another thing
+    write_jsonl(folder / "train.jsonl", [*TRAIN, trained, other])
     sidecar(folder, split="val", adapter="x", trained_on=[sha256(folder / "train.jsonl")])
     if without_sidecar:
         (folder / "out" / "predictions.meta.json").unlink()
@@ -259,8 +300,9 @@ def test_ids_of_which_nobody_knows_the_split_are_said_before_anybody_corrects(fo
 
 
 def test_hostile_text_is_text_and_no_images_means_none(folder):
-    row = {**answered("<b>", "yes", "no", 0.9), "question": "<script>1</script>\u202e?", "image": "c.png", "annotation_probability": 0.1}
-    _, page = write_suspects([row], folder / "new", None)
+    row = {**answered("<b>", "yes", "no", 0.98765), "question": "<script>1</script>\u202e?", "annotation_probability": 0.01234}
+    table, page = write_suspects([{**row, "image": "c.png"}], folder / "new", None)
+    assert ",0.9877,0.0123," in table.read_text(encoding="utf-8")
     text = page.read_text()
     assert "<script>" not in text and "<b>&lt;" not in text and "data:image" not in text and "\u202e" not in text
 

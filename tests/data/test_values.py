@@ -55,11 +55,13 @@ def test_what_was_changed_is_counted():
     assert +converted == {PLACEHOLDERS: 1, TRUTHS: 1, LISTS: 1}
     row = with_texts({"question": "q", "answer": ["Two.", 2]}, "t", converted, references=True)
     assert (row["answer"], row["answers"]) == ("Two.", ["Two.", "2"])
+    row = with_texts({"question": "q", "answer": ["a", "b"], "answers": ["a; b", "none"]}, "t", converted, references=True)
+    assert (row["answer"], row["answers"]) == ("a; b", ["a; b", "none"]), "a row's own references stay"
 
 
 def test_further_columns_are_what_json_holds():
-    value = {"at": datetime.datetime(2024, 1, 2, 3), "size": Decimal("1.5"), "none": float("nan"), "list": [np.int64(1)]}
-    assert plain(value, "t", "note") == {"at": "2024-01-02T03:00:00", "size": "1.5", "none": None, "list": [1]}
+    value = {"at": datetime.datetime(2024, 1, 2, 3), "size": Decimal("1.5"), "none": float("nan"), "list": [np.int64(1), float("inf")]}
+    assert plain(value, "t", "note") == {"at": "2024-01-02T03:00:00", "size": "1.5", "none": None, "list": [1, None]}
     with pytest.raises(UserError, match=r"t: mask is binary data \(3 bytes\), which a row can't hold; leave the column out"):
         plain(b"123", "t", "mask")
 

@@ -15,7 +15,7 @@ from data.formats.cholec import SSG
 
 def test_cholec80_vqa_keeps_every_hundredth_frame(tmp_path):
     phase, tools = "what is the phase of image?|preparation", "how many tools are operating?|1"
-    of = {"5/1200_QA.txt": [phase, tools], "40/25_QA.txt": [phase], "40/100_QA.txt": [tools]}
+    of = {"5/1200_QA.txt": [phase, tools], "40/50_QA.txt": [phase], "40/100_QA.txt": [tools]}
     lay(tmp_path / "src" / "Classification", of=of)
     src = lay(tmp_path / "src", images=["cropped_image/5/1200.png"])
     rows, dropped = converted("cholec80-vqa", src, tmp_path / "dst")
@@ -33,7 +33,7 @@ def test_cholec80_vqa_keeps_every_hundredth_frame(tmp_path):
         {"id": "0", "image": "cropped_image/5/1200.jpg", **facts}
     ]
     rows, dropped = converted("cholec80-vqa", src, tmp_path / "all", keep_junk=True)
-    assert only(rows, "id", "image")[2] == ("2", "cropped_image/40/25.png") and not dropped
+    assert only(rows, "id", "image")[2] == ("2", "cropped_image/40/50.png") and not dropped
 
 
 @pytest.mark.parametrize(

@@ -168,11 +168,19 @@ def test_kvasir_vqa_x1_parquet_with_and_without_images(tmp_path):
     assert dropped == {"without an answer": 1}
     embedded = {**row, "image": {"bytes": PNG, "path": "a.jpg"}}
     other = {**embedded, "image": {"bytes": JPEG, "path": ""}}
-    source = write_table(tmp_path / "embedded" / "test.parquet", [embedded, other])
+    unasked = {**row, "img_id": "b", "question": "none", "image": None}
+    source = write_table(tmp_path / "embedded" / "test.parquet", [embedded, other, unasked])
     rows, dropped = converted("kvasir-vqa-x1", source, tmp_path / "with_images")
     assert only(rows, "image", "split") == [("images/a.png", "test")]
     assert (tmp_path / "with_images" / "images" / "a.png").read_bytes() == PNG
-    assert dropped == {"with another image than an earlier row of the same img_id": 1}
+    assert dropped == {"with another image than an earlier row of the same img_id": 1, "without a question": 1}
+
+
+def test_a_split_that_rows_of_json_name_is_official(tmp_path):
+    records = [kvasir_json(split=name) for name in ("train", "validation", "test")]
+    src = lay(tmp_path, of={"rows.json": records}, images=["images/a.jpg"]) / "rows.json"
+    *_, splits = readers.convert("kvasir-vqa-json", src, tmp_path / "dst")
+    assert splits == {"train": 1, "val": 1, "test": 1} and only(read(tmp_path / "dst" / "val.jsonl"), "id", "split") == [("1", "val")]
 
 
 def test_kvasir_vqa_json_keeps_junk_on_request(tmp_path):

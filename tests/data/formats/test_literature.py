@@ -18,14 +18,14 @@ from pyarrow import parquet
     ],
 )
 def test_pmc_vqa_is_four_options_without_letters(tmp_path, header, line):
-    repeated = line.replace("Clip", "Snare")
-    src = lay(tmp_path / "src", of={"test.csv": "\n".join([header, line, repeated])}, images=["images/a.png"])
+    repeated, empty = line.replace("Clip", "Snare"), line.replace("Clip", "")
+    src = lay(tmp_path / "src", of={"test.csv": "\n".join([header, line, repeated, empty])}, images=["images/a.png"])
     rows, dropped = converted("pmc-vqa", src, tmp_path / "dst")
     assert rows == [
         {"id": "0", "image": "images/a.png", "question": "Which tool?", "answer": "Snare", "split": "test",
          "options": ["Forceps", "Snare", "Clip", "Needle"]}
     ]  # fmt: skip
-    assert dropped == {"whose choices repeat or are empty": 1}
+    assert dropped == {"whose choices repeat or are empty": 2}
 
 
 def test_path_vqa_has_official_splits(tmp_path):

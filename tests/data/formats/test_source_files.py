@@ -30,6 +30,9 @@ def test_parquet_images_keep_their_bytes_and_are_written_once(tmp_path, monkeypa
         assert sha256(tmp_path / "dst" / "images" / name) == hashlib.sha256(data).hexdigest()
     readers.convert("kvasir-vqa", source, tmp_path / "dst")
     assert written.total() == 3, "a second run found the images and wrote none"
+    (tmp_path / "dst" / "images" / "b.jpg").write_bytes(OTHER_JPEG)  # of an earlier edition of the data set
+    readers.convert("kvasir-vqa", source, tmp_path / "dst")
+    assert (tmp_path / "dst" / "images" / "b.jpg").read_bytes() == JPEG
 
 
 @pytest.mark.parametrize("below", ["data", "."])

@@ -71,6 +71,14 @@ def test_one_row_a_question(tmp_path):
     ]  # fmt: skip
 
 
+def test_what_a_column_says_of_its_cells_goes_before_what_is_said_of_all(tmp_path):
+    of_all, own = "values: {1: yes, 0: no}\nempty: none\n", "{question: q2, values: {1: small, 0: large}, empty: skip}"
+    mapping = f"image: f\n{of_all}questions: {{p: q1, s: {own}}}"
+    src, options = table_of(tmp_path, mapping, ["f", "p", "s"], ["a", 1, 1], ["b", None, None], ["c", 0, 0])
+    rows, _ = converted("table", src, tmp_path / "dst", **options, say=[].append)
+    assert only(rows, "question", "answer") == [("q1", "yes"), ("q2", "small"), ("q1", "none"), ("q1", "no"), ("q2", "large")]
+
+
 def test_cells_that_values_do_not_list_stay_and_are_said(tmp_path):
     src, options = table_of(
         tmp_path, "image: f\nquestions: {p: {question: 'Is it?', values: {1: yes}}}", ["f", "p"], ["a", 1], ["b", 11], ["c", 11]
@@ -240,9 +248,12 @@ def test_columns_that_rows_have_themselves_or_twice_are_refused(tmp_path):
     src, options = table_of(tmp_path, "image: f\nkeep: [group]\nquestions: {p: q}", ["f", "group", "p", "p"], ["a", "g", 1, 2])
     with pytest.raises(UserError, match=r"t.xlsx: has more than one column 'p', which .*m.yaml names"):
         readers.convert("table", src, tmp_path / "dst", **options)
-    (tmp_path / "m.yaml").write_text("image: f\nkeep: [group]\nquestions: {f: q}")
-    with pytest.raises(UserError, match="m.yaml: keep: group is a field that rows have themselves; rename the column in the table"):
-        readers.convert("table", src, tmp_path / "dst", **options)
+    own = ["id", "image", "images", "question", "answer", "group", "options", "answers", "split", "language"]
+    src, options = table_of(tmp_path, "", ["f", *own], ["a", *own])
+    for name in own:
+        (tmp_path / "m.yaml").write_text(f"image: f\nkeep: [{name}]\nquestions: {{f: q}}")
+        with pytest.raises(UserError, match=f"m.yaml: keep: {name} is a field that rows have themselves; rename the column in the table"):
+            readers.convert("table", src, tmp_path / "dst", **options)
 
 
 def test_a_mapping_is_text_whatever_yaml_makes_of_it(tmp_path):
