@@ -129,7 +129,7 @@ def main():
     from model.load import errors_explained, load_model, load_processor
     from prediction.decode import answer_questions
     from training.sanity import UntilKnown, check_forward, check_labels, evaluating, share_teacher_forced
-    from training.trainer import GradientCheck, build_trainer, training_arguments
+    from training.trainer import build_trainer, training_arguments
 
     set_seed(cfg.train.seed)
     output_dir = cfg.output_dir / "sanity"
@@ -155,7 +155,7 @@ def main():
             print(f"note: {small_model_note(cfg.model_name, piece)}")
         progress = UntilKnown(lambda: share_right("free"), REQUIRED_EXACT_MATCH)
         settings = training_arguments(cfg, output_dir, eval_strategy="no", save_strategy="no")
-        trainer = build_trainer(model, dataset, None, settings, [GradientCheck(), progress])
+        trainer = build_trainer(model, dataset, None, settings, [progress])
         print(f"until {REQUIRED_EXACT_MATCH:.0%} of the answers are right, so the time left is the most that it can take")
         mean_loss = trainer.train().training_loss
         teacher_forced = share_teacher_forced(model, dataset, cfg.train.train_bs)

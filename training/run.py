@@ -15,7 +15,7 @@ from model.load import describe_parameters, errors_explained, load_model, machin
 from training.callbacks import training_callbacks
 from training.report_to import reports_explained
 from training.resume import RECORD, note_finished, put_in_order, remove_leftovers, remove_run, resumptions
-from training.trainer import GradientCheck, build_trainer
+from training.trainer import build_trainer
 
 LOWER = (
     "lower train.train_bs and raise train.grad_accum as much, set train.gradient_checkpointing=true, or, if it was validation, lower "
@@ -49,7 +49,7 @@ def train(cfg, args, start, ready, made_from, say, longer=False):
         record |= {"date": start.record.get("date") if start.checkpoint else now(), **machine_facts(cfg), **base}
         save_run_info(cfg.output_dir / RECORD, cfg, args.device, **record, resumed=resumptions(start, sys.argv))
     facts = {**ready.facts, **base}
-    callbacks = [GradientCheck(), *training_callbacks(cfg, facts, ready.beside)]
+    callbacks = training_callbacks(cfg, facts, ready.beside)
     trainer = build_trainer(model, ready.train_set, ready.val_set, args, callbacks, facts, ready.beside)
     try:
         with signals_later(), errors_explained(LOWER, cfg.output_dir), reports_explained(), checkpoints_explained(start.checkpoint):

@@ -173,7 +173,7 @@ def _begin_worker(begin, worker):
 def build_trainer(model, train_dataset, eval_dataset, args, callbacks=(), facts=None, beside=None):
     """A Trainer with the exact loss: the mean over the supervised tokens of the optimizer step, on all micro-batches and ranks.
 
-    facts, beside: see TreeTrainer.
+    It ends at its first step where a tensor that is to be trained gets no gradient. facts, beside: see TreeTrainer.
     """
     types = [row["question_type"] for rows in eval_dataset.groups for row in rows] if eval_dataset else []
     return TreeTrainer(
@@ -184,7 +184,7 @@ def build_trainer(model, train_dataset, eval_dataset, args, callbacks=(), facts=
         compute_loss_func=answer_loss,
         preprocess_logits_for_metrics=in_rows,
         compute_metrics=lambda evaluation: answer_metrics(evaluation, types),
-        callbacks=list(callbacks),
+        callbacks=[GradientCheck(), *callbacks],
         facts=facts,
         beside=beside,
     )

@@ -45,6 +45,15 @@ def test_a_part_is_a_part_of_the_data_whatever_the_sidecar_calls_the_whole(folde
         assert code == 0 and "\npartial: 2 of 4 rows\n" in out and metrics_of(folder)["partial"] == [2, 4]
 
 
+def test_answer_sets_for_images_that_calibrated_them_prove_nothing_and_the_output_says_so(folder, evaluate):
+    write_jsonl(folder / "out" / "predictions.jsonl", [{**row, "answer_set": [row["pred"]]} for row in PREDICTIONS])
+    write_sidecar(folder, calibrated_on=3, config={"predict": {"coverage": 0.8}})
+    out = evaluate()[1].splitlines()
+    assert "WARNING: 3 rows are about images that calibrated these sets: their coverage proves nothing." in out
+    found = metrics_of(folder)["answer_sets"]
+    assert (found["target"], found["calibrated_on"], found["overall"]["coverage"]) == (0.8, 3, 0.75)
+
+
 def test_an_image_of_two_patients_is_refused_by_the_files_name(folder, evaluate):
     path = folder / "out" / "predictions.jsonl"
     row = {"pred": "yes", "gt": "yes", "qtype": "yes_no", "image": "a.png"}

@@ -596,6 +596,16 @@ def test_types_rules_groups_by_the_literal_rules(predictions, monkeypatch, capsy
     ]
 
 
+def test_types_rules_gives_the_blind_prior_the_same_types(predictions, monkeypatch, capsys):
+    """A question that training never asked gets the commonest answer of its type by the rules, here that of `Have all …`."""
+    questions = (("Have all polyps been removed?", "yes_no"), ("Where?", "mcq"))
+    rows = [{"id": str(n), "pred": "x", "gt": "no", "qtype": t, "question": q, "image": "a"} for n, (q, t) in enumerate(questions)]
+    write_jsonl(predictions / "outputs" / "predictions.jsonl", rows)
+    printed(predictions, monkeypatch, capsys, "--types", "rules")
+    prior = json.loads((predictions / "outputs" / "metrics_rules.json").read_text())["blind_prior"]
+    assert prior["per_type"] == {"open_ended": {"count": 2, "correct": 2, "accuracy": 1.0}}
+
+
 def test_types_rules_needs_the_questions(predictions, monkeypatch, capsys):
     write_jsonl(predictions / "outputs" / "predictions.jsonl", [{"id": "0", "pred": "a", "gt": "a", "qtype": "mcq"}])
     with pytest.raises(UserError, match="no question to infer its type from"):
