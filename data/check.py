@@ -57,7 +57,7 @@ from data.rules import ordered_types, rule_type
 from data.split import SPLIT_FILE, split_hash
 from data.suspects import suspects_of, write_suspects
 from data.text import group_of, nearly_same_groups, placeholder_inside, strip_placeholders
-from files import DECODER, UserError, not_utf8, quoted, read_json, run_script, sha256, short, use_color, write_json, write_jsonl
+from files import DECODER, UserError, not_utf8, quoted, read_cache, read_json, run_script, sha256, short, use_color, write_json, write_jsonl
 
 REPORT = "check.json"
 PROBLEMS = 5  # pictures that training refuses, named one by one
@@ -375,7 +375,7 @@ def cheap_tokenizer(model_name):
 def _patch_sizes(model_name):
     """(pixels of a patch's side, patches of an image token's side) of a model, which are Qwen2-VL's where it is not on this machine."""
     path = _file_of_model(model_name, "config.json")
-    vision = path and read_json(path).get("vision_config") or {}
+    vision = path and read_cache(path).get("vision_config") or {}
     return vision.get("patch_size", 14), vision.get("spatial_merge_size", 2)
 
 

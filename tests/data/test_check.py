@@ -490,8 +490,10 @@ def test_pictures_are_counted_by_what_is_seen_on_them():
 def test_image_tokens_are_of_the_models_own_patches(tmp_path):
     """Qwen3-VL's are of 32 pixels a side: 300 x 200 is 9 x 6 of them, and 11 x 7 of Qwen2-VL's 28."""
     vision = {"patch_size": 16, "spatial_merge_size": 2}
-    (tmp_path / "config.json").write_text(json.dumps({"vision_config": vision}))
-    for model, tokens in ((tmp_path, 54), (TINY_MODEL, 77), ("no/such-model", 77)):
+    for name, config in (("qwen3", {"vision_config": vision}), ("odd", [])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    for model, tokens in ((tmp_path / "qwen3", 54), (tmp_path / "odd", 77), (TINY_MODEL, 77), ("no/such-model", 77)):
         facts = check_module.check_pictures({"a": Picture((300, 200), "1", 0)}, Config(model_name=str(model)))
         assert facts["image_tokens"] == {"min": tokens, "median": tokens, "max": tokens, "mean": tokens}
 
