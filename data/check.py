@@ -35,6 +35,7 @@ from config import SPLITS, Config, PublicNames, argument_parser, load_config, ne
 from data import answer_space, personal
 from data.aliases import ALIASES, question_template
 from data.blind_prior import answer_blindly, blind_prior
+from data.contents import model_folder
 from data.corrections import corrected, corrections_for, describe_unheard, unheard
 from data.foreign import refuse_foreign
 from data.image_copies import BITS, MAX_DISTANCE, join_by_rows, look_at_images, near_pairs, same_pictures
@@ -368,29 +369,16 @@ def cheap_tokenizer(model_name):
     """The tokenizer of a model folder or of a model in the local cache, without torch or network; or None."""
     from tokenizers import Tokenizer
 
-    path = _file_of_model(model_name, "tokenizer.json")
-    return Tokenizer.from_file(str(path)) if path else None
+    folder = model_folder(model_name)
+    path = folder and folder / "tokenizer.json"
+    return Tokenizer.from_file(str(path)) if path and path.is_file() else None
 
 
 def _patch_sizes(model_name):
     """(pixels of a patch's side, patches of an image token's side) of a model, which are Qwen2-VL's where it is not on this machine."""
-    path = _file_of_model(model_name, "config.json")
-    vision = path and read_cache(path).get("vision_config") or {}
+    folder = model_folder(model_name)
+    vision = folder and read_cache(folder / "config.json").get("vision_config") or {}
     return vision.get("patch_size", 14), vision.get("spatial_merge_size", 2)
-
-
-def _file_of_model(model_name, name):
-    """Path of a file of a model folder or of a model in the local cache, or None."""
-    from huggingface_hub import try_to_load_from_cache
-
-    path = Path(model_name) / name
-    if path.is_file():
-        return path
-    try:
-        path = try_to_load_from_cache(model_name, name)
-    except ValueError:  # not a hub id
-        return None
-    return Path(path) if isinstance(path, str) else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def weights_hash(model_name, cache_path=None):
 
     None where a hub id's weights are not on this machine, or not all of them.
     """
-    folder = Path(model_name) if Path(model_name).is_dir() else _snapshot(model_name)
+    folder = model_folder(model_name)
     index = next(iter(sorted(folder.glob("*.index.json"))), None) if folder else None
     if index:
         paths = [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
@@ -84,7 +84,7 @@ def base_revision(model_name):
 
     None where the folder doesn't tell, and where the model is not on this machine.
     """
-    folder = Path(model_name) if Path(model_name).is_dir() else _snapshot(model_name)
+    folder = model_folder(model_name)
     if folder is None:
         return None
     # What `hf download --local-dir` leaves: lines of commit, etag and time.
@@ -99,8 +99,10 @@ def base_facts(model_name, cache_path):
     return {"base_source": source, "base_revision": base_revision(model_name), "base_weights": weights_hash(model_name, cache_path)}
 
 
-def _snapshot(model_name):
-    """The folder in the hub's cache that holds a model (its id), or None."""
+def model_folder(model_name):
+    """The folder of a model: a path of one, or where the hub's cache holds an id's; None where it is not on this machine."""
+    if Path(model_name).is_dir():
+        return Path(model_name)
     from huggingface_hub import try_to_load_from_cache
 
     try:

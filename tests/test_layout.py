@@ -28,7 +28,6 @@ STOREYS = [{"files"}, {"config"}, {"data", "model"}, SHARED, STAGES, {*SCRIPTS, 
 PRETRAINING = "data.demo.pretrain"  # makes the tiny model, and may look where it likes
 # Imported inside functions: slow or optional packages. (A script's `main` imports what it needs after its checks.)
 LATE = {
-    ("data.check", "huggingface_hub"),
     ("data.check", "tokenizers"),
     ("data.contents", "huggingface_hub"),
     ("data.formats.source_files", "pyarrow"),

@@ -323,13 +323,13 @@ def _lora_bytes(shape, names, precision):
 
 
 def _attention_bytes(shape, batch, size):
-    """Queries, keys and values as attention takes them, its output, log-sum-exps and, unless all layers share it, the mask.
+    """Queries, keys and values as attention takes them, its output and log-sum-exps; not the mask, which all layers share.
 
     Several heads share keys, but sdpa under a mask wants the keys repeated for each.
     """
     width, logsumexp = shape.queries, 4 * shape.heads
     if batch.prefixes is None or batch.all_pairs:
-        return batch.tokens * (4 * width * size + logsumexp) + (0 if batch.all_pairs else _mask_bytes(batch, size))
+        return batch.tokens * (4 * width * size + logsumexp)
     (count, prefix), (branches, branch) = batch.prefixes, batch.branches
     keys, queries = branches * (prefix + branch), count * prefix + branches * branch
     of_prefixes = size * count * prefix * 2 * shape.keys  # causal without a mask: not repeated
@@ -338,13 +338,9 @@ def _attention_bytes(shape, batch, size):
     return queries * (2 * width * size + logsumexp) + of_prefixes + of_branches + index
 
 
-def _mask_bytes(batch, size):
-    return size * batch.rows * batch.length**2
-
-
 def outside_bytes(shape, batch, precision):
     """Bytes kept outside the layers: by the last norm, the rotary cosines and sines, and the mask that all layers share."""
-    mask = _mask_bytes(batch, precision.size) if batch.all_pairs else 0
+    mask = precision.size * batch.rows * batch.length**2 if batch.prefixes is None or batch.all_pairs else 0
     return batch.tokens * (norm_bytes(shape.hidden, precision) + 2 * precision.size * shape.queries // shape.heads) + mask
 
 

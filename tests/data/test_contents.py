@@ -80,7 +80,7 @@ def test_a_base_model_is_known_by_the_hubs_commit_where_one_is_known(tmp_path, m
     found = [base_facts(str(folder), None) for folder in (cached, filled, copied)]
     assert [facts["base_revision"] for facts in found] == [commit, commit, None]
     assert {facts["base_source"] for facts in found} == {"folder"} and len({facts["base_weights"] for facts in found}) == 1
-    monkeypatch.setattr(contents, "_snapshot", lambda name: cached if name == "Qwen/Qwen2-VL-2B-Instruct" else None)
+    monkeypatch.setattr(contents, "model_folder", lambda name: cached if name == "Qwen/Qwen2-VL-2B-Instruct" else None)
     assert base_facts("Qwen/Qwen2-VL-2B-Instruct", None) == {**found[0], "base_source": "hub"}
     assert base_facts("other/model", None) == {"base_source": "hub", "base_revision": None, "base_weights": None}
 

@@ -162,6 +162,17 @@ def test_every_byte_that_a_layer_keeps_under_one_mask_is_predicted(processor, ba
     assert measured == layer_bytes(model_shape(three), MicroBatch.of(batch, all_pairs=True), Precision("fp32", False, 0.1, fused=False))
 
 
+def test_the_bytes_that_a_layer_keeps_of_rows_that_stay_plain_are_predicted(experiment, processor):
+    """They share their mask, too."""
+    plain = dict(family="qwen2_5_vl", use_sliding_window=True, sliding_window=8)
+    three, four = (ready(processor, num_hidden_layers=layers, layer_types=["sliding_attention"] * layers, **plain) for layers in (3, 4))
+    data = load_dataset(experiment[1], processor, experiment[0], base_model(three).config, training=True)
+    batch = data.collate([data[0], data[1], data[2]])
+    measured = saved_bytes(four, batch, False) - saved_bytes(three, batch, False)
+    said = layer_bytes(model_shape(three), MicroBatch.of(batch, data.shared), Precision("fp32", False, fused=False))
+    assert not data.shared and measured <= said < 1.02 * measured
+
+
 def allocated_peak(function, *args):
     """Bytes at the peak of what torch allocates, above what it held before."""
     function(*args)
