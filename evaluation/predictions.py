@@ -256,7 +256,9 @@ def _same(key, one, other):
 def _settings(sidecar, ignored=("output_dir", "train.seed")):
     """What decides a run's predictions, flat: configuration keys but the seed and where the outputs lie, whether it was tuned, and what
     was done to the pictures."""
-    config = sidecar.get("config") or {}
+    config = sidecar.get("config")
+    if not config:
+        return {}
     deciding = {key: value for key, value in flat(config).items() if key not in ignored and not key.startswith("eval.")}
-    deciding |= {"split": sidecar.get("split"), "adapter (none or some)": sidecar.get("adapter") == "none"}
-    return deciding | {"perturbation": sidecar.get("perturbation")} if config else {}
+    facts = {"adapter (none or some)": sidecar.get("adapter") == "none"}
+    return {**deciding, **facts, **{key: sidecar.get(key) for key in ("split", "perturbation")}}
